@@ -1,0 +1,363 @@
+//! The kernel: epoll, a listener, sockets, and the event that stops a server. Thin covers over the system calls, with
+//! owned descriptors; each call is recorded when somebody watches.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::panic::Location;
+
+use crate::blackbox::{self, Kind, Waiting};
+use crate::point::{until, watched};
+
+#[track_caller]
+fn note(kind: Kind, numbers: [u64; 3]) {
+    if watched() {
+        blackbox::note(kind, "", Location::caller(), numbers);
+    }
+}
+
+/// The result of a system call; retried by the caller on `EINTR`.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// What `read(2)` or `write(2)` gave, as one number: bytes, or a negated errno.
+fn outcome(result: &io::Result<usize>) -> u64 {
+    match result {
+        Ok(n) => *n as u64,
+        Err(error) => -i64::from(error.raw_os_error().unwrap_or(libc::EIO)) as u64,
+    }
+}
+
+/// Which events are asked for, and how (`epoll_ctl(2)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest(u32);
+
+impl Interest {
+    /// Input, and the hang-up of the other side: `EPOLLIN | EPOLLRDHUP`. Level-triggered.
+    pub const READ: Interest = Interest((libc::EPOLLIN | libc::EPOLLRDHUP) as u32);
+
+    /// Reported when something changes, not while it lasts: `EPOLLET`.
+    pub const fn edge_triggered(self) -> Interest {
+        Interest(self.0 | libc::EPOLLET as u32)
+    }
+
+    /// Reported once, then not again until [`Epoll::modify`]: `EPOLLONESHOT`.
+    pub const fn one_shot(self) -> Interest {
+        Interest(self.0 | libc::EPOLLONESHOT as u32)
+    }
+
+    /// The bits of `epoll_event.events`.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+/// One event, as `epoll_wait(2)` reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The number that was given to [`Epoll::add`].
+    pub token: u64,
+    /// The bits of `epoll_event.events`.
+    pub mask: u32,
+}
+
+impl Event {
+    /// There is something to read, if only the end of the stream.
+    pub fn readable(self) -> bool {
+        self.mask & libc::EPOLLIN as u32 != 0
+    }
+
+    /// The other side has closed its end, or the connection is broken.
+    pub fn hung_up(self) -> bool {
+        self.mask & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+}
+
+/// Room for the events of one wait.
+pub struct Events {
+    raw: Vec<libc::epoll_event>,
+    count: usize,
+}
+
+impl Events {
+    /// Room for at most `capacity` events a wait.
+    pub fn with_capacity(capacity: usize) -> Events {
+        Events { raw: vec![libc::epoll_event { events: 0, u64: 0 }; capacity], count: 0 }
+    }
+
+    /// The events of the last wait, in the kernel's order.
+    pub fn iter(&self) -> impl Iterator<Item = Event> + '_ {
+        self.raw[..self.count].iter().map(|raw| Event { token: raw.u64, mask: raw.events })
+    }
+}
+
+/// An epoll instance (`epoll(7)`).
+pub struct Epoll {
+    fd: OwnedFd,
+}
+
+impl Epoll {
+    /// A new instance, with an empty interest list.
+    ///
+    /// # Errors
+    /// Those of `epoll_create1(2)`.
+    pub fn new() -> io::Result<Epoll> {
+        // SAFETY: the result is checked, and nobody else owns the new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
+        Ok(Epoll { fd })
+    }
+
+    fn control(&self, operation: i32, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: interest.0, u64: token };
+        // SAFETY: both descriptors are open, and the kernel copies the event before it returns.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd.as_raw_fd(), &mut event) })?;
+        Ok(())
+    }
+
+    /// Puts `source` on the interest list; its events carry `token`.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl(2)`: `EEXIST` if it is there already.
+    #[track_caller]
+    pub fn add(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        note(Kind::Add, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.0)]);
+        self.control(libc::EPOLL_CTL_ADD, source.as_fd(), token, interest)
+    }
+
+    /// Changes what is asked of `source`, and arms a one-shot source again. If it is ready, its event is queued before
+    /// this returns.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl(2)`: `ENOENT` if it is not on the list.
+    #[track_caller]
+    pub fn modify(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        note(Kind::Modify, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.0)]);
+        self.control(libc::EPOLL_CTL_MOD, source.as_fd(), token, interest)
+    }
+
+    /// Takes `source` off the interest list.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl(2)`: `ENOENT` if it is not on the list.
+    pub fn delete(&self, source: &impl AsFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, source.as_fd(), 0, Interest(0))
+    }
+
+    /// Sleeps until there is an event, and puts what there is into `events`.
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`, without `EINTR`.
+    #[track_caller]
+    pub fn wait(&self, events: &mut Events) -> io::Result<()> {
+        let count = if watched() {
+            let directed = until(
+                Waiting::Event,
+                self.fd.as_raw_fd() as u64,
+                || 0,
+                || self.wait_at_most(events, 0).map(|count| (count > 0).then_some(count)).transpose(),
+            );
+            directed.unwrap_or_else(|| self.wait_at_most(events, -1))?
+        } else {
+            self.wait_at_most(events, -1)?
+        };
+        events.count = count;
+        if watched() {
+            note(Kind::Wait, [count as u64, 0, 0]);
+            for event in events.iter() {
+                note(Kind::Ready, [event.token, u64::from(event.mask), 0]);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Epoll::wait`], but without sleeping: there may be no event.
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`, without `EINTR`.
+    pub fn poll(&self, events: &mut Events) -> io::Result<()> {
+        events.count = self.wait_at_most(events, 0)?;
+        Ok(())
+    }
+
+    fn wait_at_most(&self, events: &mut Events, timeout_ms: i32) -> io::Result<usize> {
+        loop {
+            let (at, room) = (events.raw.as_mut_ptr(), events.raw.len() as i32);
+            // SAFETY: the kernel writes at most `room` events at `at`, where that many are allocated.
+            match check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), at, room, timeout_ms) }) {
+                Ok(count) => return Ok(count as usize),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// A listening TCP socket that does not block.
+pub struct Listener {
+    inner: TcpListener,
+}
+
+impl Listener {
+    /// Listens on `address`; port 0 lets the kernel choose one.
+    ///
+    /// # Errors
+    /// Those of `bind(2)` and `listen(2)`: `EADDRINUSE` if somebody has the port.
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let inner = TcpListener::bind(address)?;
+        inner.set_nonblocking(true)?;
+        Ok(Listener { inner })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of `getsockname(2)`.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// The next connection; `None` when nobody waits.
+    ///
+    /// # Errors
+    /// Those of `accept4(2)`, without `EAGAIN`, `EINTR` and `ECONNABORTED`: `EMFILE` when the file limit is reached.
+    #[track_caller]
+    pub fn accept(&self) -> io::Result<Option<Socket>> {
+        loop {
+            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+            // SAFETY: no address is asked for.
+            let accepted =
+                unsafe { libc::accept4(self.inner.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+            match check(accepted) {
+                Ok(fd) => {
+                    note(Kind::Accept, [fd as u64, 0, 0]);
+                    // SAFETY: the descriptor is new, and nobody else owns it.
+                    return Ok(Some(Socket { fd: unsafe { OwnedFd::from_raw_fd(fd) } }));
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return Ok(None),
+                    Some(libc::EINTR | libc::ECONNABORTED) => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+/// One connection, which does not block. It is closed when it is dropped.
+pub struct Socket {
+    fd: OwnedFd,
+}
+
+impl Socket {
+    /// Reads what is there; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// Those of `read(2)`, without `EINTR`: `WouldBlock` when there is nothing now.
+    #[track_caller]
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: the kernel writes at most the buffer's length into it.
+        let result = retried(|| unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) });
+        note(Kind::Read, [fd as u64, outcome(&result), 0]);
+        result
+    }
+
+    /// Writes as much as there is room for. A peer that is gone gives an error, never a signal.
+    ///
+    /// # Errors
+    /// Those of `send(2)`, without `EINTR`: `WouldBlock` when there is no room now.
+    #[track_caller]
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: the kernel reads the slice and no more.
+        let result = retried(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) });
+        note(Kind::Write, [fd as u64, outcome(&result), 0]);
+        result
+    }
+
+    /// Ends the stream to the other side (`shutdown(2)`, `SHUT_WR`); what it still sends can be read.
+    #[track_caller]
+    pub fn shutdown_write(&self) {
+        note(Kind::Shutdown, [self.fd.as_raw_fd() as u64, 0, 0]);
+        // SAFETY: the descriptor is open. The only error, ENOTCONN, means that the other side was faster.
+        unsafe { libc::shutdown(self.fd.as_raw_fd(), libc::SHUT_WR) };
+    }
+}
+
+fn retried(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        let result = call();
+        if result >= 0 {
+            return Ok(result as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if watched() {
+            blackbox::note(Kind::Close, "", blackbox::last_place(), [self.fd.as_raw_fd() as u64, 0, 0]);
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The event that tells a server to stop (`eventfd(2)`). It stays readable once raised.
+pub struct Stop {
+    fd: OwnedFd,
+}
+
+impl Stop {
+    /// Not raised yet.
+    ///
+    /// # Errors
+    /// Those of `eventfd(2)`.
+    pub fn new() -> io::Result<Stop> {
+        // SAFETY: the result is checked, and nobody else owns the new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?) };
+        Ok(Stop { fd })
+    }
+
+    /// Tells the server to stop. May be called from a signal handler: it is one `write(2)`.
+    pub fn raise(&self) {
+        raise_fd(self.fd.as_raw_fd());
+    }
+
+    pub(crate) fn try_clone(&self) -> io::Result<Stop> {
+        Ok(Stop { fd: self.fd.try_clone()? })
+    }
+}
+
+/// Raises the [`Stop`] behind a descriptor: for the signal handler, which can keep only a number.
+pub(crate) fn raise_fd(fd: i32) {
+    let one = 1_u64;
+    // SAFETY: eight bytes of a local are written to an eventfd.
+    unsafe { libc::write(fd, (&raw const one).cast(), 8) };
+}
+
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Any port of the loopback address.
+pub(crate) fn any_port() -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))
+}

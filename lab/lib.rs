@@ -1,0 +1,39 @@
+//! epoll-autopsy: how an epoll server really breaks, on demand.
+//!
+//! A *stage* (`lab/stages/`) is one small server in one file. It reaches the outside only through four facades:
+//!
+//! - [`sync`]: `Arc`, `Mutex`, atomics, the task queue, threads
+//! - [`kernel`]: epoll, the listener, sockets
+//! - [`heap`]: memory that the programmer frees by hand
+//! - [`point`]: named schedule points
+//!
+//! In this library the facades are the real world: std, libc, malloc. The model tests (`tests/loom/`) mount the same
+//! stage files over a second set of facades, where loom chooses who runs next.
+//!
+//! A stage's `main` is one call of [`runner`], which puts the rest of the house around it:
+//!
+//! - [`schedule`]: an order of events, as a text file
+//! - [`director`]: makes the threads of the server and the client keep that order
+//! - [`client`]: the client's side of the order
+//! - [`blackbox`]: shared memory in which the server's process records what it does
+//! - [`trace`]: what the box held, put in order
+//! - [`autopsy`]: the report
+//! - [`catalogue`]: what each stage shows and how it must end
+//!
+//! [`http`] parses requests, in both worlds.
+#![cfg(target_os = "linux")]
+#![warn(missing_docs)]
+
+pub mod autopsy;
+pub mod blackbox;
+pub mod catalogue;
+pub mod client;
+pub mod director;
+pub mod heap;
+pub mod http;
+pub mod kernel;
+pub mod point;
+pub mod runner;
+pub mod schedule;
+pub mod sync;
+pub mod trace;

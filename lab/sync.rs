@@ -1,0 +1,279 @@
+//! What threads share: `Arc`, `Mutex`, atomics, a cell without a lock, the task queue, threads.
+//!
+//! Each is std's, with two things added for when somebody watches: owners, locks and tasks are recorded, and in a directed
+//! run a wait is announced to the director instead of blocking in the kernel.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Condvar, PoisonError, TryLockError};
+
+pub use std::cell::UnsafeCell;
+pub use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::blackbox::{self, Blackbox, Kind, State, Waiting};
+use crate::heap::{Raw, type_label};
+use crate::point::{until, watched};
+
+/// Shared ownership: the value is dropped with its last owner.
+pub struct Arc<T> {
+    inner: std::sync::Arc<T>,
+}
+
+impl<T> Arc<T> {
+    /// One owner.
+    #[track_caller]
+    pub fn new(value: T) -> Arc<T> {
+        let arc = Arc { inner: std::sync::Arc::new(value) };
+        if watched() {
+            let numbers = [arc.address(), size_of::<T>() as u64, 0];
+            blackbox::note(Kind::Alloc, type_label::<T>(), Location::caller(), numbers);
+        }
+        arc
+    }
+
+    fn address(&self) -> u64 {
+        std::sync::Arc::as_ptr(&self.inner) as u64
+    }
+}
+
+impl<T> Clone for Arc<T> {
+    #[track_caller]
+    fn clone(&self) -> Self {
+        let arc = Arc { inner: self.inner.clone() };
+        if watched() {
+            let owners = std::sync::Arc::strong_count(&arc.inner) as u64;
+            blackbox::note(Kind::Owners, "", Location::caller(), [arc.address(), owners, 0]);
+        }
+        arc
+    }
+}
+
+impl<T> Drop for Arc<T> {
+    fn drop(&mut self) {
+        if watched() {
+            let left = std::sync::Arc::strong_count(&self.inner) as u64 - 1;
+            let kind = if left == 0 { Kind::Free } else { Kind::Owners };
+            let numbers = [self.address(), if left == 0 { size_of::<T>() as u64 } else { left }, 0];
+            blackbox::note(kind, type_label::<T>(), blackbox::last_place(), numbers);
+        }
+    }
+}
+
+impl<T> Deref for Arc<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+/// A lock around a value. A panic while it is held does not poison it: a panic ends the server.
+pub struct Mutex<T> {
+    /// The role that holds it, while somebody watches.
+    holder: AtomicU32,
+    inner: std::sync::Mutex<T>,
+}
+
+/// The lock is held for as long as this lives.
+pub struct MutexGuard<'a, T> {
+    lock: &'a Mutex<T>,
+    inner: std::sync::MutexGuard<'a, T>,
+}
+
+impl<T> Mutex<T> {
+    /// Unlocked.
+    pub fn new(value: T) -> Mutex<T> {
+        Mutex { holder: AtomicU32::new(0), inner: std::sync::Mutex::new(value) }
+    }
+
+    /// Waits until nobody holds the lock, and takes it.
+    #[track_caller]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        if !watched() {
+            return MutexGuard { lock: self, inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner) };
+        }
+        let directed = until(
+            Waiting::Lock,
+            self.address(),
+            || self.holder.load(Ordering::Relaxed),
+            || match self.inner.try_lock() {
+                Ok(guard) => Some(guard),
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            },
+        );
+        let inner = directed.unwrap_or_else(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner));
+        self.holder.store(Blackbox::role().unwrap_or(0) as u32, Ordering::Relaxed);
+        blackbox::note(Kind::Lock, "", Location::caller(), [self.address(), 0, 0]);
+        MutexGuard { lock: self, inner }
+    }
+
+    fn address(&self) -> u64 {
+        std::ptr::from_ref(self) as u64
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        if watched() {
+            blackbox::note(Kind::Unlock, "", blackbox::last_place(), [self.lock.address(), 0, 0]);
+        }
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+/// Something that can wait in a queue, and what it names: an address, or a number.
+pub trait Task: Send {
+    /// For the record only.
+    fn name(&self) -> u64;
+}
+
+impl<T: Send + Sync> Task for Arc<T> {
+    fn name(&self) -> u64 {
+        self.address()
+    }
+}
+
+impl<T> Task for Raw<T> {
+    fn name(&self) -> u64 {
+        self.address()
+    }
+}
+
+/// The task queue between the reactor and the workers: first in, first out.
+pub struct Queue<T> {
+    state: std::sync::Mutex<QueueState<T>>,
+    changed: Condvar,
+}
+
+struct QueueState<T> {
+    tasks: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T: Task> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Task> Queue<T> {
+    /// Empty and open.
+    pub fn new() -> Queue<T> {
+        // Room from the start: growing would take memory in the middle of somebody's experiment.
+        let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false };
+        Queue { state: std::sync::Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, QueueState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a task at the end and wakes a worker.
+    #[track_caller]
+    pub fn push(&self, task: T) {
+        let name = task.name();
+        let mut state = self.state();
+        state.tasks.push_back(task);
+        if watched() {
+            blackbox::note(Kind::Push, "", Location::caller(), [name, state.tasks.len() as u64, 0]);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Waits for a task and takes the first; `None` once the queue is closed and empty.
+    #[track_caller]
+    pub fn pop(&self) -> Option<T> {
+        let ready = |state: &mut QueueState<T>| {
+            let task = state.tasks.pop_front();
+            if let Some(task) = &task
+                && watched()
+            {
+                blackbox::note(Kind::Pop, "", Location::caller(), [task.name(), state.tasks.len() as u64, 0]);
+            }
+            (task.is_some() || state.closed).then_some(task)
+        };
+        if watched() {
+            let directed = until(Waiting::Task, 0, || 0, || ready(&mut self.state()));
+            if let Some(result) = directed {
+                return result;
+            }
+        }
+        let mut state = self.state();
+        loop {
+            if let Some(result) = ready(&mut state) {
+                return result;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// No more tasks come: workers finish what is there.
+    pub fn close(&self) {
+        self.state().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+/// A thread that can be waited for.
+pub struct JoinHandle {
+    inner: std::thread::JoinHandle<()>,
+    role: Option<usize>,
+}
+
+/// Starts a thread, which plays the role `name`.
+///
+/// # Panics
+/// If the kernel has no thread to give.
+#[track_caller]
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
+    let at = Location::caller();
+    let role = Blackbox::current().and_then(|blackbox| blackbox.add_role(name));
+    let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || {
+        let watch = Blackbox::current().zip(role);
+        if let Some((_, role)) = watch {
+            Blackbox::play(role);
+            blackbox::note(Kind::Begin, "", at, [0; 3]);
+        }
+        body();
+        if let Some((blackbox, role)) = watch {
+            blackbox::note(Kind::End, "", at, [0; 3]);
+            blackbox.slot(role).set_state(State::Ended);
+            blackbox.ring_doorbell();
+        }
+    });
+    JoinHandle { inner: thread.expect("the kernel has a thread to give"), role }
+}
+
+impl JoinHandle {
+    /// Waits for the end of the thread.
+    ///
+    /// # Panics
+    /// If the thread panicked.
+    pub fn join(self) {
+        if let Some(role) = self.role
+            && watched()
+        {
+            let ended = || {
+                let state = Blackbox::current().map(|blackbox| blackbox.slot(role).state());
+                (state == Some(State::Ended)).then_some(())
+            };
+            until(Waiting::Thread, role as u64, || role as u32, ended);
+        }
+        self.inner.join().expect("the thread has not panicked");
+    }
+}
