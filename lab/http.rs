@@ -67,7 +67,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Reply> {
     match body {
         None if !is_get => Err(Reply::Refused("411 Length Required")),
         Some(length) if length > MAX_BODY => Err(Reply::Refused("413 Content Too Large")),
-        length => Ok(Some(Head { is_get, length, body: length.unwrap_or(0) })),
+        body => Ok(Some(Head { is_get, length, body: body.unwrap_or(0) })),
     }
 }
 
