@@ -1,1 +1,88 @@
-//! trace
+//! What the black box held, and what the parent saw, put together after a run.
+
+use crate::blackbox::{Fault, Record, ServedCounts, Waiting};
+use crate::catalogue::Stage;
+use crate::heap::Heap;
+
+/// Everything that is known about one run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The exhibit.
+    pub stage: &'static Stage,
+    /// The steps of the schedule and what became of them; empty when nobody directed.
+    pub steps: Vec<Step>,
+    /// Which heap the server used.
+    pub heap: Heap,
+    /// The names of the roles; records name them by their index.
+    pub roles: Vec<String>,
+    /// What the box held.
+    pub records: Vec<Record>,
+    /// How many older records had been overwritten.
+    pub dropped: u64,
+    /// What the server's fault handler stored.
+    pub fault: Option<Fault>,
+    /// How the server ended.
+    pub ending: Ending,
+    /// What the server's process wrote to stderr: glibc's last words, a panic.
+    pub stderr: String,
+    /// What the server counted.
+    pub served: Option<ServedCounts>,
+    /// What the client did.
+    pub client: ClientTotals,
+    /// Milliseconds from the start of the server's process to its end.
+    pub millis: f64,
+}
+
+/// One step of a schedule.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Who, by name.
+    pub role: String,
+    /// The rest of its line: `read 2`, `send 16384`.
+    pub what: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It passed in its place.
+    Passed,
+    /// Its role could not go on, because it waited for something; it passed later, before step `before`
+    /// (counted from 1), or after all of them.
+    Refused {
+        /// For what.
+        waiting: Waiting,
+        /// The address of it: a lock's.
+        address: u64,
+        /// The role that held it, where there is one.
+        holder: Option<usize>,
+    },
+    /// Its role waited since an earlier step that was refused; it passed later.
+    HeldBack,
+    /// It never came; what its role was doing instead.
+    Unmet(String),
+    /// The server had died before.
+    NotReached,
+}
+
+/// How the server's process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By this signal.
+    Signal(i32),
+    /// By itself, with this exit code.
+    Exit(i32),
+}
+
+/// What the client saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientTotals {
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Replies received whole.
+    pub replies: u64,
+}
