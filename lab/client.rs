@@ -1,1 +1,244 @@
-//! client
+//! The client: a TCP connection from outside the server's process.
+//!
+//! Its directed steps end when they have arrived: sent bytes when the server's kernel has acknowledged them (`SIOCOUTQ`
+//! of `tcp(7)` is 0), a FIN when the connection's state says so, an RST when the server's side is gone from
+//! `/proc/net/tcp`.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use crate::blackbox::{Blackbox, CLIENT, Kind};
+use crate::http;
+use crate::schedule::Plan;
+use crate::trace::ClientTotals;
+
+const CHUNK: usize = 64 * 1024;
+/// The states of `/proc/net/tcp` (`tcp_states.h`).
+const ESTABLISHED: &str = "01";
+const CLOSED: &str = "07";
+
+/// One client and what it has done.
+pub struct Client {
+    blackbox: Blackbox,
+    server: SocketAddr,
+    plan: Plan,
+    stream: Option<TcpStream>,
+    /// Received and not yet understood.
+    pending: Vec<u8>,
+    totals: ClientTotals,
+    limit: Duration,
+    finished: bool,
+}
+
+impl Client {
+    /// A client of the server at `port` of 127.0.0.1. No single wait is longer than `limit`.
+    pub fn new(blackbox: Blackbox, port: u16, plan: Plan, limit: Duration) -> Client {
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let totals = ClientTotals::default();
+        Client { blackbox, server, plan, stream: None, pending: Vec::new(), totals, limit, finished: false }
+    }
+
+    /// What it has done so far.
+    pub fn totals(&self) -> ClientTotals {
+        self.totals
+    }
+
+    #[track_caller]
+    fn note(&self, kind: Kind, a: u64, b: u64) {
+        self.blackbox.record(CLIENT, kind, "", Location::caller(), a, b, 0);
+    }
+
+    fn stream(&self) -> io::Result<&TcpStream> {
+        self.stream.as_ref().ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+
+    /// Connects, and waits until the server's kernel has the connection too.
+    ///
+    /// # Errors
+    /// Those of `connect(2)`.
+    pub fn connect(&mut self) -> io::Result<()> {
+        let stream = TcpStream::connect_timeout(&self.server, self.limit)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(self.limit))?;
+        stream.set_write_timeout(Some(self.limit))?;
+        let port = stream.local_addr()?.port();
+        self.note(Kind::ClientConnect, u64::from(port), 0);
+        self.stream = Some(stream);
+        self.settle("the connection", || Ok(server_side(self.server.port(), port)?.as_deref() == Some(ESTABLISHED)))
+    }
+
+    /// Sends the next `bytes` of the plan, and waits until they have arrived.
+    ///
+    /// # Errors
+    /// Those of `write(2)`.
+    pub fn send(&mut self, bytes: u64) -> io::Result<()> {
+        let mut left = bytes;
+        while left > 0 {
+            let mut chunk = vec![0; CHUNK.min(left as usize)];
+            self.plan.fill(self.totals.sent, &mut chunk);
+            self.stream()?.write_all(&chunk)?;
+            self.totals.sent += chunk.len() as u64;
+            left -= chunk.len() as u64;
+        }
+        self.note(Kind::ClientSend, bytes, self.totals.sent);
+        self.settle("the bytes", || Ok(unacknowledged(self.stream()?)? == 0))
+    }
+
+    /// Closes the sending side, and waits until the server's kernel knows.
+    ///
+    /// # Errors
+    /// Those of `shutdown(2)`.
+    pub fn fin(&mut self) -> io::Result<()> {
+        self.stream()?.shutdown(Shutdown::Write)?;
+        self.note(Kind::ClientFin, 0, 0);
+        // The FIN counts as one byte that is to be acknowledged.
+        self.settle("the FIN", || Ok(unacknowledged(self.stream()?)? == 0))
+    }
+
+    /// Breaks the connection off: with a linger time of 0, close(2) sends an RST (`socket(7)`).
+    ///
+    /// # Errors
+    /// Those of `setsockopt(2)`.
+    pub fn reset(&mut self) -> io::Result<()> {
+        let stream = self.stream.take().ok_or(ErrorKind::NotConnected)?;
+        let port = stream.local_addr()?.port();
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // SAFETY: the option is read from a linger of its own size.
+        let result = unsafe {
+            let size = size_of::<libc::linger>() as libc::socklen_t;
+            libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size)
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        drop(stream);
+        self.finished = true;
+        self.note(Kind::ClientReset, 0, 0);
+        let gone = |state: Option<String>| state.is_none_or(|state| state == CLOSED);
+        self.settle("the RST", || Ok(gone(server_side(self.server.port(), port)?)))
+    }
+
+    /// Takes the replies that are there now.
+    ///
+    /// # Errors
+    /// Those of `read(2)`, and `InvalidData` for a reply that is not the one that is due.
+    pub fn receive(&mut self) -> io::Result<()> {
+        self.stream()?.set_nonblocking(true)?;
+        let result = self.receive_some();
+        self.stream()?.set_nonblocking(false)?;
+        match result {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Reads once; `Ok(0)` is the end of the stream.
+    fn receive_some(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; 4096];
+        let n = self.stream()?.read(&mut buffer)?;
+        self.pending.extend_from_slice(&buffer[..n]);
+        self.totals.received += n as u64;
+        match n {
+            0 => self.note(Kind::ClientEnd, 0, 0),
+            n => self.note(Kind::ClientReceive, n as u64, self.totals.received),
+        }
+        while let Some(length) = self.check_reply()? {
+            self.pending.drain(..length);
+            self.totals.replies += 1;
+        }
+        Ok(n)
+    }
+
+    /// The length of the first reply, once it is there whole.
+    fn check_reply(&self) -> io::Result<Option<usize>> {
+        let expected = match self.plan {
+            Plan::Post(bytes) => http::Reply::Stored(bytes),
+            Plan::Get(_) | Plan::Raw => http::Reply::Hello,
+        };
+        let mut whole = [0; 256];
+        let length = expected.write_to(&mut whole);
+        let there = self.pending.len().min(length);
+        if self.pending[..there] != whole[..there] {
+            let text = String::from_utf8_lossy(&self.pending[..there]).into_owned();
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                format!("the reply is not the one that is due: {text:?}"),
+            ));
+        }
+        Ok((there == length).then_some(length))
+    }
+
+    /// Does what is left of the plan: sends the rest, takes every reply, closes. Nothing after a reset.
+    ///
+    /// # Errors
+    /// Those of `read(2)` and `write(2)`; `InvalidData` for a wrong reply; `UnexpectedEof` where one is missing.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if self.finished || self.stream.is_none() {
+            return Ok(());
+        }
+        let left = self.plan.length().map_or(0, |length| length - self.totals.sent);
+        if left > 0 {
+            self.send(left)?;
+        }
+        while self.totals.replies < self.plan.replies() {
+            if self.receive_some()? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.stream = None;
+        self.finished = true;
+        self.note(Kind::ClientFin, 0, 0);
+        Ok(())
+    }
+
+    /// Streams `bytes` of no meaning and breaks the connection off at once. Says nothing of a server that is gone.
+    pub fn stream_and_reset(&mut self, bytes: u64) {
+        let chunk = [b'x'; CHUNK];
+        let mut left = bytes;
+        while left > 0 {
+            let Ok(stream) = self.stream() else { return };
+            let Ok(n) = (&mut &*stream).write(&chunk[..CHUNK.min(left as usize)]) else { return };
+            self.totals.sent += n as u64;
+            left -= n as u64;
+        }
+        let _ = self.reset();
+    }
+
+    /// Waits until what was done has arrived. Asks again and again: there is nothing to sleep on.
+    fn settle(&self, what: &str, arrived: impl Fn() -> io::Result<bool>) -> io::Result<()> {
+        let start = Instant::now();
+        let mut pause = Duration::from_micros(10);
+        while !arrived()? {
+            if start.elapsed() > self.limit {
+                return Err(io::Error::new(ErrorKind::TimedOut, format!("{what} did not arrive")));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that were sent and not yet acknowledged, a FIN counting as one.
+fn unacknowledged(stream: &TcpStream) -> io::Result<i32> {
+    let mut bytes = 0;
+    // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes an int.
+    match unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) } {
+        0 => Ok(bytes),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The state of the server's side of the connection between these ports, as `/proc/net/tcp` writes it (`proc_net(5)`).
+fn server_side(server: u16, client: u16) -> io::Result<Option<String>> {
+    let table = std::fs::read_to_string("/proc/net/tcp")?;
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap_or_default(), 16).ok();
+    Ok(table.lines().skip(1).find_map(|row| {
+        let mut words = row.split_whitespace().skip(1);
+        let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
+        (port(local) == Some(server) && port(remote) == Some(client)).then(|| state.to_string())
+    }))
+}

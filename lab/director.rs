@@ -1,1 +1,318 @@
-//! director
+//! The director: lets the threads of the server, and the client, go on only in the order of a schedule.
+//!
+//! It runs in the parent and knows the server's threads through their slots in the black box. One role moves at a time:
+//! a step is over when its role has come to the point of its next step, waits for something, or has ended. So the same
+//! schedule gives the same run on one core, on many, and under load.
+//!
+//! Nothing here blocks for ever: each wait has the limit of [`Director::limit`], which does not run under a debugger.
+
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use crate::blackbox::{Blackbox, CLIENT, Kind, State, Waiting, futex_wait, futex_wake};
+use crate::client::Client;
+use crate::schedule::{Action, Schedule};
+use crate::trace::{Outcome, Step};
+
+/// How long a role that waits for an event may take to notice one that the kernel is still delivering.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// How a direction ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every step passed, was refused and passed later, or is unmet; the points are open.
+    Over,
+    /// The server's process died, or ended by itself.
+    Died,
+    /// The lab itself failed: what did not come in time, or what the client could not do.
+    Failed(String),
+}
+
+/// Directs one run.
+pub struct Director<'a> {
+    /// The server's box.
+    pub blackbox: Blackbox,
+    /// The order.
+    pub schedule: &'a Schedule,
+    /// The longest wait for one step; `None` for no limit.
+    pub limit: Option<Duration>,
+    /// Whether the server's process is still there.
+    pub alive: &'a mut dyn FnMut() -> bool,
+    /// Whether a debugger has stopped time.
+    pub traced: &'a dyn Fn() -> bool,
+}
+
+/// What ends a direction early.
+enum Stop {
+    Died,
+    Failed(String),
+}
+
+struct Run<'a, 'b> {
+    director: &'b mut Director<'a>,
+    client: &'b mut Client,
+    /// The role of each step; `None` for one that does not exist (yet).
+    outcomes: Vec<Outcome>,
+    done: Vec<bool>,
+}
+
+impl Director<'_> {
+    /// Runs the schedule, and says what became of each step.
+    pub fn run(&mut self, client: &mut Client) -> (Vec<Step>, Verdict) {
+        let count = self.schedule.steps.len();
+        let (outcomes, done) = (vec![Outcome::NotReached; count], vec![false; count]);
+        let mut run = Run { director: self, client, outcomes, done };
+        let verdict = match run.steps() {
+            Ok(()) => Verdict::Over,
+            Err(Stop::Died) => Verdict::Died,
+            Err(Stop::Failed(why)) => Verdict::Failed(why),
+        };
+        if verdict != Verdict::Died {
+            run.name_unmet();
+        }
+        let outcomes = run.outcomes;
+        self.blackbox.open();
+        for role in 0..self.blackbox.role_count() {
+            futex_wake(&self.blackbox.slot(role).grant);
+        }
+        let steps = self.schedule.steps.iter().zip(outcomes);
+        let steps =
+            steps.map(|(step, outcome)| Step { role: step.role.clone(), what: step.action.to_string(), outcome });
+        (steps.collect(), verdict)
+    }
+}
+
+impl Run<'_, '_> {
+    fn steps(&mut self) -> Result<(), Stop> {
+        self.settle()?;
+        let mut next = 0;
+        loop {
+            // A step that was refused passes as soon as its role has come to it.
+            let late = (0..next).find(|step| !self.done[*step] && self.is_ready(*step));
+            if let Some(step) = late {
+                self.pass(step)?;
+            } else if next == self.done.len() {
+                return Ok(());
+            } else {
+                self.wait_for_the_kernel(next)?;
+                if self.is_ready(next) {
+                    self.pass(next)?
+                } else {
+                    self.refuse(next)
+                }
+                next += 1;
+            }
+        }
+    }
+
+    fn role(&self, name: &str) -> Option<usize> {
+        self.director.blackbox.roles().iter().position(|role| role == name)
+    }
+
+    fn is_first_of_its_role(&self, step: usize) -> bool {
+        let steps = &self.director.schedule.steps;
+        (0..step).all(|earlier| self.done[earlier] || steps[earlier].role != steps[step].role)
+    }
+
+    /// Whether the role of this step stands at its point (a client is always ready).
+    fn is_ready(&self, step: usize) -> bool {
+        let Action::Pass { point, occurrence } = &self.director.schedule.steps[step].action else { return true };
+        let Some(role) = self.role(&self.director.schedule.steps[step].role) else { return false };
+        let slot = self.director.blackbox.slot(role);
+        self.is_first_of_its_role(step)
+            && slot.state() == State::Parked
+            && slot.point() == point
+            && occurrence.is_none_or(|n| n == slot.occurrence.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// The first step of a role that is not done.
+    fn next_of(&self, role: usize) -> Option<usize> {
+        let name = &self.director.blackbox.roles()[role];
+        (0..self.done.len()).find(|step| !self.done[*step] && self.director.schedule.steps[*step].role == *name)
+    }
+
+    fn pass(&mut self, step: usize) -> Result<(), Stop> {
+        let action = self.director.schedule.steps[step].action.clone();
+        let role = self.role(&self.director.schedule.steps[step].role).expect("a ready role is there");
+        self.note(role, Kind::Step, [step as u64 + 1, 0, 0]);
+        self.done[step] = true;
+        let was_late = self.outcomes[step] != Outcome::NotReached;
+        if !was_late {
+            self.outcomes[step] = Outcome::Passed;
+        }
+        if let Action::Pass { .. } = action {
+            self.grant(role);
+            self.settle()?;
+            let blocked = self.blocked(role);
+            if let Some(outcome) = blocked
+                && !was_late
+            {
+                let Outcome::Refused { waiting, address, .. } = &outcome else { unreachable!("made above") };
+                self.note(role, Kind::Refused, [step as u64 + 1, *waiting as u64, *address]);
+                self.outcomes[step] = outcome;
+            }
+        } else if let Err(error) = self.act(&action) {
+            // A client that finds its server dead is not the lab's failure.
+            if !(self.director.alive)() {
+                return Err(Stop::Died);
+            }
+            return Err(Stop::Failed(format!("step {}: the client could not {action}: {error}", step + 1)));
+        }
+        self.ask_the_blocked()
+    }
+
+    fn act(&mut self, action: &Action) -> std::io::Result<()> {
+        match action {
+            Action::Connect => self.client.connect(),
+            Action::Send(bytes) => self.client.send(*bytes),
+            Action::Fin => self.client.fin(),
+            Action::Reset => self.client.reset(),
+            Action::Receive => self.client.receive(),
+            Action::Pass { .. } => unreachable!("not a client's"),
+        }
+    }
+
+    #[track_caller]
+    fn note(&self, role: usize, kind: Kind, [a, b, c]: [u64; 3]) {
+        self.director.blackbox.record(role, kind, "", Location::caller(), a, b, c);
+    }
+
+    /// What a blocked role waits for.
+    fn blocked(&self, role: usize) -> Option<Outcome> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let slot = self.director.blackbox.slot(role);
+        let waiting = Waiting::from_u8(slot.waiting.load(Relaxed) as u8)?;
+        let holder = slot.holder.load(Relaxed) as usize;
+        let holder = (waiting == Waiting::Lock || waiting == Waiting::Thread).then_some(holder);
+        let address = slot.address.load(Relaxed);
+        (slot.state() == State::Blocked).then_some(Outcome::Refused { waiting, address, holder })
+    }
+
+    /// The role of this step cannot come now: the order goes on without it.
+    fn refuse(&mut self, step: usize) {
+        let role = self.role(&self.director.schedule.steps[step].role);
+        self.outcomes[step] = match role.and_then(|role| self.blocked(role)) {
+            _ if !self.is_first_of_its_role(step) => Outcome::HeldBack,
+            Some(_) if self.is_held_back(step) => Outcome::HeldBack,
+            Some(refused) => refused,
+            None => Outcome::Unmet(String::new()),
+        };
+    }
+
+    /// Whether an earlier step of the same role was refused: then its role still waits for that.
+    fn is_held_back(&self, step: usize) -> bool {
+        let steps = &self.director.schedule.steps;
+        let earlier = (0..step).rev().find(|earlier| steps[*earlier].role == steps[step].role);
+        earlier.is_some_and(|earlier| matches!(self.outcomes[earlier], Outcome::Refused { .. } | Outcome::HeldBack))
+    }
+
+    /// A packet may still be on its way through the kernel: a role that waits for an event is asked again for a while
+    /// before its step is refused.
+    fn wait_for_the_kernel(&mut self, step: usize) -> Result<(), Stop> {
+        let start = Instant::now();
+        while !self.is_ready(step) {
+            let role = self.role(&self.director.schedule.steps[step].role);
+            let outcome = role.and_then(|role| self.blocked(role));
+            let for_an_event = matches!(outcome, Some(Outcome::Refused { waiting: Waiting::Event, .. }));
+            if !for_an_event || start.elapsed() > GRACE {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_micros(200));
+            self.ask_the_blocked()?;
+        }
+        Ok(())
+    }
+
+    fn grant(&self, role: usize) {
+        let slot = self.director.blackbox.slot(role);
+        slot.set_state(State::Running);
+        slot.grant.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        futex_wake(&slot.grant);
+    }
+
+    /// Lets each role that is blocked try again, until none of them gets any further.
+    fn ask_the_blocked(&mut self) -> Result<(), Stop> {
+        loop {
+            let mut moved = false;
+            for role in 0..self.director.blackbox.role_count() {
+                if self.director.blackbox.slot(role).state() == State::Blocked {
+                    self.grant(role);
+                    self.settle()?;
+                    moved |= self.director.blackbox.slot(role).state() != State::Blocked;
+                }
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until nobody runs. On the way, lets roles pass the points that the schedule does not name.
+    fn settle(&mut self) -> Result<(), Stop> {
+        loop {
+            self.wait_until_all_stand()?;
+            let free = (0..self.director.blackbox.role_count()).find(|role| {
+                self.director.blackbox.slot(*role).state() == State::Parked
+                    && self.next_of(*role).is_some_and(|step| !self.is_ready(step))
+            });
+            match free {
+                Some(role) => self.grant(role),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn wait_until_all_stand(&mut self) -> Result<(), Stop> {
+        let mut start = Instant::now();
+        let blackbox = self.director.blackbox;
+        loop {
+            let seen = blackbox.doorbell().load(std::sync::atomic::Ordering::Acquire);
+            let running = (0..blackbox.role_count()).find(|role| blackbox.slot(*role).state() == State::Running);
+            if !(self.director.alive)() {
+                return Err(Stop::Died);
+            }
+            let Some(role) = running else { return Ok(()) };
+            if self.director.limit.is_some_and(|limit| start.elapsed() > limit) {
+                if (self.director.traced)() {
+                    start = Instant::now();
+                    continue;
+                }
+                let why = format!("{} came to no point in {:?}", blackbox.roles()[role], start.elapsed());
+                return Err(Stop::Failed(why));
+            }
+            futex_wait(blackbox.doorbell(), seen, Some(100));
+        }
+    }
+
+    /// Steps that never came get to know what their role was doing instead.
+    fn name_unmet(&mut self) {
+        for step in 0..self.done.len() {
+            if !self.done[step] {
+                let role = self.role(&self.director.schedule.steps[step].role).filter(|role| *role != CLIENT);
+                let doing = role.map_or("is not there".to_string(), |role| self.doing(role));
+                self.outcomes[step] = Outcome::Unmet(doing);
+            }
+        }
+    }
+
+    fn doing(&self, role: usize) -> String {
+        let blackbox = self.director.blackbox;
+        let slot = blackbox.slot(role);
+        match slot.state() {
+            State::Running => format!("runs, past its point `{}`", slot.point()),
+            State::Parked => {
+                let occurrence = slot.occurrence.load(std::sync::atomic::Ordering::Relaxed);
+                format!("stands at its point `{}` (occurrence {occurrence})", slot.point())
+            }
+            State::Ended => "has ended".to_string(),
+            State::Blocked => match self.blocked(role) {
+                Some(Outcome::Refused { waiting: Waiting::Lock, holder: Some(holder), .. }) => {
+                    format!("waits for a lock that {} holds", blackbox.roles()[holder])
+                }
+                Some(Outcome::Refused { waiting: Waiting::Task, .. }) => "waits for a task".to_string(),
+                Some(Outcome::Refused { waiting: Waiting::Event, .. }) => "waits for an event".to_string(),
+                _ => "waits for a thread".to_string(),
+            },
+        }
+    }
+}

@@ -198,12 +198,13 @@ impl<T: Task> Queue<T> {
     /// Waits for a task and takes the first; `None` once the queue is closed and empty.
     #[track_caller]
     pub fn pop(&self) -> Option<T> {
+        let at = Location::caller();
         let ready = |state: &mut QueueState<T>| {
             let task = state.tasks.pop_front();
             if let Some(task) = &task
                 && watched()
             {
-                blackbox::note(Kind::Pop, "", Location::caller(), [task.name(), state.tasks.len() as u64, 0]);
+                blackbox::note(Kind::Pop, "", at, [task.name(), state.tasks.len() as u64, 0]);
             }
             (task.is_some() || state.closed).then_some(task)
         };

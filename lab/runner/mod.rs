@@ -1,9 +1,22 @@
 //! What stands around a stage: the command line, the server's process, the client, the report, the end.
 
-use std::io;
+mod cli;
+mod exhibit;
+mod process;
+mod repeat;
+mod serve;
+mod wild;
+
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
+
+use crate::autopsy;
+use crate::catalogue;
 use crate::kernel::{Listener, Stop};
+use crate::trace::Run;
+use cli::{Options, What};
 
 /// The token of the listener's events.
 pub const LISTENER: u64 = 0;
@@ -29,8 +42,148 @@ pub struct Served {
     pub replies: u64,
 }
 
+/// A stage's server: runs until it is told to stop.
+pub type Serve = fn(Server) -> io::Result<Served>;
+
+/// How the program ends.
+enum End {
+    Code(u8),
+    /// By the signal that the server died of.
+    Signal(i32),
+    /// With status 3: not on this machine.
+    Impossible(String),
+    /// With status 70: the lab itself failed.
+    Failed(String),
+}
+
 /// The whole of a stage's `main`: `path` is its `module_path!()`, `serve` its server.
-pub fn main(path: &str, serve: fn(Server) -> io::Result<Served>) -> ExitCode {
-    let _ = (path, serve);
-    ExitCode::from(70)
+pub fn main(path: &str, serve: Serve) -> ExitCode {
+    let name = path.rsplit("::").next().unwrap_or(path);
+    let stage = catalogue::find(name).expect("every stage is in the catalogue");
+    let options = cli::parse(stage, std::env::args_os());
+    let end = check_machine(&options).and_then(|()| match options.what {
+        What::Exhibit => exhibit::run(stage, serve, &options),
+        What::Wild { rounds, seconds } => wild::run(stage, serve, &options, rounds, seconds),
+        What::Repeat(times) => repeat::run(stage, &options, times),
+        What::Serve(address) => serve::run(stage, serve, &options, address),
+    });
+    match end {
+        Ok(End::Code(code)) => ExitCode::from(code),
+        Ok(End::Signal(signal)) => die_of(signal),
+        Ok(End::Impossible(why)) => {
+            complain(&format!("{name}: this cannot happen on this machine: {why}"));
+            ExitCode::from(3)
+        }
+        Ok(End::Failed(why)) => {
+            complain(&format!("{name}: the lab itself failed: {why}"));
+            ExitCode::from(70)
+        }
+        Err(error) => {
+            complain(&format!("{name}: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Ends as the server did. No core dump: the server's own is the interesting one.
+fn die_of(signal: i32) -> ExitCode {
+    // SAFETY: plain system calls. Rust's own handler would swallow a first SIGSEGV, so it is taken away.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0);
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+    // Still here: process 1 of a container takes no signal that it does not handle.
+    ExitCode::from(128 + signal as u8)
+}
+
+/// The name of a signal that programs die of.
+pub(crate) fn signal_name(signal: i32) -> String {
+    match signal {
+        libc::SIGSEGV => "SIGSEGV".to_string(),
+        libc::SIGABRT => "SIGABRT".to_string(),
+        libc::SIGBUS => "SIGBUS".to_string(),
+        libc::SIGILL => "SIGILL".to_string(),
+        libc::SIGFPE => "SIGFPE".to_string(),
+        libc::SIGKILL => "SIGKILL".to_string(),
+        libc::SIGTERM => "SIGTERM".to_string(),
+        libc::SIGINT => "SIGINT".to_string(),
+        other => format!("signal {other}"),
+    }
+}
+
+/// Writes to standard output; a reader who has gone (`| head -1`) is no error.
+pub(crate) fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The width of the terminal in columns; 80 where there is none.
+fn width() -> usize {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes a winsize.
+    let known = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) } == 0;
+    if known && size.ws_col > 0 { usize::from(size.ws_col) } else { 80 }
+}
+
+fn colour() -> bool {
+    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !forbidden
+}
+
+/// Writes what the reader asked for: the report or its JSON, and the trace.
+fn publish(run: &Run, options: &Options) -> Result<()> {
+    if let Some(path) = &options.trace {
+        let text = format!("{:#}\n", autopsy::trace_json(run));
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if options.json {
+        say(&format!("{:#}\n", autopsy::json(run)));
+    } else {
+        say(&autopsy::report(run, width(), colour()));
+    }
+    Ok(())
+}
+
+/// A system call's error, with what to do about it where that is known.
+fn explain(error: io::Error, what: &str) -> anyhow::Error {
+    let limit = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+    let error = anyhow::Error::new(error);
+    if limit {
+        return error.context(format!("{what}: the limit on open files is reached; raise it (`ulimit -n 65536`)"));
+    }
+    error.context(what.to_string())
+}
+
+/// The lowest limit on open files that the exhibits can do with.
+const FILES: libc::rlim_t = 32;
+
+/// What every run needs from the machine.
+fn check_machine(options: &Options) -> Result<()> {
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut files);
+        if files.rlim_cur < FILES {
+            let raised = libc::rlimit { rlim_cur: files.rlim_max.min(FILES), ..files };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raised);
+        }
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut files);
+    }
+    if files.rlim_cur < FILES {
+        let now = files.rlim_cur;
+        anyhow::bail!("the limit on open files is {now}, and the lab needs {FILES}; raise it (`ulimit -n 1024`)");
+    }
+    let alone = matches!(options.what, What::Serve(_));
+    if !alone && !std::path::Path::new("/proc/net/tcp").exists() {
+        anyhow::bail!(
+            "there is no /proc/net/tcp, where the lab sees whether a packet has arrived; mount it \
+             (`mount -t proc proc /proc`)"
+        );
+    }
+    Ok(())
 }

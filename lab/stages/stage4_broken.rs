@@ -9,7 +9,7 @@ use std::io;
 use std::process::ExitCode;
 
 use lab::heap::Buffer;
-use lab::http::{self, Parser};
+use lab::http::Parser;
 use lab::kernel::{Epoll, Events, Interest, Socket};
 use lab::point::point;
 use lab::runner::{self, LISTENER, STOP, Served, Server};

@@ -1,0 +1,208 @@
+//! The command line that all stages share.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::blackbox::MAX_ROLES;
+use crate::catalogue::{Expect, Stage};
+use crate::heap::Heap;
+
+/// What the reader asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub what: What,
+    pub workers: usize,
+    pub heap: Option<Heap>,
+    pub schedule: Option<PathBuf>,
+    pub trace: Option<PathBuf>,
+    pub json: bool,
+    pub bare: bool,
+    /// The longest wait for a step; `None` for no limit.
+    pub limit: Option<Duration>,
+}
+
+/// Which of the things a stage can do.
+#[derive(Clone, Debug)]
+pub enum What {
+    Exhibit,
+    Wild { rounds: u64, seconds: u64 },
+    Repeat(u64),
+    Serve(SocketAddr),
+}
+
+fn command(stage: &Stage) -> Command {
+    let ends = match stage.expect {
+        Expect::Signal { signal, text: "" } => format!("{} kills the server", super::signal_name(signal)),
+        Expect::Signal { signal, text } => format!("{} kills the server (`{text}`)", super::signal_name(signal)),
+        Expect::Serves => "it serves its client to the end".to_string(),
+    };
+    let exhibit = format!(
+        "Stage {}: {}.\n\nWithout a flag the exhibit runs: the server (a reactor and its workers) in a process of its \
+         own, a client, and a director that lets them move only in the order of {}. How it ends: {ends}. \
+         Then comes the autopsy.",
+        stage.chapter, stage.title, stage.schedule.path
+    );
+    let ends = "How it ends (exit status):\n  \
+        SIGSEGV, SIGABRT  the server died of it, and this program ends by the same signal (139, 134 in a shell)\n  \
+        0   served and ended; or --wild has given its odds, whatever they are\n  \
+        1   the verdict of a broken stage that has no signal to die of\n  \
+        2   the command line, a schedule, or the machine: one sentence says what to do\n  \
+        3   this cannot happen on this machine; one sentence says why\n  \
+        70  the lab itself failed: a panic, a limit reached, a step that never came\n\n\
+        Standard output has the report; progress and the C library's own words go to standard error. \
+        NO_COLOR is honoured.";
+    Command::new(stage.name)
+        .about(format!("Stage {}: {}", stage.chapter, stage.title))
+        .long_about(exhibit)
+        .after_long_help(ends)
+        .arg(
+            Arg::new("wild")
+                .long("wild")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["repeat", "serve", "schedule", "bare", "trace"])
+                .help("Nobody directs: play the scenario again and again, and report the odds")
+                .long_help(
+                    "Nobody directs, and memory is malloc's own: a client plays the scenario with 10 MiB again and \
+                     again. A server that dies is started anew. At the end come the odds: rounds survived, and how the \
+                     others ended. No core dumps are written.",
+                ),
+        )
+        .arg(
+            Arg::new("rounds")
+                .long("rounds")
+                .value_name("N")
+                .requires("wild")
+                .value_parser(value_parser!(u64).range(1..))
+                .default_value("100")
+                .help("With --wild: at most so many rounds"),
+        )
+        .arg(
+            Arg::new("seconds")
+                .long("seconds")
+                .value_name("S")
+                .requires("wild")
+                .value_parser(value_parser!(u64).range(1..))
+                .default_value("20")
+                .help("With --wild: at most so many seconds"),
+        )
+        .arg(
+            Arg::new("repeat")
+                .long("repeat")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..))
+                .conflicts_with_all(["serve", "bare", "trace", "schedule"])
+                .help("Run the exhibit N times, in several environments, and count how it ended")
+                .long_help(
+                    "Run the exhibit N times, in turn in each of these environments: plain; on one core; with two busy \
+                     loops beside it; MALLOC_ARENA_MAX=1; MALLOC_PERTURB_=165; \
+                     GLIBC_TUNABLES=glibc.malloc.tcache_count=0; MALLOC_TOP_PAD_=1000000. A table says how the runs ended \
+                     and how long they took. Exit status 0 only if all ended as they must. No core dumps are written.",
+                ),
+        )
+        .arg(
+            Arg::new("serve")
+                .long("serve")
+                .value_name("ADDR")
+                .value_parser(value_parser!(SocketAddr))
+                .conflicts_with_all(["schedule"])
+                .help("Only serve, for a client of your own: 127.0.0.1:8080, or port 0 for any")
+                .long_help(
+                    "Only serve, for a client of your own, until SIGINT or SIGTERM: 127.0.0.1:8080, or port 0 for any. \
+                     Nothing is recorded, unless --trace or --json asks for it.",
+                ),
+        )
+        .arg(
+            Arg::new("schedule")
+                .long("schedule")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Direct an order of your own")
+                .long_help(format!(
+                    "Direct an order of your own. One step a line: a role (client, main, worker-1 ...), the point that it \
+                     passes, and where it matters the occurrence (`worker-1 read 2`). A client's steps are `connect`, \
+                     `send BYTES`, `receive`, `fin` and `reset`; `client plan GET 3` or `client plan POST 10485760` says \
+                     what it has to send in all. The points of this stage: {}. See {} for one.",
+                    stage.points().join(", "),
+                    stage.schedule.path
+                )),
+        )
+        .arg(
+            Arg::new("trace")
+                .long("trace")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write the run as JSON: roles, points, results, allocations, source lines, the end"),
+        )
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("The report as JSON"))
+        .arg(
+            Arg::new("bare")
+                .long("bare")
+                .action(ArgAction::SetTrue)
+                .help("One process and no parent, for gdb and valgrind")
+                .long_help(
+                    "One process and no parent: the server, the director and the client are threads of it. For gdb \
+                     and valgrind. If the server dies, so does everything, and there is no report.",
+                ),
+        )
+        .arg(
+            Arg::new("heap")
+                .long("heap")
+                .value_name("HEAP")
+                .value_parser(["pages", "malloc"])
+                .help(format!("Where the stage's memory comes from [default when directed: {}]", stage.heap.name()))
+                .long_help(format!(
+                    "Where the memory comes from that the stage frees by hand. `pages`: each block on pages of its own, \
+                     and no access once it is freed, so that the first use of it faults. `malloc`: as everybody has it; a \
+                     freed block usually stays readable. [default when directed: {}; otherwise malloc]",
+                    stage.heap.name()
+                )),
+        )
+        .arg(
+            Arg::new("workers")
+                .long("workers")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..=(MAX_ROLES as u64 - 2)))
+                .default_value("4")
+                .help("How many worker threads"),
+        )
+        .arg(
+            Arg::new("limit")
+                .long("limit")
+                .value_name("S")
+                .value_parser(value_parser!(u64))
+                .default_value("10")
+                .help("Seconds to wait for one step before the lab gives up; 0 for ever; not under a debugger"),
+        )
+}
+
+/// Reads the command line; on a mistake, says so and ends with status 2.
+pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Options {
+    let matches = command(stage).get_matches_from(arguments);
+    let number = |matches: &ArgMatches, name: &str| *matches.get_one::<u64>(name).expect("it has a default");
+    let what = if matches.get_flag("wild") {
+        What::Wild { rounds: number(&matches, "rounds"), seconds: number(&matches, "seconds") }
+    } else if let Some(times) = matches.get_one("repeat") {
+        What::Repeat(*times)
+    } else if let Some(address) = matches.get_one("serve") {
+        What::Serve(*address)
+    } else {
+        What::Exhibit
+    };
+    Options {
+        what,
+        workers: number(&matches, "workers") as usize,
+        heap: matches.get_one::<String>("heap").map(|name| match name.as_str() {
+            "pages" => Heap::Pages,
+            _ => Heap::Malloc,
+        }),
+        schedule: matches.get_one("schedule").cloned(),
+        trace: matches.get_one("trace").cloned(),
+        json: matches.get_flag("json"),
+        bare: matches.get_flag("bare"),
+        limit: Some(number(&matches, "limit")).filter(|s| *s > 0).map(Duration::from_secs),
+    }
+}

@@ -1,0 +1,206 @@
+//! The exhibit: one directed run, its report, and its true end.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::cli::Options;
+use super::process::{self, Process, Setup};
+use super::{End, Serve, say};
+use crate::autopsy;
+use crate::blackbox::{Blackbox, CAPACITY};
+use crate::catalogue::{Expect, Stage};
+use crate::client::Client;
+use crate::director::{Director, Verdict};
+use crate::heap::Heap;
+use crate::kernel::{Stop, any_port};
+use crate::point::Mode;
+use crate::schedule::Schedule;
+use crate::trace::{Ending, Outcome, Run, Step};
+
+/// How long a server may take to listen, or to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a run needs besides its stage.
+pub struct Plan<'a> {
+    pub stage: &'static Stage,
+    pub setup: Setup,
+    pub schedule: &'a Schedule,
+    pub limit: Option<Duration>,
+}
+
+/// Runs the exhibit as the reader asked for it.
+pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End> {
+    let schedule = read_schedule(stage, options)?;
+    let heap = options.heap.unwrap_or(stage.heap);
+    let address: SocketAddr = any_port();
+    let setup = Setup { serve, workers: options.workers, heap, mode: Mode::Directed, address, core: true };
+    let blackbox = new_blackbox()?;
+    let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
+    let (run, verdict) = if options.bare { bare(&plan, blackbox)? } else { in_process(&plan, blackbox)? };
+    if run.ending == Ending::Exit(process::UNABLE) {
+        bail!("{}", blackbox.message().unwrap_or_default());
+    }
+    super::publish(&run, options)?;
+    let end = judge(&run, &verdict, options);
+    if let End::Signal(signal) = end
+        && !options.json
+    {
+        say(&autopsy::ending(signal));
+    }
+    Ok(end)
+}
+
+fn read_schedule(stage: &Stage, options: &Options) -> Result<Schedule> {
+    let (name, text) = match &options.schedule {
+        None => (stage.schedule.path.to_string(), stage.schedule.text.to_string()),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            (path.display().to_string(), text)
+        }
+    };
+    Schedule::parse(&text, &stage.points(), options.workers).map_err(|error| anyhow::anyhow!("{name}, {error}"))
+}
+
+/// A box, or the sentence that says why there is none.
+pub fn new_blackbox() -> Result<Blackbox> {
+    Blackbox::new(CAPACITY).context(
+        "no shared memory for the black box: it needs memfd_create(2), which Linux has since 3.17 and which a sandbox may \
+         forbid; run the lab outside of it",
+    )
+}
+
+/// The server in a process of its own, director and client here.
+fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
+    let mut process = Process::start(plan.setup, blackbox)?;
+    let mut client = None;
+    let (mut steps, mut verdict) = (Vec::new(), Verdict::Died);
+    if let Some(port) = process.port(PATIENCE) {
+        let pid = process.pid();
+        let patience = plan.limit.unwrap_or(Duration::MAX / 4);
+        let client = client.insert(Client::new(blackbox, port, plan.schedule.plan, patience));
+        let traced = || process::is_traced(pid);
+        let mut alive = || process.is_alive();
+        let limit = plan.limit;
+        let mut director = Director { blackbox, schedule: plan.schedule, limit, alive: &mut alive, traced: &traced };
+        (steps, verdict) = director.run(client);
+        if verdict == Verdict::Over {
+            finish(client, &mut verdict, &mut || process.is_alive());
+        }
+        process.stop();
+    }
+    let (ending, in_time) = process.end(PATIENCE);
+    if !in_time && !matches!(verdict, Verdict::Failed(_)) {
+        verdict = Verdict::Failed(format!("the server did not stop in {PATIENCE:?}"));
+    }
+    let millis = process.millis();
+    let stderr = process.stderr();
+    Ok((gather(plan, blackbox, client, steps, ending, stderr, millis), verdict))
+}
+
+fn finish(client: &mut Client, verdict: &mut Verdict, alive: &mut dyn FnMut() -> bool) {
+    if let Err(error) = client.finish() {
+        *verdict = if alive() { Verdict::Failed(format!("the client was not served: {error}")) } else { Verdict::Died };
+    }
+}
+
+/// Everything in this process: the server in this thread, director and client in another.
+fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
+    let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
+    let ours = stop.try_clone().context("no descriptor is left")?;
+    let limit = plan.limit;
+    let (client, steps, verdict) = std::thread::scope(|scope| {
+        let direction = scope.spawn(move || {
+            while blackbox.port().is_none() && blackbox.message().is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let patience = limit.unwrap_or(Duration::MAX / 4);
+            let port = blackbox.port().unwrap_or_default();
+            let mut client = Client::new(blackbox, port, plan.schedule.plan, patience);
+            let traced = || process::is_traced(std::process::id() as libc::pid_t);
+            let mut alive = || true;
+            let mut director =
+                Director { blackbox, schedule: plan.schedule, limit, alive: &mut alive, traced: &traced };
+            let (steps, mut verdict) = director.run(&mut client);
+            if verdict == Verdict::Over {
+                finish(&mut client, &mut verdict, &mut || true);
+            }
+            ours.raise();
+            (client, steps, verdict)
+        });
+        let served = process::serve_here(plan.setup, blackbox, stop);
+        if let Err(error) = &served {
+            blackbox.set_message(&format!("{error:#}"));
+        }
+        let directed = direction.join().expect("the director does not panic");
+        served.map(|()| directed)
+    })?;
+    Ok((gather(plan, blackbox, Some(client), steps, Ending::Exit(0), String::new(), 0.0), verdict))
+}
+
+fn gather(
+    plan: &Plan<'_>,
+    blackbox: Blackbox,
+    client: Option<Client>,
+    steps: Vec<Step>,
+    ending: Ending,
+    stderr: String,
+    millis: f64,
+) -> Run {
+    Run {
+        stage: plan.stage,
+        steps,
+        heap: plan.setup.heap,
+        roles: blackbox.roles(),
+        records: blackbox.records(),
+        dropped: blackbox.dropped(),
+        fault: blackbox.fault(),
+        ending,
+        stderr,
+        served: blackbox.served(),
+        client: client.map(|client| client.totals()).unwrap_or_default(),
+        millis,
+    }
+}
+
+/// How this program ends after that run.
+fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
+    if let Verdict::Failed(why) = verdict {
+        return End::Failed(why.clone());
+    }
+    if let Some(step) = run.steps.iter().find(|step| matches!(step.outcome, Outcome::Unmet(_))) {
+        return End::Failed(format!("a step of the schedule never came: {} {}", step.role, step.what));
+    }
+    match run.ending {
+        Ending::Signal(signal) => End::Signal(signal),
+        Ending::Exit(0) if options.schedule.is_some() || run.stage.expect == Expect::Serves => End::Code(0),
+        Ending::Exit(0) => survived(run),
+        Ending::Exit(_) => End::Failed(run.stderr.lines().next().unwrap_or("the server ended").to_string()),
+    }
+}
+
+/// A broken stage lived through its own schedule: either it is not glibc's malloc that it ran on, or the lab is broken.
+fn survived(run: &Run) -> End {
+    match foreign_malloc() {
+        Some(malloc) if run.heap == Heap::Malloc => End::Impossible(format!(
+            "the block was freed twice, and this malloc ({malloc}) took no notice: glibc's would have aborted"
+        )),
+        _ => End::Failed("the server outlived the order that kills it".to_string()),
+    }
+}
+
+/// Where malloc comes from, if not from glibc.
+fn foreign_malloc() -> Option<String> {
+    if !cfg!(target_env = "gnu") {
+        return Some("this build's C library is not glibc".to_string());
+    }
+    // SAFETY: dladdr(3) fills in the struct for an address of this process.
+    let path = unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        let malloc = libc::malloc as *const libc::c_void;
+        (libc::dladdr(malloc, &mut info) != 0 && !info.dli_fname.is_null())
+            .then(|| std::ffi::CStr::from_ptr(info.dli_fname).to_string_lossy().into_owned())
+    };
+    path.filter(|path| !path.contains("libc.so") && !path.contains("libc-2"))
+}

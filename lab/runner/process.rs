@@ -1,0 +1,288 @@
+//! The server's process: a fork that records into the black box, and that dies with its parent.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Serve, Server};
+use crate::blackbox::{Blackbox, MAIN, ServedCounts, futex_wait, futex_wake};
+use crate::heap::{self, Heap};
+use crate::kernel::{Listener, Stop};
+use crate::point::Mode;
+use crate::trace::Ending;
+
+/// The exit code of a server that panicked.
+pub const PANICKED: i32 = 70;
+/// The exit code of a server that could not go on: the machine's fault.
+pub const UNABLE: i32 = 2;
+
+/// How to run a server.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub serve: Serve,
+    pub workers: usize,
+    pub heap: Heap,
+    pub mode: Mode,
+    pub address: SocketAddr,
+    /// Whether a core dump may be written, if the reader's limit allows one.
+    pub core: bool,
+}
+
+/// A server in a process of its own.
+pub struct Process {
+    pid: libc::pid_t,
+    started: Instant,
+    ended: Option<(Ending, Duration)>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+    blackbox: Blackbox,
+    stop: Stop,
+}
+
+/// What a child's death rings: the doorbell of the box.
+static DOORBELL: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+extern "C" fn on_child(_: libc::c_int) {
+    // SAFETY: the pointer is null or a doorbell, which is never unmapped. An atomic add and a futex(2) are all it does.
+    if let Some(doorbell) = unsafe { DOORBELL.load(Ordering::Acquire).as_ref() } {
+        doorbell.fetch_add(1, Ordering::AcqRel);
+        futex_wake(doorbell);
+    }
+}
+
+fn handle(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
+    // SAFETY: a zeroed sigaction is valid, and `handler` is one of this file's, or SIG_DFL or SIG_IGN.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler;
+        action.sa_flags = flags;
+        libc::sigaction(signal, &action, ptr::null_mut());
+    }
+}
+
+impl Process {
+    /// Forks a server. The caller has no other thread.
+    pub fn start(setup: Setup, blackbox: Blackbox) -> Result<Process> {
+        let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
+        let mut ends = [0; 2];
+        // SAFETY: pipe2(2) writes two descriptors, which nobody else owns.
+        let (read, write) = unsafe {
+            if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
+                return Err(io::Error::last_os_error()).context("no pipe for the server's standard error");
+            }
+            (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+        };
+        DOORBELL.store(ptr::from_ref(blackbox.doorbell()).cast_mut(), Ordering::Release);
+        handle(libc::SIGCHLD, on_child as *const () as libc::sighandler_t, libc::SA_NOCLDSTOP);
+        // SAFETY: getpid(2) has no preconditions.
+        let parent = unsafe { libc::getpid() };
+        let started = Instant::now();
+        // SAFETY: the process has one thread, so no lock can be left held in the child.
+        let pid = unsafe { libc::fork() };
+        if pid < 0 {
+            return Err(io::Error::last_os_error()).context("no process for the server");
+        }
+        if pid == 0 {
+            drop(read);
+            in_child(setup, blackbox, stop, parent, &write);
+        }
+        drop(write);
+        let stderr = Some(std::thread::spawn(move || pass_on(File::from(read))));
+        Ok(Process { pid, started, ended: None, stderr, blackbox, stop })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> libc::pid_t {
+        self.pid
+    }
+
+    /// Whether it is still there.
+    pub fn is_alive(&mut self) -> bool {
+        if self.ended.is_none() {
+            let mut status = 0;
+            // SAFETY: waitpid(2) writes an int.
+            if unsafe { libc::waitpid(self.pid, &mut status, libc::WNOHANG) } == self.pid {
+                let ending = if libc::WIFSIGNALED(status) {
+                    Ending::Signal(libc::WTERMSIG(status))
+                } else {
+                    Ending::Exit(libc::WEXITSTATUS(status))
+                };
+                self.ended = Some((ending, self.started.elapsed()));
+            }
+        }
+        self.ended.is_none()
+    }
+
+    /// Waits until `done` says so, the process has ended, or the time is over; says whether `done` did.
+    pub fn wait_for(&mut self, limit: Duration, mut done: impl FnMut(&Blackbox) -> bool) -> bool {
+        let start = Instant::now();
+        loop {
+            let seen = self.blackbox.doorbell().load(Ordering::Acquire);
+            if done(&self.blackbox) {
+                return true;
+            }
+            if !self.is_alive() || start.elapsed() > limit {
+                return false;
+            }
+            futex_wait(self.blackbox.doorbell(), seen, Some(50));
+        }
+    }
+
+    /// The port that it listens on; `None` if it ended before, or if the time is over.
+    pub fn port(&mut self, limit: Duration) -> Option<u16> {
+        self.wait_for(limit, |blackbox| blackbox.port().is_some());
+        self.blackbox.port()
+    }
+
+    /// What tells it to stop.
+    pub fn stop_event(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Tells it to stop.
+    pub fn stop(&self) {
+        self.stop.raise();
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        if self.is_alive() {
+            // SAFETY: the process is our child and was not waited for, so the number is still its own.
+            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        }
+    }
+
+    /// Waits for its end; killed when the time is over (then `false` comes with the ending).
+    pub fn end(&mut self, limit: Duration) -> (Ending, bool) {
+        self.wait_for(limit, |_| false);
+        let in_time = !self.is_alive();
+        self.kill();
+        loop {
+            if let (false, Some((ending, _))) = (self.is_alive(), self.ended) {
+                return (ending, in_time);
+            }
+            self.wait_for(Duration::from_secs(1), |_| false);
+        }
+    }
+
+    /// Milliseconds from start to end.
+    pub fn millis(&self) -> f64 {
+        self.ended.map_or(0.0, |(_, after)| after.as_secs_f64() * 1000.0)
+    }
+
+    /// What it wrote to standard error. To be called after its end.
+    pub fn stderr(&mut self) -> String {
+        let bytes = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+        self.stderr();
+    }
+}
+
+/// Copies what comes to our own standard error, and keeps it.
+fn pass_on(mut from: File) -> Vec<u8> {
+    let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        let _ = io::stderr().write_all(&buffer[..n]);
+        kept.extend_from_slice(&buffer[..n]);
+    }
+    kept
+}
+
+/// The child's whole life.
+fn in_child(setup: Setup, blackbox: Blackbox, stop: Stop, parent: libc::pid_t, stderr: &OwnedFd) -> ! {
+    // SAFETY: plain system calls on numbers and on locals.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() != parent {
+            libc::_exit(PANICKED);
+        }
+        libc::dup2(stderr.as_raw_fd(), libc::STDERR_FILENO);
+        libc::close(stderr.as_raw_fd());
+    }
+    handle(libc::SIGCHLD, libc::SIG_DFL, 0);
+    if !setup.core {
+        no_core_dump();
+    }
+    let fault = on_fault as *const () as libc::sighandler_t;
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT] {
+        handle(signal, fault, libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND);
+    }
+    let code = match serve_here(setup, blackbox, stop) {
+        Ok(()) => 0,
+        Err(error) => {
+            blackbox.set_message(&format!("{error:#}"));
+            UNABLE
+        }
+    };
+    // SAFETY: _exit(2) ends the process, without running what the parent had registered.
+    unsafe { libc::_exit(code) }
+}
+
+/// Runs the server in this process, to its end.
+pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.to_string();
+        blackbox.set_message(&text);
+        eprintln!("{text}");
+        // SAFETY: as above. A server that panicked has nothing more to say.
+        unsafe { libc::_exit(PANICKED) }
+    }));
+    heap::choose(setup.heap);
+    Blackbox::play(MAIN);
+    blackbox.install(setup.mode);
+    let listener = Listener::bind(setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
+    let port = listener.local_addr().context("the listener has no address")?.port();
+    blackbox.set_port(port);
+    let server = Server { listener, stop, workers: setup.workers };
+    let served = (setup.serve)(server).map_err(|error| super::explain(error, "the server could not go on"))?;
+    blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });
+    Ok(())
+}
+
+/// Stores what happened, and lets the signal through: with the handler reset, returning runs the faulting instruction
+/// again, and this time it kills.
+extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel gives a valid siginfo. Everything below is an atomic store or a system call.
+    unsafe {
+        let code = (*info).si_code;
+        let address = if code > 0 { (*info).si_addr() as u64 } else { 0 };
+        if let Some(blackbox) = Blackbox::current() {
+            blackbox.set_fault(signal, code, address);
+        }
+        // A signal that somebody sent does not come again by itself.
+        if code <= 0 {
+            libc::raise(signal);
+        }
+    }
+}
+
+/// A limit of one byte, not of none: a core handler behind a pipe takes no notice of 0 (`core(5)`).
+pub fn no_core_dump() {
+    let limit = libc::rlimit { rlim_cur: 1, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: setrlimit(2) reads the struct. Lowering the soft limit needs no privilege, but keeping the hard one does.
+    unsafe {
+        let mut now = limit;
+        if libc::getrlimit(libc::RLIMIT_CORE, &mut now) == 0 && now.rlim_max >= 1 {
+            now.rlim_cur = 1;
+            libc::setrlimit(libc::RLIMIT_CORE, &now);
+        }
+    }
+}
+
+/// Whether a debugger traces this process (`proc(5)`, `TracerPid`).
+pub fn is_traced(pid: libc::pid_t) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
+}

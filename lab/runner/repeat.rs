@@ -1,0 +1,210 @@
+//! `--repeat`: the exhibit many times, in environments that change malloc, the cores and the load.
+
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::cli::Options;
+use super::{End, process, say, signal_name};
+use crate::catalogue::{Expect, Stage};
+use crate::heap::Heap;
+
+/// An environment to run in.
+struct Environment {
+    name: &'static str,
+    variable: Option<(&'static str, &'static str)>,
+    one_core: bool,
+    busy: bool,
+}
+
+const PLAIN: Environment = Environment { name: "plain", variable: None, one_core: false, busy: false };
+
+const ENVIRONMENTS: [Environment; 7] = [
+    PLAIN,
+    Environment { name: "one core", one_core: true, ..PLAIN },
+    Environment { name: "two busy loops", busy: true, ..PLAIN },
+    Environment { name: "MALLOC_ARENA_MAX=1", variable: Some(("MALLOC_ARENA_MAX", "1")), ..PLAIN },
+    Environment { name: "MALLOC_PERTURB_=165", variable: Some(("MALLOC_PERTURB_", "165")), ..PLAIN },
+    Environment { name: "tcache_count=0", variable: Some(("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")), ..PLAIN },
+    Environment { name: "MALLOC_TOP_PAD_=1000000", variable: Some(("MALLOC_TOP_PAD_", "1000000")), ..PLAIN },
+];
+
+/// What came of one environment.
+#[derive(Clone, Default)]
+struct Row {
+    right: u64,
+    /// How the others ended.
+    wrong: Vec<String>,
+    millis: Vec<f64>,
+}
+
+/// Runs the exhibit `times` times.
+pub fn run(stage: &'static Stage, options: &Options, times: u64) -> Result<End> {
+    let program = std::env::current_exe().context("cannot find this program itself")?;
+    let mut rows = vec![Row::default(); ENVIRONMENTS.len()];
+    for index in 0..times {
+        let which = (index % ENVIRONMENTS.len() as u64) as usize;
+        let (end, millis) = once(&program, stage, options, &ENVIRONMENTS[which])?;
+        match end {
+            None => rows[which].right += 1,
+            Some(end) => rows[which].wrong.push(end),
+        }
+        rows[which].millis.push(millis);
+        let mut err = io::stderr();
+        if err.is_terminal() {
+            let _ = write!(err, "\r{} of {times}\x1b[K\r", index + 1);
+        }
+    }
+    let right: u64 = rows.iter().map(|row| row.right).sum();
+    if options.json {
+        say(&format!("{:#}\n", to_json(stage, &rows, times)))
+    } else {
+        say(&table(stage, &rows, times))
+    }
+    if right == times {
+        return Ok(End::Code(0));
+    }
+    Ok(End::Failed(format!("{} of {times} runs did not end as they must", times - right)))
+}
+
+/// One run: `None` if it ended as it must, else how it ended; and how many milliseconds it took.
+fn once(
+    program: &std::path::Path,
+    stage: &Stage,
+    options: &Options,
+    environment: &Environment,
+) -> Result<(Option<String>, f64)> {
+    let mut command = Command::new(program);
+    command.args(["--workers", &options.workers.to_string()]);
+    if let Some(heap) = options.heap {
+        command.args(["--heap", heap.name()]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.envs(environment.variable);
+    let one_core = environment.one_core;
+    // SAFETY: only system calls on locals, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            process::no_core_dump();
+            if one_core {
+                stay_on_one_core()?;
+            }
+            Ok(())
+        });
+    }
+    let busy = AtomicBool::new(environment.busy);
+    std::thread::scope(|scope| {
+        if environment.busy {
+            for _ in 0..2 {
+                scope.spawn(|| while busy.load(Ordering::Relaxed) {});
+            }
+        }
+        let start = Instant::now();
+        let output = command.output();
+        let took = start.elapsed();
+        busy.store(false, Ordering::Relaxed);
+        let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        Ok((wrong_end(stage, options, output.status, &stderr), took.as_secs_f64() * 1000.0))
+    })
+}
+
+/// How the run ended, if not as it must.
+fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus, stderr: &str) -> Option<String> {
+    let heap = options.heap.unwrap_or(stage.heap);
+    let right = match stage.expect {
+        Expect::Serves => status.code() == Some(0),
+        // On pages of its own a block that is freed twice faults, whatever malloc would have said.
+        Expect::Signal { .. } if heap != stage.heap && heap == Heap::Pages => status.signal() == Some(libc::SIGSEGV),
+        Expect::Signal { signal, text } => {
+            let glibc = cfg!(target_env = "gnu");
+            status.signal() == Some(signal) && (!glibc || stderr.contains(text))
+        }
+    };
+    let end = match (status.signal(), status.code()) {
+        (Some(signal), _) => signal_name(signal),
+        (None, Some(code)) => format!("exit {code}"),
+        (None, None) => "no end".to_string(),
+    };
+    let text = stderr.lines().last().unwrap_or_default();
+    (!right).then(|| format!("{end} {text}").trim_end().to_string())
+}
+
+/// Binds the calling process to the first of the cores that it may use (`sched_setaffinity(2)`).
+fn stay_on_one_core() -> io::Result<()> {
+    // SAFETY: a zeroed set is valid and empty; both calls get its true size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        if libc::sched_getaffinity(0, size, &mut set) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let first = (0..libc::CPU_SETSIZE as usize).find(|core| libc::CPU_ISSET(*core, &set)).unwrap_or(0);
+        libc::CPU_ZERO(&mut set);
+        libc::CPU_SET(first, &mut set);
+        match libc::sched_setaffinity(0, size, &set) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+fn median(millis: &[f64]) -> f64 {
+    let mut sorted = millis.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn max(millis: &[f64]) -> f64 {
+    millis.iter().copied().fold(0.0, f64::max)
+}
+
+fn must(stage: &Stage) -> String {
+    match stage.expect {
+        Expect::Serves => "exit 0".to_string(),
+        Expect::Signal { signal, text } => format!("{} {text}", signal_name(signal)).trim_end().to_string(),
+    }
+}
+
+fn table(stage: &Stage, rows: &[Row], times: u64) -> String {
+    let mut text = format!("{} --repeat {times}: each run must end by {}\n\n", stage.name, must(stage));
+    text += "  environment               runs   right    median       max\n";
+    let line = |name: &str, right: u64, millis: &[f64]| {
+        let (runs, median, max) = (millis.len(), median(millis), max(millis));
+        format!("  {name:<24} {runs:>5}  {right:>6}  {median:>5.1} ms  {max:>5.1} ms\n")
+    };
+    for (environment, row) in ENVIRONMENTS.iter().zip(rows).filter(|(_, row)| !row.millis.is_empty()) {
+        text += &line(environment.name, row.right, &row.millis);
+    }
+    let all: Vec<f64> = rows.iter().flat_map(|row| row.millis.iter().copied()).collect();
+    text += &line("all", rows.iter().map(|row| row.right).sum(), &all);
+    for (environment, row) in ENVIRONMENTS.iter().zip(rows) {
+        for end in row.wrong.iter().take(5) {
+            text += &format!("\n  not as it must ({}): {end}\n", environment.name);
+        }
+    }
+    text
+}
+
+fn to_json(stage: &Stage, rows: &[Row], times: u64) -> serde_json::Value {
+    let rows: Vec<_> = ENVIRONMENTS
+        .iter()
+        .zip(rows)
+        .map(|(environment, row)| {
+            json!({
+                "environment": environment.name,
+                "runs": row.millis.len(),
+                "right": row.right,
+                "wrong": row.wrong,
+                "median_ms": median(&row.millis),
+                "max_ms": max(&row.millis),
+            })
+        })
+        .collect();
+    json!({ "stage": stage.name, "runs": times, "must_end_by": must(stage), "environments": rows })
+}

@@ -1,0 +1,102 @@
+//! `--serve`: the stage as a plain server, for a client of the reader's own.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::cli::Options;
+use super::process::{self, Process, Setup};
+use super::{End, Serve, Server, explain, say};
+use crate::autopsy;
+use crate::catalogue::Stage;
+use crate::heap::{self, Heap};
+use crate::kernel::{Listener, Stop, raise_fd};
+use crate::point::Mode;
+use crate::trace::{ClientTotals, Ending, Run};
+
+static STOP_FD: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_stop(_: libc::c_int) {
+    raise_fd(STOP_FD.load(Ordering::Relaxed));
+}
+
+/// SIGINT and SIGTERM raise `stop`, which the caller keeps open.
+fn stop_on_signals(stop: &Stop) {
+    STOP_FD.store(stop.as_fd().as_raw_fd(), Ordering::Relaxed);
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler does one write(2).
+        unsafe { libc::signal(signal, on_stop as *const () as libc::sighandler_t) };
+    }
+}
+
+/// Serves until it is told to stop.
+pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: SocketAddr) -> Result<End> {
+    let heap = options.heap.unwrap_or(Heap::Malloc);
+    if options.trace.is_some() || options.json {
+        let setup = Setup { serve, workers: options.workers, heap, mode: Mode::Recorded, address, core: true };
+        return recorded(stage, setup, options);
+    }
+    heap::choose(heap);
+    let listener = Listener::bind(address)
+        .with_context(|| format!("cannot listen on {address}; choose another address, or port 0 for any"))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
+    let kept = stop.try_clone().context("no descriptor is left")?;
+    stop_on_signals(&kept);
+    say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name));
+    let served = serve(Server { listener, stop, workers: options.workers })
+        .map_err(|error| explain(error, "the server could not go on"))?;
+    say(&format!("served {} bytes, {} replies\n", served.received, served.replies));
+    Ok(End::Code(0))
+}
+
+/// The same with a parent that keeps the black box.
+fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<End> {
+    let blackbox = super::exhibit::new_blackbox()?;
+    let mut process = Process::start(setup, blackbox)?;
+    stop_on_signals(process.stop_event());
+    let Some(port) = process.port(Duration::from_secs(10)) else {
+        process.end(Duration::ZERO);
+        bail!("{}", blackbox.message().unwrap_or_else(|| "the server did not come up".to_string()));
+    };
+    let address = SocketAddr::new(setup.address.ip(), port);
+    let listens = format!("{} listens on {address}; Ctrl-C ends it\n", stage.name);
+    if options.json {
+        super::complain(listens.trim_end())
+    } else {
+        say(&listens)
+    }
+    let (ending, _) = process.end(Duration::MAX / 4);
+    if ending == Ending::Exit(process::UNABLE) {
+        bail!("{}", blackbox.message().unwrap_or_default());
+    }
+    let millis = process.millis();
+    let run = Run {
+        stage,
+        steps: Vec::new(),
+        heap: setup.heap,
+        roles: blackbox.roles(),
+        records: blackbox.records(),
+        dropped: blackbox.dropped(),
+        fault: blackbox.fault(),
+        ending,
+        stderr: process.stderr(),
+        served: blackbox.served(),
+        client: ClientTotals::default(),
+        millis,
+    };
+    super::publish(&run, options)?;
+    Ok(match ending {
+        Ending::Exit(0) => End::Code(0),
+        Ending::Exit(_) => End::Failed(blackbox.message().unwrap_or_default()),
+        Ending::Signal(signal) => {
+            if !options.json {
+                say(&autopsy::ending(signal));
+            }
+            End::Signal(signal)
+        }
+    })
+}

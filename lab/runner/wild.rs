@@ -1,0 +1,179 @@
+//! `--wild`: nobody directs. The scenario again and again, and the odds.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use super::cli::Options;
+use super::process::{self, Process, Setup};
+use super::{End, Serve, say, signal_name};
+use crate::catalogue::{Stage, Wild};
+use crate::client::Client;
+use crate::heap::Heap;
+use crate::http;
+use crate::kernel::any_port;
+use crate::point::Mode;
+use crate::schedule::Plan;
+use crate::trace::Ending;
+
+/// The bytes of one round.
+const BYTES: u64 = http::MAX_BODY;
+/// How long a round may take: a server that does not answer for so long hangs.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// What came of all rounds.
+#[derive(Default)]
+struct Odds {
+    rounds: u64,
+    survived: u64,
+    /// How the others ended, and how often.
+    ends: BTreeMap<String, u64>,
+    /// The rounds in which a server's life ended, counted from its start.
+    lives: Vec<u64>,
+}
+
+/// Plays rounds until there were enough, and reports.
+pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, seconds: u64) -> Result<End> {
+    let heap = options.heap.unwrap_or(Heap::Malloc);
+    let setup = Setup { serve, workers: options.workers, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
+    let mut odds = Odds::default();
+    while odds.rounds < rounds && start.elapsed() < limit {
+        let more = |odds: &Odds| odds.rounds < rounds && start.elapsed() < limit;
+        life(stage, setup, &mut odds, more)?;
+    }
+    if options.json {
+        say(&format!("{:#}\n", odds.json(stage, heap)))
+    } else {
+        say(&odds.report(stage, heap))
+    }
+    Ok(End::Code(0))
+}
+
+/// One server, until it dies or there were enough rounds.
+fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bool) -> Result<()> {
+    let blackbox = super::exhibit::new_blackbox()?;
+    let mut process = Process::start(setup, blackbox)?;
+    let Some(port) = process.port(ROUND) else {
+        process.end(Duration::ZERO);
+        bail!("{}", blackbox.message().unwrap_or_else(|| "the server did not come up".to_string()));
+    };
+    let mut played = 0;
+    while more(odds) && process.is_alive() {
+        (played, odds.rounds) = (played + 1, odds.rounds + 1);
+        progress(odds);
+        let client = |plan| Client::new(blackbox, port, plan, ROUND);
+        let wrong = match stage.wild {
+            Wild::StreamAndReset => {
+                let mut client = client(Plan::Raw);
+                match client.connect() {
+                    Ok(()) => {
+                        client.stream_and_reset(BYTES);
+                        None
+                    }
+                    Err(error) => Some(error),
+                }
+            }
+            Wild::Upload => {
+                let mut client = client(Plan::Post(BYTES));
+                client.connect().and_then(|()| client.finish()).err()
+            }
+        };
+        // A death may be on its way while the client already sees the broken connection.
+        if wrong.is_some() {
+            process.wait_for(Duration::from_millis(500), |_| false);
+        }
+        match wrong {
+            _ if !process.is_alive() => {}
+            None => odds.survived += 1,
+            Some(error) => {
+                process.kill();
+                process.end(ROUND);
+                process.stderr();
+                let end = match error.kind() {
+                    io::ErrorKind::InvalidData => "a wrong reply".to_string(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the client waits for ever".to_string(),
+                    _ => format!("the client failed: {error}"),
+                };
+                return odds.died(end, played);
+            }
+        }
+    }
+    process.stop();
+    let (ending, in_time) = process.end(ROUND);
+    let text = process.stderr();
+    match ending {
+        Ending::Exit(0) => Ok(()),
+        Ending::Exit(process::UNABLE) => bail!("{}", blackbox.message().unwrap_or_default()),
+        _ if !in_time => odds.died_after("it does not stop".to_string(), played),
+        Ending::Exit(_) => odds.died_after(format!("panic: {}", text.lines().nth(1).unwrap_or_default()), played),
+        Ending::Signal(signal) => {
+            let text = text.lines().last().unwrap_or_default();
+            let end = format!("{} {text}", signal_name(signal));
+            odds.died_after(end.trim_end().to_string(), played)
+        }
+    }
+}
+
+fn progress(odds: &Odds) {
+    let mut err = io::stderr();
+    if err.is_terminal() {
+        let _ = write!(err, "\rround {}, {} survived\x1b[K\r", odds.rounds, odds.survived);
+    }
+}
+
+impl Odds {
+    fn died(&mut self, end: String, played: u64) -> Result<()> {
+        *self.ends.entry(end).or_default() += 1;
+        self.lives.push(played);
+        Ok(())
+    }
+
+    /// It died of a round that had looked survived, or of the one that was being played.
+    fn died_after(&mut self, end: String, played: u64) -> Result<()> {
+        self.survived = self.survived.min(self.rounds - 1 - self.ends.values().sum::<u64>());
+        self.died(end, played)
+    }
+
+    fn scenario(stage: &Stage) -> &'static str {
+        match stage.wild {
+            Wild::StreamAndReset => "10 MiB streamed, then an RST",
+            Wild::Upload => "10 MiB uploaded",
+        }
+    }
+
+    fn report(&self, stage: &Stage, heap: Heap) -> String {
+        let mut text = format!(
+            "{} --wild: {}, {} rounds; {}, nobody directing\n\n  {:>6}  survived\n",
+            stage.name,
+            Odds::scenario(stage),
+            self.rounds,
+            heap.name(),
+            self.survived
+        );
+        for (end, count) in &self.ends {
+            text += &format!("  {count:>6}  {end}\n");
+        }
+        if !self.lives.is_empty() {
+            let lives: Vec<_> = self.lives.iter().take(12).map(u64::to_string).collect();
+            let more = if self.lives.len() > 12 { ", ..." } else { "" };
+            text += &format!("\n  A server lived for so many rounds: {}{more}\n", lives.join(", "));
+        }
+        text
+    }
+
+    fn json(&self, stage: &Stage, heap: Heap) -> serde_json::Value {
+        json!({
+            "stage": stage.name,
+            "scenario": Odds::scenario(stage),
+            "heap": heap.name(),
+            "rounds": self.rounds,
+            "survived": self.survived,
+            "ends": self.ends,
+            "lives": self.lives,
+        })
+    }
+}
