@@ -408,8 +408,13 @@ impl Blackbox {
 
     /// The records that are left, in order. Ones that a thread was just writing when it died are left out.
     pub fn records(&self) -> Vec<Record> {
+        self.records_from(0)
+    }
+
+    /// The records that are left, from this number on.
+    pub fn records_from(&self, number: u64) -> Vec<Record> {
         let next = self.layout.next.load(Ordering::Acquire);
-        let first = next.saturating_sub(self.ring.len() as u64);
+        let first = next.saturating_sub(self.ring.len() as u64).max(number);
         (first..next).filter_map(|number| self.read(number)).collect()
     }
 
