@@ -24,6 +24,9 @@ fn exact() -> Vec<Recording> {
         add(stage, Box::new(move || stdout(stage, &[])));
     }
     add("stage4_broken_stderr", Box::new(|| stderr("stage4_broken", &[])));
+    add("stage3_on_malloc", Box::new(|| stdout("stage3_broken", &["--heap", "malloc"])));
+    add("stage4_on_pages", Box::new(|| stdout("stage4_broken", &["--heap", "pages"])));
+    add("list", Box::new(|| stdout("lab", &["list"])));
     add("help", Box::new(|| stdout("stage3_broken", &["--help"])));
     for order in ["stage3_late_hangup", "stage4_early_free"] {
         let stage = format!("{}_broken", order.split('_').next().unwrap_or_default());
