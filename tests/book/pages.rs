@@ -199,10 +199,10 @@ fn every_include_finds_its_file_and_anchor() {
 fn every_recording_is_made_by_a_run_and_shown_in_a_chapter() {
     let made: BTreeSet<String> =
         recordings::names().into_iter().map(|name| format!("chapters/recorded/{name}.txt")).collect();
-    let pages = pages();
-    let shown: BTreeSet<String> = pages
+    let shown: BTreeSet<String> = pages()
         .iter()
-        .flat_map(|(page, text)| includes(page, text).into_iter().map(|(path, _)| path))
+        .flat_map(|(page, text)| includes(page, text))
+        .map(|(path, _)| path)
         .filter(|path| path.starts_with("chapters/recorded/"))
         .collect();
     let files: BTreeSet<String> = std::fs::read_dir(root().join("chapters/recorded"))
@@ -259,8 +259,9 @@ fn the_readme_shows_the_recordings() {
 /// The ids and the links of a built page.
 fn built(text: &str) -> (BTreeSet<String>, Vec<String>) {
     let attribute = |name: &str| -> Vec<String> {
-        let parts = text.split(&format!(" {name}=\"")).skip(1).map(str::to_string);
-        parts.filter_map(|rest| rest.split('"').next().map(|value| value.replace("&amp;", "&"))).collect()
+        let mark = format!(" {name}=\"");
+        let values = text.split(&mark).skip(1).filter_map(|rest| rest.split('"').next());
+        values.map(|value| value.replace("&amp;", "&")).collect()
     };
     (attribute("id").into_iter().collect(), [attribute("href"), attribute("src")].concat())
 }
