@@ -28,14 +28,25 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
         page.text.push('\n');
     }
     match run.ending {
-        Ending::Signal(signal) => death(&mut page, &story, signal),
-        Ending::Exit(0) => survival(&mut page, &story),
+        Ending::Signal(signal) => {
+            death(&mut page, &story, signal);
+            outcomes(&mut page, &story);
+        }
+        Ending::Exit(0) => {
+            let mistake = findings::first_mistake(&story);
+            survival(&mut page, &story, mistake.as_ref());
+            outcomes(&mut page, &story);
+            if let Some(why) = findings::why(&story, None).filter(|_| mistake.is_none()) {
+                page.entry("why", why);
+            }
+            accounts(&mut page, run);
+        }
         Ending::Exit(code) => {
             page.entry_in("ended", &format!("the server's process ended with status {code}"), RED);
             last_words(&mut page, run);
+            outcomes(&mut page, &story);
         }
     }
-    outcomes(&mut page, &story);
     how_it_was_made(&mut page, run);
     let chapter = format!("chapters/stage{}.md", run.stage.chapter);
     page.entry("chapter", &chapter);
@@ -172,10 +183,10 @@ fn evidence(page: &mut Page, story: &Story<'_>, found: &Finding<'_>) {
     if found.mistake == Mistake::DoubleFree {
         let block = found.block;
         let heap = if block.own_pages { "pages of its own" } else { "malloc" };
-        page.entry("freed twice", &format!("{} ({}, {heap})", block.name, count(block.size, "byte")));
+        page.entry("block", &format!("{} ({}, {heap}), freed twice", block.name, count(block.size, "byte")));
     }
     let (last, remark) = match (found.mistake, found.exact) {
-        (Mistake::DoubleFree, _) => ("and again", ""),
+        (Mistake::DoubleFree, _) => ("again", ""),
         (Mistake::UseAfterFree, true) => ("used", ""),
         (Mistake::UseAfterFree, false) => ("used", ", or after it"),
     };
@@ -220,24 +231,22 @@ fn last_words(page: &mut Page, run: &Run) {
     }
 }
 
-fn survival(page: &mut Page, story: &Story<'_>) {
-    let run = story.run;
-    let mistake = findings::first_mistake(story);
-    let (text, style) = match (run.stage.expect, &mistake) {
+fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
+    let (text, style) = match (story.run.stage.expect, mistake) {
         (_, Some(found)) => {
             let seen = match found.mistake {
                 Mistake::UseAfterFree => "was used after it was freed",
                 Mistake::DoubleFree => "was freed twice",
             };
-            (format!("yes, by luck: {} {seen}, and nothing noticed", found.block.name), RED)
+            (format!("by luck: {} {seen}, and nothing noticed", found.block.name), RED)
         }
         (Expect::Signal { .. }, None) => {
-            ("yes: in this run no block was used or freed after it was freed".to_string(), "")
+            ("in this run no block was used or freed after it had been freed".to_string(), "")
         }
-        (Expect::Serves, None) => ("yes: it served its client and ended when it was told to".to_string(), ""),
+        (Expect::Serves, None) => ("served its client, and stopped when it was told to".to_string(), ""),
     };
     page.entry_in("survived", &text, style);
-    if let Some(found) = &mistake {
+    if let Some(found) = mistake {
         evidence(page, story, found);
     }
     for refusal in findings::refusals(story) {
@@ -247,7 +256,7 @@ fn survival(page: &mut Page, story: &Story<'_>) {
             (None, _) => String::new(),
         };
         let then = match refusal.passed_after {
-            Some(step) if step != refusal.step => format!("; it got it in step {step}"),
+            Some(step) if step != refusal.step => format!(", and got it in step {step}"),
             _ => String::new(),
         };
         let (step, what, role) = (refusal.step, &refusal.what, story.role(refusal.role));
@@ -271,10 +280,6 @@ fn survival(page: &mut Page, story: &Story<'_>) {
             page.entry("freed", &text);
         }
     }
-    if let Some(why) = findings::why(story, None) {
-        page.entry("why", why);
-    }
-    accounts(page, run);
 }
 
 fn accounts(page: &mut Page, run: &Run) {
@@ -340,7 +345,7 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
 fn how_it_was_made(page: &mut Page, run: &Run) {
     match run.steps.len() as u64 {
         0 => page.entry("order", "nobody directed"),
-        steps => page.entry("order", &format!("forced: {} by the director", count(steps, "step"))),
+        steps => page.entry("order", &format!("forced by the director, {}", count(steps, "step"))),
     }
     if run.dropped > 0 {
         let text = format!(
