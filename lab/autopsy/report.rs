@@ -4,7 +4,7 @@ use super::findings::{self, Finding, Mistake};
 use super::lanes::{self, BOLD, DIM, RED, length, paint, wrap};
 use super::objects::{count, thousands};
 use super::rows::{Place, Story};
-use crate::blackbox::Waiting;
+use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::Expect;
 use crate::runner::signal_name;
 use crate::trace::{Ending, Outcome, Run};
@@ -152,20 +152,28 @@ fn death(page: &mut Page, story: &Story<'_>, signal: i32) {
         },
         (_, None) => match run.stderr.lines().rev().find(|line| !line.trim().is_empty()) {
             Some(line) if signal == libc::SIGABRT => format!("{name}: {}", line.trim()),
-            _ if fault.is_none() => format!("{name}, which came from outside: the server did not raise it"),
+            _ if fault.is_none() && is_fatal_mistake(signal) => {
+                format!("{name}; its fault handler could not say where")
+            }
+            _ if fault.is_none() => format!("{name}, which came from outside"),
             _ => name.clone(),
         },
     };
     page.entry_in("died of", &how, RED);
     match &found {
         Some(found) => evidence(page, story, found),
-        None => unknown(page, story),
+        None => unknown(page, story, signal),
     }
     match findings::why(story, found.as_ref()) {
         Some(why) => page.entry("why", why),
         None if found.is_some() => page.entry("why", "not the death that the chapter explains"),
         None => {}
     }
+}
+
+/// Whether a process gets this signal for what it did itself.
+fn is_fatal_mistake(signal: i32) -> bool {
+    matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGFPE)
 }
 
 /// `8 bytes into session 1 (16 bytes, on pages of its own, taken away when it was freed)`
@@ -194,12 +202,12 @@ fn evidence(page: &mut Page, story: &Story<'_>, found: &Finding<'_>) {
     places(page, story, &list);
 }
 
-fn unknown(page: &mut Page, story: &Story<'_>) {
+fn unknown(page: &mut Page, story: &Story<'_>, signal: i32) {
     let run = story.run;
     if run.fault.is_some_and(|fault| fault.role < run.roles.len()) {
         let role = run.fault.map(|fault| fault.role).unwrap_or_default();
-        let last =
-            run.records.iter().rposition(|record| record.role == role && !record.file.starts_with("lab/director"));
+        let own = |record: &Record| record.role == role && !matches!(record.kind, Kind::Step | Kind::Refused);
+        let last = run.records.iter().rposition(own);
         if let Some(last) = last {
             places(page, story, &[("last seen", story.place(last), "")]);
         }
@@ -214,6 +222,7 @@ fn unknown(page: &mut Page, story: &Story<'_>) {
             page.entry("why", &text);
             evidence(page, story, &found);
         }
+        None if run.fault.is_none() && !is_fatal_mistake(signal) => {}
         None => {
             page.entry("why", "the cause was not recognised: no block in the box was used or freed after it was freed")
         }

@@ -1,5 +1,7 @@
 //! The records of a run as rows of lanes, and where and in which step each record was made.
 
+use std::ops::Range;
+
 use super::lanes::{ACROSS, Row};
 use super::objects::{Objects, count, errno, is_of_interest, mask};
 use crate::blackbox::{Kind, MAIN, Record, Waiting};
@@ -126,19 +128,23 @@ impl<'a> Story<'a> {
         let keep = |n: usize, event: &Event| n + tail >= after.len() || event.row.mark.is_some();
         let (shown, folded): (Vec<_>, Vec<_>) = after.iter().enumerate().partition(|(n, event)| keep(*n, event));
         let folded: Vec<usize> = folded.into_iter().filter_map(|(_, event)| event.record).collect();
-        if let Some(remark) = self.remark(directed, !shown.is_empty(), &folded) {
+        let next =
+            shown.iter().filter_map(|(_, event)| event.record).find(|at| folded.last().is_some_and(|last| at > last));
+        let end = next.unwrap_or(self.run.records.len());
+        let left_out = folded.first().map_or(0..0, |first| *first..end);
+        if let Some(remark) = self.remark(directed, !shown.is_empty(), folded.len() as u64, left_out) {
             short.push(Event { row: Row { number: None, role: ACROSS, text: remark, mark: None }, record: None });
         }
         short.extend(shown.into_iter().map(|(_, event)| event.clone()));
         short
     }
 
-    /// What is said of the rows that are left out, given by their records.
-    fn remark(&self, directed: bool, shown: bool, folded: &[usize]) -> Option<String> {
-        let (Some(first), Some(last)) = (folded.first(), folded.last()) else {
+    /// What is said of `rows` rows that are left out, which were made from these `records`.
+    fn remark(&self, directed: bool, shown: bool, rows: u64, records: Range<usize>) -> Option<String> {
+        if rows == 0 {
             return (directed && shown).then(|| "the schedule is over; everybody goes on:".to_string());
-        };
-        let records = &self.run.records[*first..=*last];
+        }
+        let records = &self.run.records[records];
         let got = |kind: Kind| records.iter().filter(move |record| record.kind == kind && record.b as i64 > 0);
         let of = |kind: Kind| records.iter().filter(|record| record.kind == kind).count() as u64;
         let bytes = got(Kind::Read).map(|record| record.b).sum::<u64>();
@@ -149,7 +155,7 @@ impl<'a> Story<'a> {
         ];
         let mut parts: Vec<String> = counts.into_iter().filter(|(n, _)| *n > 0).map(|(_, text)| text).collect();
         if parts.is_empty() {
-            parts.push(count(folded.len() as u64, "event"));
+            parts.push(count(rows, "event"));
         }
         let parts = parts.join(", ");
         Some(match directed {
