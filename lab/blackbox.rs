@@ -408,8 +408,13 @@ impl Blackbox {
 
     /// The records that are left, in order. Ones that a thread was just writing when it died are left out.
     pub fn records(&self) -> Vec<Record> {
+        self.records_from(0)
+    }
+
+    /// The records that are left, from this number on.
+    pub fn records_from(&self, number: u64) -> Vec<Record> {
         let next = self.layout.next.load(Ordering::Acquire);
-        let first = next.saturating_sub(self.ring.len() as u64);
+        let first = next.saturating_sub(self.ring.len() as u64).max(number);
         (first..next).filter_map(|number| self.read(number)).collect()
     }
 
@@ -494,11 +499,13 @@ impl Blackbox {
 
     /// Leaves a message for the parent: a panic's, or an error's. The first one stays.
     pub(crate) fn set_message(&self, message: &str) {
-        let length = message.floor_char_boundary(MESSAGE);
-        for (to, from) in self.layout.message.iter().zip(message.bytes().take(length)) {
-            to.store(from, Ordering::Relaxed);
+        let length = (0..=MESSAGE.min(message.len())).rev().find(|n| message.is_char_boundary(*n)).unwrap_or(0);
+        // The length is taken first, so that of two threads that come together one is heard whole.
+        if self.layout.message_length.compare_exchange(0, length, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            for (to, from) in self.layout.message.iter().zip(message.bytes().take(length)) {
+                to.store(from, Ordering::Relaxed);
+            }
         }
-        let _ = self.layout.message_length.compare_exchange(0, length, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// The message, if there is one.
@@ -532,4 +539,96 @@ pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, limit_ms: Option<u64>) {
 pub(crate) fn futex_wake(word: &AtomicU32) {
     // SAFETY: as above.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn put(blackbox: &Blackbox, a: u64) {
+        blackbox.record(MAIN, Kind::Point, "read", Location::caller(), a, a * 2, u64::MAX);
+    }
+
+    #[test]
+    fn what_is_recorded_is_read_back() {
+        let blackbox = Blackbox::new(4).expect("there is a memfd");
+        put(&blackbox, 7);
+        let records = blackbox.records();
+        let record = records[0];
+        assert_eq!((records.len(), record.number, record.role, record.kind), (1, 0, MAIN, Kind::Point));
+        assert_eq!((record.label, record.a, record.b, record.c), ("read", 7, 14, u64::MAX));
+        assert!(record.file.ends_with("blackbox.rs") && record.line > 0);
+        assert_eq!(blackbox.roles(), ["client", "main"]);
+    }
+
+    #[test]
+    fn a_full_box_keeps_the_newest_and_says_how_many_it_dropped() {
+        let blackbox = Blackbox::new(8).expect("there is a memfd");
+        for n in 0..8 {
+            put(&blackbox, n);
+        }
+        assert_eq!(blackbox.dropped(), 0);
+        for n in 8..20 {
+            put(&blackbox, n);
+        }
+        let kept: Vec<u64> = blackbox.records().iter().map(|record| record.a).collect();
+        assert_eq!(kept, (12..20).collect::<Vec<_>>());
+        assert_eq!((blackbox.dropped(), blackbox.written()), (12, 20));
+        assert_eq!(blackbox.records_from(18).len(), 2);
+    }
+
+    #[test]
+    fn threads_that_write_together_lose_nothing() {
+        let blackbox = Blackbox::new(4 * 500).expect("there is a memfd");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..500).for_each(|n| put(&blackbox, n)));
+            }
+        });
+        let records = blackbox.records();
+        assert_eq!(records.len(), 2000);
+        assert!(records.iter().all(|record| record.b == record.a * 2), "no record is made of two");
+        assert_eq!(records.iter().map(|record| record.a).sum::<u64>(), 4 * (0..500).sum::<u64>());
+    }
+
+    #[test]
+    fn the_box_is_read_after_its_writer_was_killed_in_the_middle() {
+        let blackbox = Blackbox::new(64).expect("there is a memfd");
+        // SAFETY: the child only stores to the box, which takes no lock, until it is killed.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            for n in 0.. {
+                put(&blackbox, n);
+            }
+        }
+        while blackbox.written() < 100_000 {
+            std::thread::yield_now();
+        }
+        // SAFETY: the child was not waited for, so its number is its own.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, ptr::null_mut(), 0);
+        }
+        let records = blackbox.records();
+        assert!(records.len() >= 63, "at most the record that was being written is missing: {}", records.len());
+        assert!(records.iter().all(|record| record.a == record.number && record.b == record.a * 2));
+        assert_eq!(blackbox.dropped(), blackbox.written() - 64);
+    }
+
+    #[test]
+    fn roles_have_room_for_80_and_no_more() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        let added = (0..100).filter(|n| blackbox.add_role(&format!("worker-{n}")).is_some()).count();
+        assert_eq!(added + 2, MAX_ROLES);
+    }
+
+    #[test]
+    fn the_first_message_stays() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        assert_eq!(blackbox.message(), None);
+        blackbox.set_message(&"é".repeat(MESSAGE));
+        blackbox.set_message("later");
+        assert_eq!(blackbox.message(), Some("é".repeat(MESSAGE / 2)));
+    }
 }

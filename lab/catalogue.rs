@@ -94,7 +94,7 @@ pub static STAGES: &[Stage] = &[
     Stage {
         name: "stage4_broken",
         chapter: 4,
-        title: "one-shot events are taken for a lock, and the re-arm opens it early",
+        title: "EPOLLONESHOT is taken for a lock, and re-arming opens it early",
         why: "the socket was armed again before the worker had left the session, so a second worker came in",
         expect: Expect::Signal { signal: libc::SIGABRT, text: "double free or corruption (!prev)" },
         next: "stage4_fixed",

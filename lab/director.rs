@@ -316,3 +316,123 @@ impl Run<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blackbox::MAIN;
+    use crate::schedule::Plan;
+    use std::sync::atomic::Ordering;
+
+    const POINTS: [&str; 3] = ["first", "second", "third"];
+
+    /// A thread of a server, as the director sees it: parks at each of its points, then ends.
+    fn play(blackbox: Blackbox, role: usize, points: &[&'static str], passed: &std::sync::Mutex<Vec<String>>) {
+        let slot = blackbox.slot(role);
+        for point in points {
+            let seen = slot.grant.load(Ordering::Acquire);
+            slot.set_point(point, 1);
+            slot.set_state(State::Parked);
+            blackbox.ring_doorbell();
+            while slot.grant.load(Ordering::Acquire) == seen && !blackbox.is_open() {
+                futex_wait(&slot.grant, seen, None);
+            }
+            passed.lock().expect("no test thread panics").push(format!("{} {point}", blackbox.roles()[role]));
+        }
+        slot.set_state(State::Ended);
+        blackbox.ring_doorbell();
+    }
+
+    struct Outcomes {
+        passed: Vec<String>,
+        outcomes: Vec<Outcome>,
+        verdict: Verdict,
+    }
+
+    fn direct(text: &str, main: &[&'static str], worker: &[&'static str]) -> Outcomes {
+        let blackbox = Blackbox::new(256).expect("there is a memfd");
+        let worker_role = blackbox.add_role("worker-1").expect("there is room");
+        let schedule = Schedule::parse(text, &POINTS, 1).expect("it is well formed");
+        let passed = std::sync::Mutex::new(Vec::new());
+        let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
+        let (steps, verdict) = std::thread::scope(|scope| {
+            scope.spawn(|| play(blackbox, MAIN, main, &passed));
+            scope.spawn(|| play(blackbox, worker_role, worker, &passed));
+            let limit = Some(Duration::from_secs(10));
+            let (mut alive, traced) = (|| true, || false);
+            let mut director = Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced };
+            director.run(&mut client)
+        });
+        let outcomes = steps.into_iter().map(|step| step.outcome).collect();
+        Outcomes { passed: passed.into_inner().expect("no test thread panics"), outcomes, verdict }
+    }
+
+    #[test]
+    fn roles_pass_in_the_order_of_the_schedule() {
+        for _ in 0..50 {
+            let order = "worker-1 first\nmain first\nmain second\nworker-1 second\nmain third\n";
+            let run = direct(order, &POINTS, &POINTS);
+            assert_eq!(run.verdict, Verdict::Over);
+            assert!(run.outcomes.iter().all(|outcome| *outcome == Outcome::Passed));
+            let listed: Vec<&str> = run.passed.iter().map(String::as_str).filter(|p| *p != "worker-1 third").collect();
+            assert_eq!(listed, ["worker-1 first", "main first", "main second", "worker-1 second", "main third"]);
+        }
+    }
+
+    #[test]
+    fn points_that_are_not_listed_are_passed_on_the_way() {
+        let run = direct("main third\nworker-1 second\n", &POINTS, &POINTS);
+        assert_eq!(run.verdict, Verdict::Over);
+        let at = |what: &str| run.passed.iter().position(|passed| passed == what).expect("it passed");
+        assert!(at("main first") < at("main third") && at("main third") < at("worker-1 second"), "{:?}", run.passed);
+    }
+
+    #[test]
+    fn a_step_whose_role_has_ended_is_unmet_by_name() {
+        let run = direct("main first\nworker-1 third\nmain second\n", &POINTS, &["first", "second"]);
+        assert_eq!(run.verdict, Verdict::Over);
+        assert_eq!(run.outcomes[0], Outcome::Passed);
+        assert_eq!(run.outcomes[1], Outcome::Unmet("has ended".to_string()));
+        assert_eq!(run.outcomes[2], Outcome::Passed);
+    }
+
+    #[test]
+    fn a_thread_that_comes_to_no_point_ends_the_direction_at_the_limit() {
+        let blackbox = Blackbox::new(16).expect("there is a memfd");
+        let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
+        let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
+        let (mut alive, traced) = (|| true, || false);
+        let limit = Some(Duration::from_millis(20));
+        let mut director = Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced };
+        let (steps, verdict) = director.run(&mut client);
+        assert!(matches!(&verdict, Verdict::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
+        assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
+    }
+
+    #[test]
+    fn the_limit_does_not_run_under_a_debugger() {
+        let blackbox = Blackbox::new(16).expect("there is a memfd");
+        let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
+        let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
+        let asked = std::cell::Cell::new(0);
+        // A debugger is there for the first three looks, then not.
+        let traced = || asked.replace(asked.get() + 1) < 3;
+        let mut alive = || true;
+        let limit = Some(Duration::from_millis(1));
+        let mut director = Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced };
+        let (_, verdict) = director.run(&mut client);
+        assert!(matches!(verdict, Verdict::Failed(_)));
+        assert_eq!(asked.get(), 4);
+    }
+
+    #[test]
+    fn a_server_that_dies_ends_the_direction() {
+        let blackbox = Blackbox::new(16).expect("there is a memfd");
+        let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
+        let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
+        let (mut alive, traced) = (|| false, || false);
+        let mut director = Director { blackbox, schedule: &schedule, limit: None, alive: &mut alive, traced: &traced };
+        let (steps, verdict) = director.run(&mut client);
+        assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Verdict::Died));
+    }
+}

@@ -330,7 +330,7 @@ mod tests {
         );
         assert_eq!(
             error("worker-3 read"),
-            "line 1: no such role: `worker-3`; did you mean `worker-1`? (there are 2 workers)"
+            "line 1: no such role: `worker-3`; did you mean `worker-2`? (there are 2 workers)"
         );
         assert_eq!(error("main"), "line 1: `main` does what? A step is a role and a point: `main wait`");
         assert_eq!(error("main wait x"), "line 1: `x` is no occurrence: they are counted 1, 2, 3");

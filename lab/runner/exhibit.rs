@@ -174,7 +174,9 @@ fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
     }
     match run.ending {
         Ending::Signal(signal) => End::Signal(signal),
-        Ending::Exit(0) if options.schedule.is_some() || run.stage.expect == Expect::Serves => End::Code(0),
+        // An order, or a heap, of the reader's own may well be survived.
+        Ending::Exit(0) if options.schedule.is_some() || run.heap != run.stage.heap => End::Code(0),
+        Ending::Exit(0) if run.stage.expect == Expect::Serves => End::Code(0),
         Ending::Exit(0) => survived(run),
         Ending::Exit(_) => End::Failed(run.stderr.lines().next().unwrap_or("the server ended").to_string()),
     }

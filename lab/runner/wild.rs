@@ -1,6 +1,6 @@
 //! `--wild`: nobody directs. The scenario again and again, and the odds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::cli::Options;
 use super::process::{self, Process, Setup};
 use super::{End, Serve, say, signal_name};
+use crate::blackbox::{Blackbox, Kind};
 use crate::catalogue::{Stage, Wild};
 use crate::client::Client;
 use crate::heap::Heap;
@@ -29,6 +30,8 @@ const ROUND: Duration = Duration::from_secs(5);
 struct Odds {
     rounds: u64,
     survived: u64,
+    /// Rounds in which the box saw freed memory used, or freed again, whether or not anything came of it.
+    abused: u64,
     /// How the others ended, and how often.
     ends: BTreeMap<String, u64>,
     /// The rounds in which a server's life ended, counted from its start.
@@ -61,7 +64,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
         process.end(Duration::ZERO);
         bail!("{}", blackbox.message().unwrap_or_else(|| "the server did not come up".to_string()));
     };
-    let mut played = 0;
+    let (mut played, mut watch) = (0, Watch::default());
     while more(odds) && process.is_alive() {
         (played, odds.rounds) = (played + 1, odds.rounds + 1);
         progress(odds);
@@ -86,6 +89,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
         if wrong.is_some() {
             process.wait_for(Duration::from_millis(500), |_| false);
         }
+        odds.abused += u64::from(watch.saw_abuse(&blackbox));
         match wrong {
             _ if !process.is_alive() => {}
             None => odds.survived += 1,
@@ -115,6 +119,33 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             let end = format!("{} {text}", signal_name(signal));
             odds.died_after(end.trim_end().to_string(), played)
         }
+    }
+}
+
+/// Follows the box from round to round: which blocks are freed.
+#[derive(Default)]
+struct Watch {
+    next: u64,
+    freed: HashSet<u64>,
+}
+
+impl Watch {
+    /// Whether a freed block was used, or freed again, since the last call.
+    fn saw_abuse(&mut self, blackbox: &Blackbox) -> bool {
+        let mut abused = false;
+        for record in blackbox.records_from(self.next) {
+            self.next = record.number + 1;
+            abused |= match record.kind {
+                Kind::Alloc => {
+                    self.freed.remove(&record.a);
+                    false
+                }
+                Kind::Free => !self.freed.insert(record.a),
+                Kind::Use => self.freed.contains(&record.a),
+                _ => false,
+            };
+        }
+        abused
     }
 }
 
@@ -157,6 +188,10 @@ impl Odds {
         for (end, count) in &self.ends {
             text += &format!("  {count:>6}  {end}\n");
         }
+        if self.abused > 0 {
+            let more = "of these rounds used freed memory, or freed it again: the black box saw it";
+            text += &format!("\n  {:>6}  {more}\n", self.abused);
+        }
         if !self.lives.is_empty() {
             let lives: Vec<_> = self.lives.iter().take(12).map(u64::to_string).collect();
             let more = if self.lives.len() > 12 { ", ..." } else { "" };
@@ -172,6 +207,7 @@ impl Odds {
             "heap": heap.name(),
             "rounds": self.rounds,
             "survived": self.survived,
+            "used_freed_memory": self.abused,
             "ends": self.ends,
             "lives": self.lives,
         })

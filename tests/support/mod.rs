@@ -1,0 +1,130 @@
+//! Running the binaries as a reader does.
+#![allow(dead_code)]
+
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a program said and how it ended.
+pub struct Output {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The exit code, if it was no signal.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    pub fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
+
+    /// Everything, for a failed test.
+    pub fn all(&self) -> String {
+        format!("{}\n--- stdout\n{}\n--- stderr\n{}", self.status, self.stdout, self.stderr)
+    }
+}
+
+/// The path of a binary of this package.
+pub fn binary(name: &str) -> &'static str {
+    match name {
+        "lab" => env!("CARGO_BIN_EXE_lab"),
+        "stage3_broken" => env!("CARGO_BIN_EXE_stage3_broken"),
+        "stage3_fixed" => env!("CARGO_BIN_EXE_stage3_fixed"),
+        "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
+        "stage4_fixed" => env!("CARGO_BIN_EXE_stage4_fixed"),
+        other => panic!("no binary `{other}`"),
+    }
+}
+
+/// A command that leaves no core dump.
+pub fn command(name: &str) -> Command {
+    let mut command = Command::new(binary(name));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("NO_COLOR");
+    // SAFETY: one system call on a local, between fork and exec. A limit of 1 also silences a handler behind a pipe.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+            libc::setrlimit(libc::RLIMIT_CORE, &limit);
+            Ok(())
+        });
+    }
+    command
+}
+
+/// Runs a command to its end; a minute is a safety net only.
+pub fn finish(mut command: Command) -> Output {
+    let mut child = command.spawn().expect("the program starts");
+    let mut out = child.stdout.take().expect("it is piped");
+    let mut err = child.stderr.take().expect("it is piped");
+    let out = std::thread::spawn(move || read_all(&mut out));
+    let err = std::thread::spawn(move || read_all(&mut err));
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            break status;
+        }
+        if start.elapsed() > Duration::from_secs(60) {
+            child.kill().expect("it is our child");
+            panic!("{command:?} did not end");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    Output { status, stdout: out.join().expect("it reads"), stderr: err.join().expect("it reads") }
+}
+
+fn read_all(from: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).expect("a pipe can be read");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Runs a binary with these arguments.
+pub fn run(name: &str, arguments: &[&str]) -> Output {
+    let mut command = command(name);
+    command.args(arguments);
+    finish(command)
+}
+
+/// A schedule file in a folder that goes with the test.
+pub fn schedule(text: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let path = folder.path().join("order.schedule");
+    std::fs::write(&path, text).expect("it can be written");
+    let path = path.to_string_lossy().into_owned();
+    (folder, path)
+}
+
+/// The text without what changes from run to run: addresses, descriptors, ports, times.
+pub fn normalised(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("0x") {
+        out.push_str(&rest[..at]);
+        let digits = rest[at + 2..].bytes().take_while(u8::is_ascii_hexdigit).count();
+        out.push_str(if digits > 0 { "0xADDRESS" } else { "0x" });
+        rest = &rest[at + 2 + digits..];
+    }
+    out.push_str(rest);
+    mask_number_after(&out, "fd ", "N")
+}
+
+fn mask_number_after(text: &str, word: &str, mask: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(word) {
+        let (before, after) = rest.split_at(at + word.len());
+        out.push_str(before);
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        if digits > 0 {
+            out.push_str(mask);
+        }
+        rest = &after[digits..];
+    }
+    out.push_str(rest);
+    out
+}
