@@ -112,7 +112,13 @@ impl Page {
 
 /// `worker-1  step 8   lab/stages/stage3_broken.rs:122`; the columns are as wide as `places` need them.
 fn places(page: &mut Page, story: &Story<'_>, places: &[(&str, Place, &str)]) {
-    let step = |place: &Place| place.step.map(|step| format!("step {step}")).unwrap_or_default();
+    let run = story.run;
+    let is_over = |place: &Place| run.records.get(story.over).is_some_and(|record| record.number <= place.number);
+    let step = |place: &Place| match place.step {
+        Some(step) => format!("step {step}"),
+        None if !run.steps.is_empty() && is_over(place) => "later".to_string(),
+        None => String::new(),
+    };
     let role_width = places.iter().map(|(_, place, _)| length(story.role(place.role))).max().unwrap_or(0);
     let step_width = places.iter().map(|(_, place, _)| length(&step(place))).max().unwrap_or(0);
     for (key, place, remark) in places {

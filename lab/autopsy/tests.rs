@@ -206,6 +206,14 @@ fn what_the_records_do_not_bear_out_is_not_said() {
     run.records.pop();
     contains(&report(&run, 80, false), &["the cause was not recognised", "it said    double free or corruption"]);
 
+    // The thread went on after its second free: what it aborted of came later.
+    let mut run = double_free();
+    let later = Record { number: 9, kind: Kind::Read, ..*run.records.last().expect("it is there") };
+    run.records.push(later);
+    let text = report(&run, 80, false);
+    contains(&text, &["not recognised for certain; but before, there was a double free of buffer 1"]);
+    assert!(!text.contains(run.stage.why), "{text}");
+
     // A use after free is not what chapter 4 is about.
     let mut run = use_after_free();
     run.stage = catalogue::find("stage4_broken").expect("it is there");
