@@ -81,6 +81,7 @@ fn a_recorded_message_has_the_promised_errors_and_with_the_same_compiler_the_sam
         let said = |line: &&str| line.starts_with("error") || line.starts_with("  --> chapters/");
         message.lines().filter(said).map(str::to_string).collect()
     };
+    crate::recordings::ready();
     for name in programs().into_iter().filter(|name| !promised(name).is_empty()) {
         let recorded = read(&format!("chapters/recorded/compiler_{name}.txt"));
         assert_eq!(codes(&recorded), promised(&name), "{name}");
