@@ -224,9 +224,16 @@ fn without_the_window_thread_sanitizer_has_nothing_to_report() {
     let mut control = format!(
         "{before}    // The message goes on{renew}    // The kernel may watch{rearm}}}\n// ANCHOR_END: worker{after}"
     );
-    for step in [r#"{"worker-1", "free"}"#, r#"{"worker-2", "free"}"#, r#"{"worker-1", "fresh"}"#] {
-        assert!(control.contains(step));
-        control = control.replace(step, r#"// {"worker", "step"}"#);
+    // The first worker goes to take its next task only when the second has had this one.
+    let take = r#"{"client", "receive"}, {"worker-1", "take"}"#;
+    for (step, instead) in [
+        (r#"{"worker-1", "free"}, "#, ""),
+        (r#"{"worker-2", "free"}, "#, ""),
+        (r#"{"worker-1", "fresh"},"#, ""),
+        (r#"{"client", "receive"}"#, take),
+    ] {
+        assert_eq!(control.matches(step).count(), 1, "{step}");
+        control = control.replace(step, instead);
     }
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("stage4_control.cpp");

@@ -160,6 +160,7 @@ void play_client(int listener, int stop) {
     char replies[2 * HELLO.size()];
     check(recv(socket, replies, sizeof replies, MSG_WAITALL), "recv");
     close(socket);
+    point("stop");
     eventfd_write(stop, 1);
 }
 
