@@ -52,15 +52,16 @@ void work(const char* role, Queue<Handle>& queue, Count& total) {
     char buffer[16 * 1024];
     for (;;) {
         point("take");
-        const auto session = queue.pop();
-        if (!session) return;
+        const auto task = queue.pop();
+        if (!task) return;
+        const Handle& session = *task;
         for (;;) {
             point("read");
-            const auto n = recv((*session)->socket, buffer, sizeof buffer, MSG_DONTWAIT);
+            const auto n = recv(session->socket, buffer, sizeof buffer, MSG_DONTWAIT);
             if (n <= 0) break; // empty, finished, or broken: the reactor removes it
             point("count");
             total.fetch_add(n, relaxed);
-            (*session)->received.fetch_add(n, relaxed);
+            session->received.fetch_add(n, relaxed);
         }
     }
 }
