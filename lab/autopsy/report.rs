@@ -289,9 +289,9 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
             kept.block.name
         );
         page.entry("harmless", &text);
-        if let Some(Place { role, step, file, line, .. }) = kept.freed {
-            let step = step.map_or("after the schedule".to_string(), |step| format!("in step {step}"));
-            let text = format!("{} was the last owner, {step} ({file}:{line})", story.role(role));
+        // After the schedule it is chance who of them is the last.
+        if let Some(Place { role, step: Some(step), file, line, .. }) = kept.freed {
+            let text = format!("{} was the last owner, in step {step} ({file}:{line})", story.role(role));
             page.entry("freed", &text);
         }
     }

@@ -146,21 +146,24 @@ impl<'a> Story<'a> {
         }
         let records = &self.run.records[records];
         let got = |kind: Kind| records.iter().filter(move |record| record.kind == kind && record.b as i64 > 0);
-        let of = |kind: Kind| records.iter().filter(|record| record.kind == kind).count() as u64;
-        let bytes = got(Kind::Read).map(|record| record.b).sum::<u64>();
-        let counts = [
-            (of(Kind::Pop), count(of(Kind::Pop), "task")),
-            (bytes, format!("{} of {}", count(got(Kind::Read).count() as u64, "read"), count(bytes, "byte"))),
-            (of(Kind::Write), count(of(Kind::Write), "write")),
-        ];
-        let mut parts: Vec<String> = counts.into_iter().filter(|(n, _)| *n > 0).map(|(_, text)| text).collect();
-        if parts.is_empty() {
-            parts.push(count(rows, "event"));
+        let (reads, bytes) = (got(Kind::Read).count() as u64, got(Kind::Read).map(|record| record.b).sum::<u64>());
+        let writes = got(Kind::Write).count() as u64;
+        let tasks = records.iter().filter(|record| record.kind == Kind::Pop).count() as u64;
+        let mut parts = Vec::new();
+        if directed {
+            // In how many tasks and reads the bytes come is chance.
+            parts.extend((bytes > 0).then(|| format!("{} read", count(bytes, "byte"))));
+        } else {
+            parts.extend((tasks > 0).then(|| count(tasks, "task")));
+            parts.extend((bytes > 0).then(|| format!("{} of {}", count(reads, "read"), count(bytes, "byte"))));
         }
+        parts.extend((writes > 0).then(|| count(writes, "write")));
         let parts = parts.join(", ");
-        Some(match directed {
-            true => format!("the schedule is over; everybody goes on: {parts}"),
-            false => format!("before: {parts}"),
+        Some(match (directed, parts.is_empty()) {
+            (true, true) => "the schedule is over; everybody goes on".to_string(),
+            (true, false) => format!("the schedule is over; everybody goes on: {parts}"),
+            (false, true) => format!("before: {}", count(rows, "event")),
+            (false, false) => format!("before: {parts}"),
         })
     }
 
