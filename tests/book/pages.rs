@@ -61,7 +61,8 @@ fn prose(text: &str) -> String {
 /// The targets of `[text](target)` in a line of prose, and of `href="…"` and `src="…"`.
 fn targets(text: &str) -> Vec<String> {
     let text = prose(text);
-    let mut found: Vec<String> = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(plain).collect();
+    let mut found: Vec<String> =
+        text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(plain).collect();
     for attribute in ["href=\"", "src=\""] {
         found.extend(text.split(attribute).skip(1).filter_map(|rest| rest.split('"').next()).map(plain));
     }
@@ -277,7 +278,10 @@ fn built(text: &str) -> (BTreeSet<String>, Vec<String>) {
 #[test]
 fn the_book_builds_without_a_warning_and_its_links_hold() {
     if command("mdbook").arg("--version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "mdbook is missing: cargo install mdbook --locked");
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+            "mdbook is missing: cargo install mdbook --locked"
+        );
         eprintln!("skipped: mdbook is not installed (cargo install mdbook --locked)");
         return;
     }
@@ -325,7 +329,10 @@ fn the_checks_find_what_they_look_for() {
     assert_eq!(lines("> ```text\n> x\n> ```\n````md\n```\n````\n").1, [(1, "text"), (4, "md")]);
     assert_eq!(targets("a [b](c.md#d \"e\") `[not](this)` <a href=\"f.md\">"), ["c.md#d", "f.md"]);
     assert_eq!(anchor(" What `epoll_wait` says: *all* of it"), "what-epoll_wait-says-all-of-it");
-    assert_eq!(anchors("# A\n## B c\n## B c\n<dt id=\"own\">\n"), ["a", "b-c", "b-c-1", "own"].map(String::from).into());
+    assert_eq!(
+        anchors("# A\n## B c\n## B c\n<dt id=\"own\">\n"),
+        ["a", "b-c", "b-c-1", "own"].map(String::from).into()
+    );
     let run = "$ cargo run --release --bin stage3_broken -- --wild --rounds 9 # odds";
     assert_eq!(cargo_run(run), Some(("stage3_broken", vec!["--wild", "--rounds", "9"])));
     assert_eq!(cargo_run("$ cargo test"), None);
