@@ -4,6 +4,7 @@
 //! run a wait is announced to the director instead of blocking in the kernel.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::atomic::AtomicU32;
@@ -242,6 +243,16 @@ pub struct JoinHandle {
 /// If the kernel has no thread to give.
 #[track_caller]
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
+    try_spawn(name, body).expect("the kernel has a thread to give")
+}
+
+/// As [`spawn`], for as many threads as there are clients. Threads beyond [`blackbox::MAX_ROLES`] play no role: nobody
+/// records or directs them.
+///
+/// # Errors
+/// `EAGAIN` when the kernel has no thread to give (`pthread_create(3)`).
+#[track_caller]
+pub fn try_spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle> {
     let at = Location::caller();
     let role = Blackbox::current().and_then(|blackbox| blackbox.add_role(name));
     let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || {
@@ -257,7 +268,7 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
             blackbox.ring_doorbell();
         }
     });
-    JoinHandle { inner: thread.expect("the kernel has a thread to give"), role }
+    Ok(JoinHandle { inner: thread?, role })
 }
 
 impl JoinHandle {
