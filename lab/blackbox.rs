@@ -82,10 +82,13 @@ pub enum Kind {
     ClientReceive,
     /// The client saw the end of the stream: a is 0, or an errno.
     ClientEnd,
+    /// Nobody can move any more: the client is owed a replies, and b bytes wait in the server's socket. Written by the
+    /// parent.
+    Hang,
 }
 
 impl Kind {
-    const LAST: u8 = Kind::ClientEnd as u8;
+    const LAST: u8 = Kind::Hang as u8;
 
     fn from_u8(value: u8) -> Option<Kind> {
         // SAFETY: `Kind` is `repr(u8)` and its values run from 1 to LAST without a gap.

@@ -128,7 +128,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         reading: Reading { level: false, once: true },
         stage: Stage {
             name: "stage2_reactor --lose-edge",
-            title: "one read for each edge, and the edge is lost",
+            title: "one read an edge, and the edge is lost",
             why: "the edge was reported, one read did not empty the socket, and only a new arrival makes a new edge",
             expect: Expect::Hangs,
             next: "stage2_reactor -- --lose-edge --level",
@@ -139,7 +139,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         reading: Reading { level: true, once: true },
         stage: Stage {
             name: "stage2_reactor --lose-edge --level",
-            title: "one read for each event, level-triggered",
+            title: "one read a level-triggered event",
             why: "a level is reported for as long as there is something to read, so each event brings the next read",
             next: "stage3_broken",
             ..STAGE2

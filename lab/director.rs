@@ -292,6 +292,7 @@ impl Run<'_, '_> {
     /// After the steps: everybody goes on, the client too, until it has its replies or nobody can move. What cannot move
     /// now can never move again, since all that could wake it is in this room: a hang is seen, not waited for.
     fn stay(&mut self) -> Result<Option<Hang>, Stop> {
+        let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * GRACE);
         let mut still_since: Option<(Instant, Connection)> = None;
         while self.director.stays && !self.client.is_served() {
             let before = (self.director.blackbox.written(), self.client.totals());
@@ -303,7 +304,13 @@ impl Run<'_, '_> {
                 Some((since, then)) if !moved && then == connection => {
                     // A packet may still be on its way through the kernel.
                     if since.elapsed() > GRACE && connection.untaken == 0 {
-                        return Ok(Some(self.hang(connection)));
+                        let hang = self.hang(connection);
+                        self.note(CLIENT, Kind::Hang, [hang.owed, hang.unread, 0]);
+                        return Ok(Some(hang));
+                    }
+                    if since.elapsed() > limit {
+                        let why = format!("{} bytes of the server did not reach the client", connection.untaken);
+                        return Err(Stop::Failed(why));
                     }
                     std::thread::sleep(Duration::from_millis(1));
                 }

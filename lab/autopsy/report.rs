@@ -7,7 +7,7 @@ use super::rows::{Place, Story};
 use crate::blackbox::Waiting;
 use crate::catalogue::Expect;
 use crate::runner::signal_name;
-use crate::trace::{Ending, Outcome, Run};
+use crate::trace::{Ending, Hang, Outcome, Run};
 
 /// Where the text of an entry begins.
 const COLUMN: usize = 13;
@@ -29,7 +29,10 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
     }
     match run.ending {
         Ending::Signal(signal) => death(&mut page, &story, signal),
-        Ending::Exit(0) => survival(&mut page, &story),
+        Ending::Exit(0) => match &run.hang {
+            Some(hang) => hanging(&mut page, &story, hang),
+            None => survival(&mut page, &story),
+        },
         Ending::Exit(code) => {
             page.entry_in("ended", &format!("the server's process ended with status {code}"), RED);
             last_words(&mut page, run);
@@ -220,6 +223,23 @@ fn last_words(page: &mut Page, run: &Run) {
     }
 }
 
+/// Nobody can move: which connection waits, for how much, and how that is known.
+fn hanging(page: &mut Page, story: &Story<'_>, hang: &Hang) {
+    let (session, fd) = (hang.session, hang.fd);
+    let unread = count(hang.unread, "byte");
+    let wait = if hang.unread == 1 { "waits" } else { "wait" };
+    let how = format!("session {session} (fd {fd}): {unread} {wait} in its socket (FIONREAD), and nobody reads");
+    page.entry_in("hangs", &how, RED);
+    let threads: Vec<_> = hang.doing.iter().map(|(role, doing)| format!("{role} {doing}")).collect();
+    let owed = count(hang.owed, "reply");
+    let proof = format!("{}, asked again, and there is none; the client is owed {owed} and waits", threads.join("; "));
+    page.entry("proved by", &proof);
+    if let Some(why) = findings::why(story, None) {
+        page.entry("why", why);
+    }
+    accounts(page, story.run);
+}
+
 fn survival(page: &mut Page, story: &Story<'_>) {
     let run = story.run;
     let mistake = findings::first_mistake(story);
@@ -234,6 +254,7 @@ fn survival(page: &mut Page, story: &Story<'_>) {
         (Expect::Signal { .. }, None) => {
             ("yes: in this run no block was used or freed after it was freed".to_string(), "")
         }
+        (Expect::Hangs, None) => ("yes: in this run nothing was left waiting".to_string(), ""),
         (Expect::Serves, None) => ("yes: it served its client and ended when it was told to".to_string(), ""),
     };
     page.entry_in("survived", &text, style);

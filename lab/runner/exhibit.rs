@@ -174,12 +174,15 @@ fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
     if let Verdict::Failed(why) = verdict {
         return End::Failed(why.clone());
     }
+    // A step that never came is of the hang, then.
+    if run.hang.is_some() && run.ending == Ending::Exit(0) {
+        return End::Code(1);
+    }
     if let Some(step) = run.steps.iter().find(|step| matches!(step.outcome, Outcome::Unmet(_))) {
         return End::Failed(format!("a step of the schedule never came: {} {}", step.role, step.what));
     }
     match run.ending {
         Ending::Signal(signal) => End::Signal(signal),
-        Ending::Exit(0) if run.hang.is_some() => End::Code(1),
         // An order, or a heap, of the reader's own may well be survived.
         Ending::Exit(0) if options.schedule.is_some() || run.heap != run.stage.heap => End::Code(0),
         Ending::Exit(0) if run.stage.expect == Expect::Serves => End::Code(0),
