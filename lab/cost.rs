@@ -123,9 +123,11 @@ fn raise_file_limit(connections: usize) -> Result<()> {
     }
     ensure!(
         files.rlim_cur >= need,
-        "{connections} connections need {need} open files, and the hard limit is {}; ask for fewer, or raise it \
-         (`ulimit -Hn {need}`, as root)",
-        files.rlim_max
+        "{} connections need {} open files, and the hard limit is {}; ask for fewer, or raise it (`ulimit -Hn {need}`, \
+         as root)",
+        thousands(connections as i64),
+        thousands(need as i64),
+        thousands(files.rlim_max as i64)
     );
     Ok(())
 }
@@ -151,7 +153,8 @@ fn measure(stage: &'static str, connections: usize) -> Result<Row> {
         threads: after.threads - before.threads,
         resident: after.resident - before.resident,
         page_tables: after.page_tables - before.page_tables,
-        kernel_stacks: (after.kernel_stacks - before.kernel_stacks).max(0),
+        // Of the whole machine: what a server without a new thread shows there is not its own.
+        kernel_stacks: if after.threads > before.threads { after.kernel_stacks - before.kernel_stacks } else { 0 },
     };
     Ok(Row { stage, connections, asked, threads: after.threads, more })
 }
@@ -264,7 +267,8 @@ impl Drop for Server {
 fn beside_this_program(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe().context("cannot find this program itself")?.with_file_name(name);
     if !path.exists() {
-        bail!("there is no {}; build the stages first (`cargo build --release --bins`)", path.display());
+        let profile = if cfg!(debug_assertions) { "" } else { " --release" };
+        bail!("there is no {}; build the stages first (`cargo build{profile} --bins`)", path.display());
     }
     Ok(path)
 }
@@ -316,11 +320,11 @@ fn thousands(number: i64) -> String {
 
 fn table(rows: &[Row]) -> String {
     let mut text = "idle connections; memory in KiB, more than without a connection\n\n".to_string();
-    text += "  server           connections  threads     VmRSS     VmPTE  kernel stacks  a connection\n";
+    text += "  server           connections  threads    VmRSS   VmPTE  KernelStack       each\n";
     for row in rows {
         let _ = writeln!(
             text,
-            "  {:<15}  {:>11}  {:>7}  {:>8}  {:>8}  {:>13}  {:>8.1} KiB",
+            "  {:<15}  {:>11}  {:>7}  {:>7}  {:>6}  {:>11}  {:>5.1} KiB",
             row.stage,
             thousands(row.connections as i64),
             thousands(row.threads),
@@ -344,7 +348,8 @@ fn table(rows: &[Row]) -> String {
     let asked = rows.iter().map(|row| row.asked).sum::<usize>();
     let _ = writeln!(
         text,
-        "  {} GETs asked among them, all answered. Kernel stacks are counted for the whole\n  machine, so what else runs shows there.",
+        "\n  {} of the connections were asked a GET, and all of those replied. KernelStack is\n  of the whole \
+         machine: threads that others start meanwhile show there.",
         thousands(asked as i64)
     );
     text

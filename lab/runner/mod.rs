@@ -165,9 +165,15 @@ fn publish(run: &Run, options: &Options) -> Result<()> {
 /// A system call's error, with what to do about it where that is known.
 fn explain(error: io::Error, what: &str) -> anyhow::Error {
     let limit = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+    let threads = error.raw_os_error() == Some(libc::EAGAIN);
     let error = anyhow::Error::new(error);
     if limit {
         return error.context(format!("{what}: the limit on open files is reached; raise it (`ulimit -n 65536`)"));
+    }
+    // pthread_create(3) is the only call whose EAGAIN comes up to here.
+    if threads {
+        let why = "the kernel gives no more threads; serve fewer clients, or raise the limit (`ulimit -u`, `ulimit -v`, pids.max)";
+        return error.context(format!("{what}: {why}"));
     }
     error.context(what.to_string())
 }
