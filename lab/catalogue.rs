@@ -209,7 +209,7 @@ pub static STAGES: &[Stage] = &[
         title: "a worker holds the session's lock until it has left (Mutex)",
         why: "the second worker is called just as early, but waits at the lock until the first has left",
         expect: Expect::Serves,
-        next: "lab list",
+        next: "lab -- list",
         source: text!("lab/stages/stage4_fixed.rs"),
         schedule: text!("lab/schedules/stage4.schedule"),
         heap: Heap::Malloc,

@@ -242,7 +242,7 @@ fn record(story: &Story<'_>, at: usize) -> Value {
             let lock = (b == Waiting::Lock as u64).then(|| objects.lock(c, at));
             ("refused", vec![("step", json!(a)), ("waiting_for", json!(waiting)), ("object", json!(lock))])
         }
-        Kind::Wait => ("epoll_wait", vec![("events", json!(a))]),
+        Kind::Wait => ("epoll_wait", vec![("count", json!(a))]),
         Kind::Ready => {
             ("ready", vec![("token", json!(a as i64)), ("object", json!(objects.token(a, at))), ("events", bits(b))])
         }
