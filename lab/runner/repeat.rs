@@ -104,7 +104,11 @@ fn once(
     std::thread::scope(|scope| {
         if environment.busy {
             for _ in 0..2 {
-                scope.spawn(|| while busy.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while busy.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
             }
         }
         let start = Instant::now();
