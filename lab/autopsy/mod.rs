@@ -26,11 +26,13 @@
 //! - `client`, `served`: what either side counted
 //! - `ending`: `how` is `exit` with a `code`, or `signal` with its name in `signal`, its `number`, `si_code` in `code`, the
 //!   faulting `address`, and the `role` that took it
+//! - `hang`: `null`, or the `session` that waits, its `fd`, the `unread` bytes in its socket, the replies `owed` to the
+//!   client, and what each of the server's `threads` (`role`) was `doing`; the server was told to stop after it
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
 //! # The autopsy as JSON
 //!
-//! [`json`] has `format` `epoll-autopsy/autopsy`, and of the keys above `steps`, `client`, `served`, `ending` and so on;
+//! [`json`] has `format` `epoll-autopsy/autopsy`, and of the keys above `steps`, `client`, `served`, `hang`, `ending` and so on;
 //! its `rows` are those of the report, where repeats are folded. `finding` is the mistake with memory that the records
 //! show: `mistake` (`use after free`, `double free`), the `block`, and where it was `allocated`, `freed`, and `used` or
 //! `freed_again` (each with `role`, `step`, `file`, `line`, `record`). `recognised` says whether it explains the death;

@@ -7,7 +7,7 @@ use super::rows::{Place, Story};
 use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::Expect;
 use crate::runner::signal_name;
-use crate::trace::{Ending, Outcome, Run};
+use crate::trace::{Ending, Hang, Outcome, Run};
 
 /// Where the text of an entry begins.
 const COLUMN: usize = 13;
@@ -34,7 +34,10 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
         }
         Ending::Exit(0) => {
             let mistake = findings::first_mistake(&story);
-            survival(&mut page, &story, mistake.as_ref());
+            match &run.hang {
+                Some(hang) => hanging(&mut page, hang),
+                None => survival(&mut page, &story, mistake.as_ref()),
+            }
             outcomes(&mut page, &story);
             if let Some(why) = findings::why(&story, None).filter(|_| mistake.is_none()) {
                 page.entry("why", why);
@@ -246,6 +249,19 @@ fn last_words(page: &mut Page, run: &Run) {
     }
 }
 
+/// Nobody can move: which connection waits, for how much, and how that is known.
+fn hanging(page: &mut Page, hang: &Hang) {
+    let (session, fd) = (hang.session, hang.fd);
+    let unread = count(hang.unread, "byte");
+    let wait = if hang.unread == 1 { "waits" } else { "wait" };
+    let how = format!("session {session} (fd {fd}): {unread} {wait} in its socket (FIONREAD), and nobody reads");
+    page.entry_in("hangs", &how, RED);
+    let threads: Vec<_> = hang.doing.iter().map(|(role, doing)| format!("{role} {doing}")).collect();
+    let owed = count(hang.owed, "reply");
+    let proof = format!("{}, asked again, and there is none; the client is owed {owed} and waits", threads.join("; "));
+    page.entry("proved by", &proof);
+}
+
 fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
     let (text, style) = match (story.run.stage.expect, mistake) {
         (_, Some(found)) => {
@@ -258,6 +274,7 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         (Expect::Signal { .. }, None) => {
             ("in this run no block was used or freed after it had been freed".to_string(), "")
         }
+        (Expect::Hangs, None) => ("yes: in this run nothing was left waiting".to_string(), ""),
         (Expect::Serves, None) => ("served its client, and stopped when it was told to".to_string(), ""),
     };
     page.entry_in("survived", &text, style);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::lanes::{ACROSS, Row};
-use super::objects::{Objects, count, errno, is_of_interest, mask};
+use super::objects::{Objects, count, errno, is_of_interest, mask, thousands};
 use crate::blackbox::{Kind, MAIN, Record, Waiting};
 use crate::runner::signal_name;
 use crate::trace::{Ending, Outcome, Run};
@@ -181,6 +181,9 @@ impl<'a> Story<'a> {
                 None => "waits for the end of a thread".to_string(),
             },
             Waiting::Reply => "waits for a reply".to_string(),
+            Waiting::Connection => "waits for a connection".to_string(),
+            Waiting::Bytes => format!("waits for bytes on fd {address}"),
+            Waiting::Room => format!("waits for room in fd {address}"),
         }
     }
 
@@ -194,7 +197,7 @@ impl<'a> Story<'a> {
 
 fn is_clients(kind: Kind) -> bool {
     use Kind::*;
-    matches!(kind, ClientConnect | ClientSend | ClientFin | ClientReset | ClientReceive | ClientEnd)
+    matches!(kind, ClientConnect | ClientSend | ClientFin | ClientReset | ClientReceive | ClientEnd | Hang)
 }
 
 /// Where nobody directs any more: at the first point that is passed after the one of the last step.
@@ -267,6 +270,10 @@ impl Walk<'_> {
                     if let Some(text) = self.text(at, record) {
                         self.push(at, record, text);
                     }
+                    // What comes then is the lab's doing: it tells the server to stop.
+                    if record.kind == Kind::Hang {
+                        break;
+                    }
                 }
             }
         }
@@ -316,8 +323,10 @@ impl Walk<'_> {
 
     fn push(&mut self, at: usize, record: &Record, text: String) {
         let mut row = Row { number: None, role: record.role, text, mark: None };
-        if record.kind == Kind::Refused {
-            row.mark = Some("refused".to_string());
+        match record.kind {
+            Kind::Refused => row.mark = Some("refused".to_string()),
+            Kind::Hang => row.mark = Some("hangs".to_string()),
+            _ => {}
         }
         if record.kind == Kind::Alloc
             && let Some(last) = self.rows.last_mut()
@@ -435,6 +444,8 @@ impl Walk<'_> {
             Kind::ClientReceive => format!("receive {}", count(record.a, "byte")),
             Kind::ClientEnd if record.a == 0 => "end of stream".to_string(),
             Kind::ClientEnd => errno(record.a as i32),
+            Kind::Hang if record.a == 1 => "waits for its reply".to_string(),
+            Kind::Hang => format!("waits for {} replies", thousands(record.a)),
             _ => return None,
         };
         Some(text)

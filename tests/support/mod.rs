@@ -33,6 +33,8 @@ impl Output {
 pub fn binary(name: &str) -> &'static str {
     match name {
         "lab" => env!("CARGO_BIN_EXE_lab"),
+        "stage1_blocking" => env!("CARGO_BIN_EXE_stage1_blocking"),
+        "stage2_reactor" => env!("CARGO_BIN_EXE_stage2_reactor"),
         "stage3_broken" => env!("CARGO_BIN_EXE_stage3_broken"),
         "stage3_fixed" => env!("CARGO_BIN_EXE_stage3_fixed"),
         "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
