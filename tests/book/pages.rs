@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::text::assert_same;
-use crate::{command, read, recordings, root};
+use crate::{binary, command, read, recordings, root};
 
 /// The pages: paths from the root, and what is in them.
 fn pages() -> BTreeMap<String, String> {
@@ -234,14 +234,21 @@ fn cargo_run(line: &str) -> Option<(&str, Vec<&str>)> {
 #[test]
 fn every_command_names_a_program_and_flags_that_exist() {
     let manifest = read("Cargo.toml");
-    let help = read("chapters/recorded/help.txt");
+    let mut helps: BTreeMap<String, String> = BTreeMap::new();
     let mut checked = 0;
     for (page, text) in pages() {
         for line in lines(&text).0.iter().filter(|line| line.fence == Some("console")) {
             let Some((program, arguments)) = cargo_run(line.text) else { continue };
             let place = format!("{page}:{}", line.number);
             assert!(manifest.contains(&format!("name = \"{program}\"")), "{place}: no program `{program}`");
-            for flag in arguments.iter().filter(|word| word.starts_with("--") && program != "lab") {
+            // A verb of the tour guide has a help of its own.
+            let verb = arguments.first().filter(|word| program == "lab" && !word.starts_with('-'));
+            let help = helps.entry(format!("{program} {verb:?}")).or_insert_with(|| {
+                let output = command(binary(program)).args(verb).arg("--help").output().expect("it runs");
+                assert!(output.status.success(), "{place}: {program} has no {verb:?}");
+                String::from_utf8(output.stdout).expect("it prints text")
+            });
+            for flag in arguments.iter().filter(|word| word.starts_with("--")) {
                 assert!(help.contains(&format!(" {flag}")), "{place}: no flag `{flag}`");
             }
             let file = arguments.iter().position(|word| *word == "--schedule").and_then(|at| arguments.get(at + 1));
