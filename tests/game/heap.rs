@@ -33,12 +33,7 @@ impl<T> Raw<T> {
     #[track_caller]
     pub fn new(value: T) -> Raw<T> {
         let at = Box::into_raw(Box::new(value));
-        let layout = Layout::new::<T>();
-        let block = act(Until::Always, |state, role| {
-            // The bytes of a `T` say nothing to the explorer: what a `T` holds is known to the world already.
-            let _ = layout;
-            state.allocate(role, type_label::<T>(), None)
-        });
+        let block = act(Until::Always, |state, role| state.allocate(role, type_label::<T>(), None));
         Raw { at, block: block.unwrap_or_default() }
     }
 

@@ -6,6 +6,7 @@
 extern crate self as lab;
 
 mod explore;
+mod graph;
 mod heap;
 mod kernel;
 mod net;
@@ -29,46 +30,87 @@ mod stage4_broken;
 #[allow(dead_code)]
 mod stage4_fixed;
 
-use explore::{Act, Scenario, explore};
+use std::path::{Path, PathBuf};
 
-fn upload(sends: &[usize]) -> Vec<Vec<u8>> {
-    let total: usize = sends.iter().sum();
-    let head = |body: usize| format!("POST /upload HTTP/1.1\r\nHost: lab\r\nContent-Length: {body}\r\n\r\n");
-    let body = (0..total).rev().find(|body| head(*body).len() + body <= total).expect("room for a head");
-    let mut bytes = head(body).into_bytes();
-    bytes.resize(total, b'x');
-    sends.iter().map(|count| bytes.drain(..*count).collect()).collect()
+use explore::{Act, Graph, Scenario, explore};
+
+const STAGES: [&str; 4] = ["stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed"];
+/// More than any of them needs; a scenario that grows past it is too large for a reader.
+const LIMIT: usize = 20_000;
+
+/// The scenario of a stage; a broken one and its twin have the same.
+fn scenario(stage: &str) -> Scenario {
+    let serve = match stage {
+        "stage3_broken" => stage3_broken::serve,
+        "stage3_fixed" => stage3_fixed::serve,
+        "stage4_broken" => stage4_broken::serve,
+        "stage4_fixed" => stage4_fixed::serve,
+        other => unreachable!("no stage {other}"),
+    };
+    let client = if stage.starts_with("stage3") {
+        vec![Act::Connect, Act::Send(vec![b'x'; 16 * 1024]), Act::Reset]
+    } else {
+        let [first, second] = upload();
+        vec![Act::Connect, Act::Send(first), Act::Send(second), Act::Fin]
+    };
+    Scenario { serve, workers: 2, client }
+}
+
+/// A `POST` of 4,096 bytes, head and body, in two halves.
+fn upload() -> [Vec<u8>; 2] {
+    let mut bytes = b"POST /upload HTTP/1.1\r\nHost: lab\r\nContent-Length: 4038\r\n\r\n".to_vec();
+    assert_eq!(bytes.len() + 4038, 4096);
+    bytes.resize(4096, b'x');
+    let second = bytes.split_off(2048);
+    [bytes, second]
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn recording(stage: &str) -> PathBuf {
+    root().join("chapters/traces").join(format!("{stage}.game.js"))
+}
+
+fn verdicts(graph: &Graph) -> Vec<&str> {
+    let mut verdicts: Vec<_> = graph.nodes.iter().filter_map(|node| Some(node.end.as_ref()?.text.as_str())).collect();
+    verdicts.sort_unstable();
+    verdicts.dedup();
+    verdicts
 }
 
 #[test]
-fn sizes() {
-    let raw = || vec![Act::Connect, Act::Send(vec![b'x'; 16384]), Act::Reset];
-    let up = |fin: bool| {
-        let mut acts = vec![Act::Connect];
-        acts.extend(upload(&[2048, 2048]).into_iter().map(Act::Send));
-        if fin {
-            acts.push(Act::Fin);
+fn some_order_of_a_broken_stage_crashes_for_the_reason_that_loom_finds_and_no_order_of_a_fixed_one_does() {
+    for stage in STAGES {
+        let graph = explore(&scenario(stage), LIMIT);
+        let expected: &[&str] = match stage {
+            "stage3_broken" => &["served, nothing left", "use after free of session 1"],
+            "stage4_broken" => &["double free of buffer 1", "served, nothing left"],
+            _ => &["served, nothing left"],
+        };
+        assert_eq!(verdicts(&graph), expected, "{stage}");
+    }
+}
+
+#[test]
+fn the_graphs_of_the_game_are_what_the_model_does() {
+    for stage in STAGES {
+        let path = format!("lab/stages/{stage}.rs");
+        let source = std::fs::read_to_string(root().join(&path)).expect("a stage has a source");
+        let now = graph::script(stage, &path, &source, &explore(&scenario(stage), LIMIT));
+        assert!(now.len() < 300_000, "{stage}: {} bytes are too many to load", now.len());
+        if std::env::var_os("LAB_RECORD").is_some() {
+            std::fs::write(recording(stage), now).expect("chapters/traces can be written to");
+            continue;
         }
-        acts
-    };
-    let list: [(&str, runner::Serve, Vec<Act>); 6] = [
-        ("3b", stage3_broken::serve, raw()),
-        ("3f", stage3_fixed::serve, raw()),
-        ("4b", stage4_broken::serve, up(false)),
-        ("4f", stage4_fixed::serve, up(false)),
-        ("4b fin", stage4_broken::serve, up(true)),
-        ("4f fin", stage4_fixed::serve, up(true)),
-    ];
-    for (name, serve, client) in list {
-        let start = std::time::Instant::now();
-        let graph = explore(&Scenario { serve, workers: 2, client }, 30_000);
-        let mut ends = std::collections::BTreeMap::new();
-        for node in &graph.nodes {
-            if let Some(end) = &node.end {
-                *ends.entry(end.text.clone()).or_insert(0) += 1;
-            }
-        }
-        let edges: usize = graph.nodes.iter().map(|n| n.moves.len()).sum();
-        println!("{name}: {} nodes {edges} edges {:?} {ends:#?}", graph.nodes.len(), start.elapsed());
+        let kept = std::fs::read_to_string(recording(stage)).unwrap_or_default();
+        let differs = kept.lines().zip(now.lines()).position(|(kept, now)| kept != now);
+        assert!(
+            kept == now,
+            "{} no longer matches the model from line {}: `LAB_RECORD=1 cargo test --test game`, and read the diff",
+            recording(stage).display(),
+            differs.unwrap_or(0) + 1
+        );
     }
 }

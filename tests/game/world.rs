@@ -56,8 +56,6 @@ pub struct Role {
     /// What it has seen so far: each result that the world gave it. Two states of the world are the same to a reader only
     /// if everybody in them has the same past to act on.
     seen: DefaultHasher,
-    /// The last point it passed, and how often it passed a point of this name, as the director counts.
-    counts: Vec<(&'static str, u64)>,
 }
 
 /// Where a thread is.
@@ -107,6 +105,8 @@ struct Me {
     pending: Option<(&'static str, &'static Location<'static>)>,
     /// The point that was passed last.
     last: &'static str,
+    /// Where in the stage's own file this thread last did something.
+    place: &'static Location<'static>,
 }
 
 thread_local! {
@@ -116,7 +116,8 @@ thread_local! {
 pub fn point(name: &'static str, at: &'static Location<'static>) {
     ME.with_borrow_mut(|me| {
         if let Some(me) = me {
-            me.pending = Some((name, at));
+            // A drop has no caller to name.
+            me.pending = Some((name, if is_of_a_stage(at) { at } else { me.place }));
         }
     });
 }
@@ -129,7 +130,13 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
         return None;
     }
     let at = Location::caller();
-    let found = ME.with_borrow_mut(|me| me.as_mut().map(|me| (me.world.clone(), me.role, me.pending.take(), me.last)));
+    let found = ME.with_borrow_mut(|me| {
+        let me = me.as_mut()?;
+        if is_of_a_stage(at) {
+            me.place = at;
+        }
+        Some((me.world.clone(), me.role, me.pending.take(), me.last))
+    });
     let (world, role, pending, last) = found?;
     let mut state = world.lock();
     let (point, at) = pending.unwrap_or((last, at));
@@ -139,7 +146,7 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
     }
     if let Some((point, _)) = pending {
         ME.with_borrow_mut(|me| me.as_mut().expect("it was there").last = point);
-        state.roles[role].count(point);
+        state.roles[role].pass(point);
     }
     let result = what(&mut state, role);
     if state.verdict.is_some() {
@@ -148,6 +155,10 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
         unreachable!("nobody goes on after a verdict");
     }
     Some(result)
+}
+
+fn is_of_a_stage(at: &Location<'_>) -> bool {
+    at.file().contains("stages/")
 }
 
 /// The point that this thread passed last.
@@ -186,12 +197,11 @@ impl World {
     pub fn start(self: &Arc<World>, name: &str, body: impl FnOnce() + Send + 'static) -> usize {
         let mut state = self.lock();
         let role = state.roles.len();
-        let counts = Vec::new();
-        state.roles.push(Role { name: name.to_string(), stand: Stand::Running, seen: DefaultHasher::new(), counts });
+        state.roles.push(Role { name: name.to_string(), stand: Stand::Running, seen: DefaultHasher::new() });
         drop(state);
         let world = self.clone();
         let play = move || {
-            ME.set(Some(Me { world: world.clone(), role, pending: None, last: "" }));
+            ME.set(Some(Me { world: world.clone(), role, pending: None, last: "", place: Location::caller() }));
             let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 drop(world.wait_for_turn(world.lock(), role));
                 body();
@@ -260,17 +270,8 @@ impl World {
 }
 
 impl Role {
-    fn count(&mut self, point: &'static str) {
-        match self.counts.iter_mut().find(|(name, _)| *name == point) {
-            Some((_, count)) => *count += 1,
-            None => self.counts.push((point, 1)),
-        }
+    fn pass(&mut self, point: &'static str) {
         ("passed", point).hash(&mut self.seen);
-    }
-
-    /// How often this role has passed the point of that name.
-    pub fn passed(&self, point: &str) -> u64 {
-        self.counts.iter().find(|(name, _)| *name == point).map_or(0, |(_, count)| *count)
     }
 }
 
@@ -338,9 +339,8 @@ impl State {
     }
 
     fn crash(&mut self, kind: &str, name: &str, role: usize, does: &str, (first, point): (usize, &str)) {
-        let (who, first) = (&self.roles[role].name, &self.roles[first].name);
+        let first = if first == role { "it" } else { &self.roles[first].name };
         self.log.push(format!("{does} {name}, which {first} has freed at its point {point}"));
-        let _ = who;
         self.verdict = Some(format!("{kind} of {name}"));
     }
 
