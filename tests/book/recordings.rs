@@ -63,7 +63,7 @@ const MEASURED: [(&str, &str); 7] = [
     ("cost", "lab -- cost --connections 1000,10000"),
     ("wild_stage3_broken", "stage3_broken -- --wild --rounds 100000"),
     ("wild_stage3_fixed", "stage3_fixed -- --wild --rounds 100000"),
-    ("wild_stage4_broken", "stage4_broken -- --wild --rounds 100000"),
+    ("wild_stage4_broken", "stage4_broken -- --wild --workers 16 --seconds 60 --rounds 100000"),
     ("wild_stage4_fixed", "stage4_fixed -- --wild --rounds 100000"),
     ("repeat_stage3_broken", "stage3_broken -- --repeat 210"),
     ("repeat_stage4_broken", "stage4_broken -- --repeat 210"),
