@@ -104,7 +104,7 @@ fn reports(stderr: &str, wanted: &[&str]) -> String {
     out
 }
 
-/// `#1 0x55e in work(Queue&) /home/me/stage3_broken.cpp:58:9 (twin+0x38)` becomes `work(Queue&) stage3_broken.cpp:58`.
+/// `#1 0x55e in work(Queue&) /home/me/stage3_broken.cpp:58:9 (twin+0x38)` becomes `work stage3_broken.cpp:58`.
 fn own_frame(frame: &str) -> Option<String> {
     let (_, frame) = frame.split_once(' ')?;
     let frame = if frame.starts_with("0x") { frame.split_once(" in ")?.1 } else { frame };
@@ -117,6 +117,7 @@ fn own_frame(frame: &str) -> Option<String> {
     let (function, place) = frame.split(" (").next()?.rsplit_once(' ').filter(|(_, place)| place.contains(".cpp:"))?;
     let mut place = place.rsplit('/').next()?.split(':');
     let (file, line) = (place.next()?, place.next()?);
+    let function = function.split('(').next()?;
     file.starts_with("stage").then(|| format!("{function} {file}:{line}"))
 }
 
