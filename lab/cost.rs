@@ -71,7 +71,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 
 /// What the kernel counts for a server; memory in KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reading {
+struct Counts {
     threads: i64,
     resident: i64,
     page_tables: i64,
@@ -87,7 +87,7 @@ struct Row {
     /// In all.
     threads: i64,
     /// More than without a connection.
-    more: Reading,
+    more: Counts,
 }
 
 impl Row {
@@ -149,7 +149,7 @@ fn measure(stage: &'static str, connections: usize) -> Result<Row> {
     let after = server.settled((stage == STAGES[0]).then_some(connections as i64 + 1))?;
     drop(streams);
     server.stop()?;
-    let more = Reading {
+    let more = Counts {
         threads: after.threads - before.threads,
         resident: after.resident - before.resident,
         page_tables: after.page_tables - before.page_tables,
@@ -207,7 +207,7 @@ impl Server {
     }
 
     /// What is counted once nothing changes any more, and there are so many `threads`.
-    fn settled(&mut self, threads: Option<i64>) -> Result<Reading> {
+    fn settled(&mut self, threads: Option<i64>) -> Result<Counts> {
         let start = Instant::now();
         let mut last = self.read()?;
         loop {
@@ -227,13 +227,13 @@ impl Server {
         }
     }
 
-    fn read(&self) -> Result<Reading> {
+    fn read(&self) -> Result<Counts> {
         let path = format!("/proc/{}/status", self.process.id());
         let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
         let machine = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
         let number =
             |text: &str, name: &str| field(text, name).with_context(|| format!("the kernel does not count {name}"));
-        Ok(Reading {
+        Ok(Counts {
             threads: number(&status, "Threads")?,
             resident: number(&status, "VmRSS")?,
             page_tables: number(&status, "VmPTE")?,
@@ -310,7 +310,7 @@ fn thousands(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = if number < 0 { "-".to_string() } else { String::new() };
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -348,8 +348,8 @@ fn table(rows: &[Row]) -> String {
     let asked = rows.iter().map(|row| row.asked).sum::<usize>();
     let _ = writeln!(
         text,
-        "\n  {} of the connections were asked a GET, and all of those replied. KernelStack is\n  of the whole \
-         machine: threads that others start meanwhile show there.",
+        "\n  {} connections were asked a GET, and each replied. KernelStack is the whole\n  machine's: what others \
+         start meanwhile shows there.",
         thousands(asked as i64)
     );
     text

@@ -436,7 +436,8 @@ mod tests {
             scope.spawn(|| play(blackbox, worker_role, worker, &passed));
             let limit = Some(Duration::from_secs(10));
             let (mut alive, traced) = (|| true, || false);
-            let mut director = Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced };
+            let mut director =
+                Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
             director.run(&mut client)
         });
         let outcomes = steps.into_iter().map(|step| step.outcome).collect();
@@ -479,7 +480,8 @@ mod tests {
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| true, || false);
         let limit = Some(Duration::from_millis(20));
-        let mut director = Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced };
+        let mut director =
+            Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
         let (steps, verdict) = director.run(&mut client);
         assert!(matches!(&verdict, Verdict::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
         assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
@@ -495,7 +497,8 @@ mod tests {
         let traced = || asked.replace(asked.get() + 1) < 3;
         let mut alive = || true;
         let limit = Some(Duration::from_millis(1));
-        let mut director = Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced };
+        let mut director =
+            Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
         let (_, verdict) = director.run(&mut client);
         assert!(matches!(verdict, Verdict::Failed(_)));
         assert_eq!(asked.get(), 4);
@@ -507,7 +510,8 @@ mod tests {
         let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| false, || false);
-        let mut director = Director { blackbox, schedule: &schedule, limit: None, alive: &mut alive, traced: &traced };
+        let mut director =
+            Director { blackbox, schedule: &schedule, limit: None, alive: &mut alive, traced: &traced, stays: false };
         let (steps, verdict) = director.run(&mut client);
         assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Verdict::Died));
     }

@@ -69,9 +69,17 @@ impl Server {
     fn stop(mut self) -> String {
         // SAFETY: the child was not waited for, so its number is its own.
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) }, 0);
+        let start = Instant::now();
+        let status = loop {
+            match self.child.try_wait().expect("it is our child") {
+                Some(status) => break status,
+                None => assert!(start.elapsed() < Duration::from_secs(20), "it does not end"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
         let mut last = String::new();
         self.out.read_to_string(&mut last).expect("it says what it has served");
-        assert_eq!(self.child.wait().expect("it is our child").code(), Some(0), "{last}");
+        assert_eq!(status.code(), Some(0), "{last}");
         last
     }
 }
@@ -270,6 +278,26 @@ fn a_refused_request_and_a_half_closed_client_end_the_connection() {
         assert!(text.ends_with("9000 bytes stored\n"), "{name} {flags:?}: {text}");
         server.stop();
     }
+}
+
+/// What a lost edge left in the socket is found by the next arrival: a new edge.
+#[test]
+fn one_more_byte_frees_a_client_whose_edge_was_lost() {
+    let server = Server::start(command("stage2_reactor"), &["--lose-edge"]);
+    let mut stream = server.connect();
+    let head = b"POST /u HTTP/1.1\r\nContent-Length: 8000\r\n\r\n";
+    stream.write_all(&[head, [b'x'; 8000].as_slice()].concat()).expect("it takes the request");
+    stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+    let nothing = stream.read(&mut [0; 1]).expect_err("it hangs");
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+    // Others are served meanwhile.
+    get(&server.connect());
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    stream.write_all(b"G").expect("it takes one byte");
+    let mut reply = [0; 256];
+    let n = stream.read(&mut reply).expect("it replies");
+    assert!(reply[..n].ends_with(b"8000 bytes stored\n"));
+    server.stop();
 }
 
 #[test]

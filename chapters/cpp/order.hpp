@@ -5,7 +5,7 @@
 // the role's next step is passed freely. When the turn comes to a role that waits for a lock, its step is *refused*:
 // the order goes on without it.
 //
-// Everything here is one relaxed atomic, and the waiting is futex(2), called directly: a mutex or an acquire would order
+// Everything here is relaxed atomics, and the waiting is futex(2), called directly: a mutex or an acquire would order
 // the memory of the threads too, and ThreadSanitizer would rightly see no race any more. This orders them by the clock
 // alone.
 #pragma once
@@ -36,11 +36,20 @@ class Order {
     // The low half: twice the number of steps that are passed, and 1 more while the role of the last of them runs. The
     // high half: a step of the role that waits for a lock (with two workers there is at most one), counted from 1; or 0.
     std::atomic<std::uint32_t> state{0};
+    // One bit a step.
+    std::atomic<std::uint64_t> refused{0};
     static inline thread_local const char* role = "main";
     static bool mine(const Step& step) { return step.first == role; }
 
   public:
-    // Before the first thread starts.
+    // At the end of the program, when the order was kept to the last step that could be taken.
+    ~Order() {
+        for (std::size_t n = 0; n < steps.size(); ++n)
+            if (refused.load(relaxed) >> n & 1)
+                std::printf("refused: %s %s (it waited for a lock)\n", steps[n].first.c_str(), steps[n].second.c_str());
+    }
+
+    // At most 64 steps, before the first thread starts.
     void play(std::vector<Step> list) { steps = std::move(list); }
 
     // Names the calling thread, here and in the reports of the sanitizers.
@@ -61,8 +70,7 @@ class Order {
                 continue;
             }
             if (now % 2 == 0 && now >> 16 && next->first == steps[(now >> 16) - 1].first) {
-                if (change(now, now + 2))
-                    std::fprintf(stderr, "refused: %s %s (it waits for a lock)\n", next->first.c_str(), next->second.c_str());
+                if (change(now, now + 2)) refused.fetch_or(1ull << (next - steps.begin()), relaxed);
                 continue;
             }
             const bool waited = syscall(SYS_futex, &state, FUTEX_WAIT_PRIVATE, now, &limit, nullptr, 0) == 0;

@@ -5,8 +5,8 @@ use super::*;
 use crate::blackbox::{Fault, Kind, Record, ServedCounts, Waiting};
 use crate::catalogue;
 use crate::heap::Heap;
-use crate::runner::{LISTENER, STOP};
-use crate::trace::{ClientTotals, Ending, Outcome, Run, Step};
+use crate::runner::{LISTENER, Reading, STOP};
+use crate::trace::{ClientTotals, Ending, Hang, Outcome, Run, Step};
 
 const CLIENT: usize = 0;
 const MAIN: usize = 1;
@@ -64,6 +64,7 @@ impl Records {
             served: None,
             client: ClientTotals::default(),
             millis: 1.5,
+            hang: None,
         }
     }
 }
@@ -484,4 +485,37 @@ fn numbers_and_masks_are_written_for_people() {
     );
     assert_eq!((count(1, "byte"), count(2, "reply")), ("1 byte".to_string(), "2 replies".to_string()));
     assert_eq!((mask(0x2019), mask(4), mask(0)), ("IN RDHUP HUP ERR".into(), "OUT".into(), "0x0".to_string()));
+}
+
+#[test]
+fn a_hang_names_the_connection_the_bytes_that_wait_and_what_each_thread_does() {
+    let mut records = Records::default();
+    records
+        .add(CLIENT, Kind::Step, "", [1, 0, 0])
+        .add(CLIENT, Kind::ClientConnect, "", [50_000, 0, 0])
+        .add(MAIN, Kind::Step, "", [2, 0, 0])
+        .add(MAIN, Kind::Point, "wait", [1, 0, 0])
+        .add(MAIN, Kind::Refused, "", [2, Waiting::Event as u64, 5])
+        .add(CLIENT, Kind::Hang, "", [1, 4096, 0])
+        .add(MAIN, Kind::Close, "", [6, 0, 0]);
+    let mut run = records.run("stage2_reactor", &[("client", "connect"), ("main", "wait")], Ending::Exit(0));
+    let lost = Reading { level: false, once: true };
+    run.stage = run.stage.read_as(lost);
+    run.client.sent = 8192;
+    run.served = Some(ServedCounts { received: 4096, replies: 0 });
+    let doing = vec![("main".to_string(), "waits for an event".to_string())];
+    run.hang = Some(Hang { session: 1, fd: 6, unread: 4096, owed: 1, doing });
+    let text = report(&run, 80, false);
+    let hangs = "hangs session 1 (fd 6): 4,096 bytes wait in its socket (FIONREAD), and nobody reads";
+    let proof = "main waits for an event, asked again, and there is none; the client is owed 1 reply";
+    contains(&text, &[hangs, proof, "waits for its reply", "<- hangs", run.stage.why]);
+    // What the lab does to stop the server is none of the run.
+    assert!(!text.contains("close fd 6"), "{text}");
+    for value in [json(&run), trace_json(&run)] {
+        assert_eq!((&value["hang"]["unread"], &value["hang"]["fd"]), (&4096.into(), &6.into()));
+        assert_eq!(value["hang"]["threads"][0]["role"], "main");
+    }
+    // Nothing unread: a hang all the same, but not the one that the chapter explains.
+    run.hang.as_mut().expect("set above").unread = 0;
+    assert!(!report(&run, 80, false).contains("the edge was reported"));
 }
