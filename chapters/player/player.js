@@ -45,7 +45,7 @@
 
     /** Keeps the reader's place: only the list scrolls, never the page. */
     function reveal(list, row) {
-        const above = row.offsetTop - list.offsetTop;
+        const above = row.offsetTop;
         const below = above + row.offsetHeight;
         let top = list.scrollTop;
         if (above < top) top = above;

@@ -1,4 +1,5 @@
-// The book in a real browser: `node check.mjs BOOK SHOTS`, with the built book and a folder for screenshots.
+// The book in a real browser: `node check.mjs BOOK SHOTS LOG`, with the built book, a folder for screenshots, and what
+// mdBook said. `run` calls it.
 // Prints a line a check and, at the end, `N passed, N failed`.
 
 import { createServer } from 'node:http';
@@ -7,7 +8,7 @@ import { extname, join, normalize, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 
-const [book, shots] = process.argv.slice(2);
+const [book, shots, log] = process.argv.slice(2);
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const THEMES = ['light', 'rust', 'coal', 'navy', 'ayu'];
 /** What a chapter's page may weigh beyond mdBook's own files, in bytes. */
@@ -102,6 +103,11 @@ async function settled(page) {
     await page.waitForFunction(() =>
         [...document.querySelectorAll('.lanes-player, .scheduler-game')].every((place) => place.classList.contains('live')));
 }
+
+await check('mdbook build gives no warning', () => {
+    const warnings = readFileSync(log, 'utf8').split('\n').filter((line) => /WARN|ERROR/.test(line));
+    holds(warnings.length === 0, warnings.join('\n'));
+});
 
 // Every page.
 for (const name of pages) {
@@ -342,6 +348,16 @@ for (const name of chapters) {
             }
         });
     }
+}
+
+// The picture of the player that the README and the introduction show.
+if (withPlayer.length > 0) {
+    await open(withPlayer[0], { width: 1000, height: 1600, reducedMotion: 'reduce' }, async (page) => {
+        await settled(page);
+        const player = page.locator('.lanes-player').first();
+        await player.getByRole('button', { name: 'Last' }).click();
+        await player.locator('.lab-box').screenshot({ path: join(shots, 'player.png'), animations: 'disabled' });
+    });
 }
 
 await browser.close();

@@ -301,3 +301,25 @@ pub fn explore(scenario: &Scenario, limit: usize) -> Graph {
     }
     Graph { roles: std::iter::once("client".to_string()).chain(roles).collect(), nodes: walk.nodes }
 }
+
+/// Plays one order in a fresh world, as `choose` has it (of so many moves, which), and compares each step with the graph.
+///
+/// # Panics
+/// If the graph has told anything else.
+pub fn replay(scenario: &Scenario, graph: &Graph, mut choose: impl FnMut(usize) -> usize) {
+    let mut play = Play::new(scenario);
+    let mut told = &graph.nodes[0];
+    loop {
+        let found = play.node();
+        let roles = |node: &Node| node.moves.iter().map(|chosen| (chosen.role, chosen.next.clone())).collect::<Vec<_>>();
+        assert_eq!(roles(&found), roles(told), "other moves");
+        assert_eq!((&found.panel, &found.stands, &found.end), (&told.panel, &told.stands, &told.end), "another state");
+        if told.moves.is_empty() {
+            return;
+        }
+        let chosen = &told.moves[choose(told.moves.len())];
+        let did = play.go(chosen.role);
+        assert!(did.is_empty() || did == chosen.did, "another deed: {did}, not {}", chosen.did);
+        told = &graph.nodes[chosen.to];
+    }
+}
