@@ -19,6 +19,7 @@
 //! - [`trace`]: what the box held, put in order
 //! - [`autopsy`]: the report
 //! - [`catalogue`]: what each stage shows and how it must end
+//! - [`cost`]: what connections cost, counted
 //!
 //! [`http`] parses requests, in both worlds.
 #![warn(missing_docs)]
@@ -37,6 +38,8 @@ pub mod blackbox;
 pub mod catalogue;
 #[cfg(target_os = "linux")]
 pub mod client;
+#[cfg(target_os = "linux")]
+pub mod cost;
 #[cfg(target_os = "linux")]
 pub mod director;
 #[cfg(target_os = "linux")]

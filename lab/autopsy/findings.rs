@@ -109,6 +109,7 @@ pub fn why(story: &Story<'_>, found: Option<&Finding<'_>>) -> Option<&'static st
             let mistake = if signal == libc::SIGABRT { Mistake::DoubleFree } else { Mistake::UseAfterFree };
             found.is_some_and(|found| found.mistake == mistake && found.block.is_of_interest())
         }
+        (Expect::Hangs, Ending::Exit(0)) => run.hang.as_ref().is_some_and(|hang| hang.unread > 0),
         (Expect::Serves, Ending::Exit(0)) => !refusals(story).is_empty() || kept_alive(story).is_some(),
         _ => false,
     };

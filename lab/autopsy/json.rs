@@ -60,6 +60,7 @@ pub fn json(run: &Run) -> Value {
         "rows": rows(&story, &story.short_rows()),
         "client": client(run),
         "served": served(run),
+        "hang": hang(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
     })
@@ -91,6 +92,7 @@ pub fn trace_json(run: &Run) -> Value {
         "rows": rows(&story, &story.rows()),
         "client": client(run),
         "served": served(run),
+        "hang": hang(run),
         "ending": ending(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
@@ -195,6 +197,16 @@ fn served(run: &Run) -> Value {
     json!(run.served.map(|served| json!({ "received": served.received, "replies": served.replies })))
 }
 
+fn hang(run: &Run) -> Value {
+    json!(run.hang.as_ref().map(|hang| json!({
+        "session": hang.session,
+        "fd": hang.fd,
+        "unread": hang.unread,
+        "owed": hang.owed,
+        "threads": hang.doing.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect::<Vec<_>>(),
+    })))
+}
+
 fn waiting_name(waiting: Waiting) -> &'static str {
     match waiting {
         Waiting::Lock => "lock",
@@ -202,6 +214,9 @@ fn waiting_name(waiting: Waiting) -> &'static str {
         Waiting::Event => "event",
         Waiting::Thread => "thread",
         Waiting::Reply => "reply",
+        Waiting::Connection => "connection",
+        Waiting::Bytes => "bytes",
+        Waiting::Room => "room",
     }
 }
 
@@ -227,7 +242,7 @@ fn record(story: &Story<'_>, at: usize) -> Value {
             let lock = (b == Waiting::Lock as u64).then(|| objects.lock(c, at));
             ("refused", vec![("step", json!(a)), ("waiting_for", json!(waiting)), ("object", json!(lock))])
         }
-        Kind::Wait => ("epoll_wait", vec![("events", json!(a))]),
+        Kind::Wait => ("epoll_wait", vec![("count", json!(a))]),
         Kind::Ready => {
             ("ready", vec![("token", json!(a as i64)), ("object", json!(objects.token(a, at))), ("events", bits(b))])
         }
@@ -261,6 +276,7 @@ fn record(story: &Story<'_>, at: usize) -> Value {
         Kind::ClientFin => ("client_fin", vec![]),
         Kind::ClientReset => ("client_reset", vec![]),
         Kind::ClientReceive => ("client_receive", vec![("bytes", json!(a)), ("total", json!(b))]),
+        Kind::Hang => ("hang", vec![("owed", json!(a)), ("unread", json!(b))]),
         Kind::ClientEnd => ("client_end", vec![("error", json!((a != 0).then(|| errno(a as i32))))]),
     };
     let mut value = Map::new();

@@ -75,16 +75,24 @@ impl Table<'_> {
             .iter()
             .zip(&natural)
             .map(|(role, natural)| {
-                let longest = cells(*role).flat_map(str::split_whitespace).map(length).max().unwrap_or(0);
+                let longest = cells(*role).flat_map(words).map(|word| length(&word)).max().unwrap_or(0);
                 (longest + INDENT).max(NARROW).max(length(&self.roles[*role])).min(*natural)
             })
             .collect();
+        let lines = |lane: usize, width: usize| -> usize {
+            cells(self.used[lane]).map(|text| wrap(text, width, INDENT).len()).sum()
+        };
+        let total =
+            |widths: &[usize]| widths.iter().enumerate().map(|(lane, width)| lines(lane, *width)).sum::<usize>();
         let room = self.width.checked_sub(self.left + GAP * self.used.len().saturating_sub(1))?;
         let margin = self.rows.iter().filter_map(|row| row.mark.as_deref()).map(|mark| length(mark) + 3 + GAP).max();
-        let with_margin = margin.and_then(|margin| shrink(&natural, &least, room.checked_sub(margin)?));
-        match with_margin {
-            Some(widths) => Some((widths, true)),
-            None => shrink(&natural, &least, room).map(|widths| (widths, false)),
+        let with_margin = margin.and_then(|margin| shrink(&natural, &least, room.checked_sub(margin)?, lines));
+        let without = shrink(&natural, &least, room, lines);
+        // A margin is worth a line: without it, a mark may need one.
+        match (with_margin, without) {
+            (Some(with), Some(without)) if total(&with) > total(&without) + 1 => Some((without, false)),
+            (Some(with), _) => Some((with, true)),
+            (None, without) => Some((without?, false)),
         }
     }
 
@@ -191,12 +199,25 @@ impl Table<'_> {
     }
 }
 
-/// Takes from the widest columns until they fit into `room`; none gets narrower than its `least`.
-fn shrink(natural: &[usize], least: &[usize], room: usize) -> Option<Vec<usize>> {
+/// Makes columns narrower until they fit into `room`: each time the one whose text then needs the fewest more lines, and
+/// of several the widest. None gets narrower than its `least`. `lines` says how many lines a lane has at a width.
+fn shrink(
+    natural: &[usize],
+    least: &[usize],
+    room: usize,
+    lines: impl Fn(usize, usize) -> usize,
+) -> Option<Vec<usize>> {
+    if least.iter().sum::<usize>() > room {
+        return None;
+    }
     let mut widths = natural.to_vec();
+    let price = |lane: usize, width: usize| lines(lane, width - 1) - lines(lane, width).min(lines(lane, width - 1));
+    let mut prices: Vec<usize> = (0..widths.len()).map(|lane| price(lane, widths[lane])).collect();
     while widths.iter().sum::<usize>() > room {
-        let widest = (0..widths.len()).filter(|i| widths[*i] > least[*i]).max_by_key(|i| widths[*i])?;
-        widths[widest] -= 1;
+        let narrowable = (0..widths.len()).filter(|lane| widths[*lane] > least[*lane]);
+        let cheapest = narrowable.min_by_key(|lane| (prices[*lane], usize::MAX - widths[*lane]))?;
+        widths[cheapest] -= 1;
+        prices[cheapest] = price(cheapest, widths[cheapest]);
     }
     Some(widths)
 }
@@ -246,13 +267,25 @@ pub(super) fn length(text: &str) -> usize {
     text.chars().count()
 }
 
+/// The words of a text; a number stays with the word before it: `session 1`, `fd 7`.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match words.last_mut() {
+            Some(last) if word.starts_with(|c: char| c.is_ascii_digit()) => *last += &format!(" {word}"),
+            _ => words.push(word.to_string()),
+        }
+    }
+    words
+}
+
 /// `text` as lines of at most `width` columns, broken at blanks where there are any; lines after the first are indented.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
     let width = width.max(1);
     let indent = if indent < width { indent } else { 0 };
     let mut lines = vec![String::new()];
     let mut fresh = true;
-    for word in text.split_whitespace() {
+    for word in words(text) {
         let mut word: Vec<char> = word.chars().collect();
         let line = lines.last().expect("there is a line");
         if !fresh && length(line) + 1 + word.len() > width {

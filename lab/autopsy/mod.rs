@@ -19,18 +19,20 @@
 //! - `steps`: the schedule, each with its `number`, `role`, `what`, `outcome` (`passed`, `refused`, `held back`, `unmet`,
 //!   `not reached`) and, where there is something to say, a `detail`. Empty when nobody directed
 //! - `records`: each with its `number`, `nanos`, `role`, `kind`, `label`, `file`, `line`, and by its kind:
-//!   `point` and `occurrence`; `step`; `events`; `fd`; `token`; `bytes` or `error`; `address`, `size`, `own_pages`; `owners`;
+//!   `point` and `occurrence`; `step`; `count` and `events` (of `epoll_wait(2)`: how many, and each one's mask); `fd`; `token`; `bytes` or `error`; `address`, `size`, `own_pages`; `owners`;
 //!   `queued`; `waiting_for`; `object`, the name of what an address, a token or a lock stood for
 //! - `rows`: the lanes, each with its `step` (on the first row of a step), `role`, `text`, `mark`, and the number of the
 //!   `record` it was made from (`null` where the director alone knew)
 //! - `client`, `served`: what either side counted
 //! - `ending`: `how` is `exit` with a `code`, or `signal` with its name in `signal`, its `number`, `si_code` in `code`, the
 //!   faulting `address`, and the `role` that took it
+//! - `hang`: `null`, or the `session` that waits, its `fd`, the `unread` bytes in its socket, the replies `owed` to the
+//!   client, and what each of the server's `threads` (`role`) was `doing`; the server was told to stop after it
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
 //! # The autopsy as JSON
 //!
-//! [`json`] has `format` `epoll-autopsy/autopsy`, and of the keys above `steps`, `client`, `served`, `ending` and so on;
+//! [`json`] has `format` `epoll-autopsy/autopsy`, and of the keys above `steps`, `client`, `served`, `hang`, `ending` and so on;
 //! its `rows` are those of the report, where repeats are folded. `finding` is the mistake with memory that the records
 //! show: `mistake` (`use after free`, `double free`), the `block`, and where it was `allocated`, `freed`, and `used` or
 //! `freed_again` (each with `role`, `step`, `file`, `line`, `record`). `recognised` says whether it explains the death;

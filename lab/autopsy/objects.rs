@@ -75,10 +75,8 @@ impl Objects {
                         block.freed.push(at);
                     }
                 }
-                Kind::Lock => {
-                    if objects.block(record.a, at).is_none() && !objects.locks.contains(&record.a) {
-                        objects.locks.push(record.a);
-                    }
+                Kind::Lock if objects.block(record.a, at).is_none() && !objects.locks.contains(&record.a) => {
+                    objects.locks.push(record.a);
                 }
                 Kind::Add => objects.tokens.push((at, record.b, record.a)),
                 Kind::Accept => accepted += 1,
@@ -166,7 +164,7 @@ pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

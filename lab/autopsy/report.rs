@@ -4,10 +4,10 @@ use super::findings::{self, Finding, Mistake};
 use super::lanes::{self, BOLD, DIM, RED, length, paint, wrap};
 use super::objects::{count, thousands};
 use super::rows::{Place, Story};
-use crate::blackbox::Waiting;
+use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::Expect;
 use crate::runner::signal_name;
-use crate::trace::{Ending, Outcome, Run};
+use crate::trace::{Ending, Hang, Outcome, Run};
 
 /// Where the text of an entry begins.
 const COLUMN: usize = 13;
@@ -28,14 +28,28 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
         page.text.push('\n');
     }
     match run.ending {
-        Ending::Signal(signal) => death(&mut page, &story, signal),
-        Ending::Exit(0) => survival(&mut page, &story),
+        Ending::Signal(signal) => {
+            death(&mut page, &story, signal);
+            outcomes(&mut page, &story);
+        }
+        Ending::Exit(0) => {
+            let mistake = findings::first_mistake(&story);
+            match &run.hang {
+                Some(hang) => hanging(&mut page, hang),
+                None => survival(&mut page, &story, mistake.as_ref()),
+            }
+            outcomes(&mut page, &story);
+            if let Some(why) = findings::why(&story, None).filter(|_| mistake.is_none()) {
+                page.entry("why", why);
+            }
+            accounts(&mut page, run);
+        }
         Ending::Exit(code) => {
             page.entry_in("ended", &format!("the server's process ended with status {code}"), RED);
             last_words(&mut page, run);
+            outcomes(&mut page, &story);
         }
     }
-    outcomes(&mut page, &story);
     how_it_was_made(&mut page, run);
     let chapter = format!("chapters/stage{}.md", run.stage.chapter);
     page.entry("chapter", &chapter);
@@ -101,7 +115,13 @@ impl Page {
 
 /// `worker-1  step 8   lab/stages/stage3_broken.rs:122`; the columns are as wide as `places` need them.
 fn places(page: &mut Page, story: &Story<'_>, places: &[(&str, Place, &str)]) {
-    let step = |place: &Place| place.step.map(|step| format!("step {step}")).unwrap_or_default();
+    let run = story.run;
+    let is_over = |place: &Place| run.records.get(story.over).is_some_and(|record| record.number <= place.number);
+    let step = |place: &Place| match place.step {
+        Some(step) => format!("step {step}"),
+        None if !run.steps.is_empty() && is_over(place) => "later".to_string(),
+        None => String::new(),
+    };
     let role_width = places.iter().map(|(_, place, _)| length(story.role(place.role))).max().unwrap_or(0);
     let step_width = places.iter().map(|(_, place, _)| length(&step(place))).max().unwrap_or(0);
     for (key, place, remark) in places {
@@ -141,20 +161,28 @@ fn death(page: &mut Page, story: &Story<'_>, signal: i32) {
         },
         (_, None) => match run.stderr.lines().rev().find(|line| !line.trim().is_empty()) {
             Some(line) if signal == libc::SIGABRT => format!("{name}: {}", line.trim()),
-            _ if fault.is_none() => format!("{name}, which came from outside: the server did not raise it"),
+            _ if fault.is_none() && is_fatal_mistake(signal) => {
+                format!("{name}; its fault handler could not say where")
+            }
+            _ if fault.is_none() => format!("{name}, which came from outside"),
             _ => name.clone(),
         },
     };
     page.entry_in("died of", &how, RED);
     match &found {
         Some(found) => evidence(page, story, found),
-        None => unknown(page, story),
+        None => unknown(page, story, signal),
     }
     match findings::why(story, found.as_ref()) {
         Some(why) => page.entry("why", why),
         None if found.is_some() => page.entry("why", "not the death that the chapter explains"),
         None => {}
     }
+}
+
+/// Whether a process gets this signal for what it did itself.
+fn is_fatal_mistake(signal: i32) -> bool {
+    matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGFPE)
 }
 
 /// `8 bytes into session 1 (16 bytes, on pages of its own, taken away when it was freed)`
@@ -172,10 +200,10 @@ fn evidence(page: &mut Page, story: &Story<'_>, found: &Finding<'_>) {
     if found.mistake == Mistake::DoubleFree {
         let block = found.block;
         let heap = if block.own_pages { "pages of its own" } else { "malloc" };
-        page.entry("freed twice", &format!("{} ({}, {heap})", block.name, count(block.size, "byte")));
+        page.entry("block", &format!("{} ({}, {heap}), freed twice", block.name, count(block.size, "byte")));
     }
     let (last, remark) = match (found.mistake, found.exact) {
-        (Mistake::DoubleFree, _) => ("and again", ""),
+        (Mistake::DoubleFree, _) => ("again", ""),
         (Mistake::UseAfterFree, true) => ("used", ""),
         (Mistake::UseAfterFree, false) => ("used", ", or after it"),
     };
@@ -183,12 +211,12 @@ fn evidence(page: &mut Page, story: &Story<'_>, found: &Finding<'_>) {
     places(page, story, &list);
 }
 
-fn unknown(page: &mut Page, story: &Story<'_>) {
+fn unknown(page: &mut Page, story: &Story<'_>, signal: i32) {
     let run = story.run;
     if run.fault.is_some_and(|fault| fault.role < run.roles.len()) {
         let role = run.fault.map(|fault| fault.role).unwrap_or_default();
-        let last =
-            run.records.iter().rposition(|record| record.role == role && !record.file.starts_with("lab/director"));
+        let own = |record: &Record| record.role == role && !matches!(record.kind, Kind::Step | Kind::Refused);
+        let last = run.records.iter().rposition(own);
         if let Some(last) = last {
             places(page, story, &[("last seen", story.place(last), "")]);
         }
@@ -203,6 +231,7 @@ fn unknown(page: &mut Page, story: &Story<'_>) {
             page.entry("why", &text);
             evidence(page, story, &found);
         }
+        None if run.fault.is_none() && !is_fatal_mistake(signal) => {}
         None => {
             page.entry("why", "the cause was not recognised: no block in the box was used or freed after it was freed")
         }
@@ -220,24 +249,36 @@ fn last_words(page: &mut Page, run: &Run) {
     }
 }
 
-fn survival(page: &mut Page, story: &Story<'_>) {
-    let run = story.run;
-    let mistake = findings::first_mistake(story);
-    let (text, style) = match (run.stage.expect, &mistake) {
+/// Nobody can move: which connection waits, for how much, and how that is known.
+fn hanging(page: &mut Page, hang: &Hang) {
+    let (session, fd) = (hang.session, hang.fd);
+    let unread = count(hang.unread, "byte");
+    let wait = if hang.unread == 1 { "waits" } else { "wait" };
+    let how = format!("session {session} (fd {fd}): {unread} {wait} in its socket (FIONREAD), and nobody reads");
+    page.entry_in("hangs", &how, RED);
+    let threads: Vec<_> = hang.doing.iter().map(|(role, doing)| format!("{role} {doing}")).collect();
+    let owed = count(hang.owed, "reply");
+    let proof = format!("{}, asked again, and there is none; the client is owed {owed} and waits", threads.join("; "));
+    page.entry("proved by", &proof);
+}
+
+fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
+    let (text, style) = match (story.run.stage.expect, mistake) {
         (_, Some(found)) => {
             let seen = match found.mistake {
                 Mistake::UseAfterFree => "was used after it was freed",
                 Mistake::DoubleFree => "was freed twice",
             };
-            (format!("yes, by luck: {} {seen}, and nothing noticed", found.block.name), RED)
+            (format!("by luck: {} {seen}, and nothing noticed", found.block.name), RED)
         }
         (Expect::Signal { .. }, None) => {
-            ("yes: in this run no block was used or freed after it was freed".to_string(), "")
+            ("in this run no block was used or freed after it had been freed".to_string(), "")
         }
-        (Expect::Serves, None) => ("yes: it served its client and ended when it was told to".to_string(), ""),
+        (Expect::Hangs, None) => ("yes: in this run nothing was left waiting".to_string(), ""),
+        (Expect::Serves, None) => ("served its client, and stopped when it was told to".to_string(), ""),
     };
     page.entry_in("survived", &text, style);
-    if let Some(found) = &mistake {
+    if let Some(found) = mistake {
         evidence(page, story, found);
     }
     for refusal in findings::refusals(story) {
@@ -247,7 +288,7 @@ fn survival(page: &mut Page, story: &Story<'_>) {
             (None, _) => String::new(),
         };
         let then = match refusal.passed_after {
-            Some(step) if step != refusal.step => format!("; it got it in step {step}"),
+            Some(step) if step != refusal.step => format!(", and got it in step {step}"),
             _ => String::new(),
         };
         let (step, what, role) = (refusal.step, &refusal.what, story.role(refusal.role));
@@ -265,16 +306,12 @@ fn survival(page: &mut Page, story: &Story<'_>) {
             kept.block.name
         );
         page.entry("harmless", &text);
-        if let Some(Place { role, step, file, line, .. }) = kept.freed {
-            let step = step.map_or("after the schedule".to_string(), |step| format!("in step {step}"));
-            let text = format!("{} was the last owner, {step} ({file}:{line})", story.role(role));
+        // After the schedule it is chance who of them is the last.
+        if let Some(Place { role, step: Some(step), file, line, .. }) = kept.freed {
+            let text = format!("{} was the last owner, in step {step} ({file}:{line})", story.role(role));
             page.entry("freed", &text);
         }
     }
-    if let Some(why) = findings::why(story, None) {
-        page.entry("why", why);
-    }
-    accounts(page, run);
 }
 
 fn accounts(page: &mut Page, run: &Run) {
@@ -340,7 +377,7 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
 fn how_it_was_made(page: &mut Page, run: &Run) {
     match run.steps.len() as u64 {
         0 => page.entry("order", "nobody directed"),
-        steps => page.entry("order", &format!("forced: {} by the director", count(steps, "step"))),
+        steps => page.entry("order", &format!("forced by the director, {}", count(steps, "step"))),
     }
     if run.dropped > 0 {
         let text = format!(

@@ -1,7 +1,9 @@
 //! The records of a run as rows of lanes, and where and in which step each record was made.
 
+use std::ops::Range;
+
 use super::lanes::{ACROSS, Row};
-use super::objects::{Objects, count, errno, is_of_interest, mask};
+use super::objects::{Objects, count, errno, is_of_interest, mask, thousands};
 use crate::blackbox::{Kind, MAIN, Record, Waiting};
 use crate::runner::signal_name;
 use crate::trace::{Ending, Outcome, Run};
@@ -118,71 +120,51 @@ impl<'a> Story<'a> {
         let directed = !self.run.steps.is_empty();
         let cut = rows.partition_point(|event| event.record.is_none_or(|at| at < self.over));
         let (cut, tail) = if directed { (cut, TAIL) } else { (0, TAIL_UNDIRECTED) };
-        let after = rows[cut..].to_vec();
+        let after = &rows[cut..];
         let mut short = rows[..cut].to_vec();
-        let quiet = directed && self.run.ending == Ending::Exit(0) && after.len() > tail;
-        let interesting: Vec<bool> = after.iter().map(|event| !quiet || self.closes_the_story(event)).collect();
-        let kept = interesting.iter().filter(|kept| **kept).count();
-        let mut left_out = kept.saturating_sub(tail);
-        let mut folded = Vec::new();
-        let mut shown = Vec::new();
-        for (event, interesting) in after.into_iter().zip(interesting) {
-            if event.row.mark.is_some() || (interesting && left_out == 0) {
-                shown.push(event);
-            } else {
-                left_out -= usize::from(interesting);
-                folded.push(event);
-            }
-        }
-        if let Some(remark) = self.remark(directed, !shown.is_empty(), &folded) {
+        // What everybody did after a schedule that all survived is not the schedule's, and differs from run to run.
+        let quiet = directed && self.run.ending == Ending::Exit(0);
+        let tail = if quiet { 0 } else { tail };
+        let keep = |n: usize, event: &Event| n + tail >= after.len() || event.row.mark.is_some();
+        let (shown, folded): (Vec<_>, Vec<_>) = after.iter().enumerate().partition(|(n, event)| keep(*n, event));
+        let folded: Vec<usize> = folded.into_iter().filter_map(|(_, event)| event.record).collect();
+        let next =
+            shown.iter().filter_map(|(_, event)| event.record).find(|at| folded.last().is_some_and(|last| at > last));
+        let end = next.unwrap_or(self.run.records.len());
+        let left_out = folded.first().map_or(0..0, |first| *first..end);
+        if let Some(remark) = self.remark(directed, !shown.is_empty(), folded.len() as u64, left_out) {
             short.push(Event { row: Row { number: None, role: ACROSS, text: remark, mark: None }, record: None });
         }
-        short.append(&mut shown);
+        short.extend(shown.into_iter().map(|(_, event)| event.clone()));
         short
     }
 
-    /// What is shown of the time after the schedule: the client's side, and the end of the session.
-    fn closes_the_story(&self, event: &Event) -> bool {
-        let Some(record) = event.record.map(|at| &self.run.records[at]) else { return false };
-        match record.kind {
-            Kind::Free => record.label != "Buffer",
-            Kind::Owners => true,
-            Kind::Ready => record.b & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u64 != 0,
-            kind => is_clients(kind),
+    /// What is said of `rows` rows that are left out, which were made from these `records`.
+    fn remark(&self, directed: bool, shown: bool, rows: u64, records: Range<usize>) -> Option<String> {
+        if rows == 0 {
+            return (directed && shown).then(|| "the schedule is over; everybody goes on:".to_string());
         }
-    }
-
-    fn remark(&self, directed: bool, shown: bool, folded: &[Event]) -> Option<String> {
-        let records = folded.iter().filter_map(|event| event.record).map(|at| &self.run.records[at]);
-        let records: Vec<_> = if folded.is_empty() {
-            Vec::new()
-        } else if directed {
-            self.run.records[self.over..].iter().collect()
-        } else {
-            records.collect()
-        };
+        let records = &self.run.records[records];
         let got = |kind: Kind| records.iter().filter(move |record| record.kind == kind && record.b as i64 > 0);
         let (reads, bytes) = (got(Kind::Read).count() as u64, got(Kind::Read).map(|record| record.b).sum::<u64>());
         let writes = got(Kind::Write).count() as u64;
         let tasks = records.iter().filter(|record| record.kind == Kind::Pop).count() as u64;
         let mut parts = Vec::new();
-        if tasks > 0 {
-            parts.push(count(tasks, "task"));
+        if directed {
+            // In how many tasks and reads the bytes come is chance.
+            parts.extend((bytes > 0).then(|| format!("{} read", count(bytes, "byte"))));
+        } else {
+            parts.extend((tasks > 0).then(|| count(tasks, "task")));
+            parts.extend((bytes > 0).then(|| format!("{} of {}", count(reads, "read"), count(bytes, "byte"))));
         }
-        if reads > 0 {
-            parts.push(format!("{}, {}", count(reads, "read"), count(bytes, "byte")));
-        }
-        if writes > 0 {
-            parts.push(count(writes, "write"));
-        }
-        let parts = parts.join("; ");
-        match (directed, folded.is_empty()) {
-            (true, true) => shown.then(|| "the schedule is over; everybody goes on:".to_string()),
-            (true, false) => Some(format!("the schedule is over; everybody goes on: {parts}")),
-            (false, true) => None,
-            (false, false) if parts.is_empty() => Some(format!("before: {}", count(folded.len() as u64, "event"))),
-            (false, false) => Some(format!("before: {parts}")),
-        }
+        parts.extend((writes > 0).then(|| count(writes, "write")));
+        let parts = parts.join(", ");
+        Some(match (directed, parts.is_empty()) {
+            (true, true) => "the schedule is over; everybody goes on".to_string(),
+            (true, false) => format!("the schedule is over; everybody goes on: {parts}"),
+            (false, true) => format!("before: {}", count(rows, "event")),
+            (false, false) => format!("before: {parts}"),
+        })
     }
 
     /// `waits for session 1's lock (worker-1 has it)`
@@ -199,6 +181,9 @@ impl<'a> Story<'a> {
                 None => "waits for the end of a thread".to_string(),
             },
             Waiting::Reply => "waits for a reply".to_string(),
+            Waiting::Connection => "waits for a connection".to_string(),
+            Waiting::Bytes => format!("waits for bytes on fd {address}"),
+            Waiting::Room => format!("waits for room in fd {address}"),
         }
     }
 
@@ -212,7 +197,7 @@ impl<'a> Story<'a> {
 
 fn is_clients(kind: Kind) -> bool {
     use Kind::*;
-    matches!(kind, ClientConnect | ClientSend | ClientFin | ClientReset | ClientReceive | ClientEnd)
+    matches!(kind, ClientConnect | ClientSend | ClientFin | ClientReset | ClientReceive | ClientEnd | Hang)
 }
 
 /// Where nobody directs any more: at the first point that is passed after the one of the last step.
@@ -276,11 +261,18 @@ impl Walk<'_> {
         let first = run.records.iter().position(|record| record.kind == Kind::Step);
         let start = if run.steps.is_empty() { 0 } else { first.unwrap_or(0) };
         for (at, record) in run.records.iter().enumerate().skip(start) {
+            if at == self.story.over {
+                self.open.fill(None);
+            }
             match record.kind {
                 Kind::Step => self.step(at, record),
                 _ => {
                     if let Some(text) = self.text(at, record) {
                         self.push(at, record, text);
+                    }
+                    // What comes then is the lab's doing: it tells the server to stop.
+                    if record.kind == Kind::Hang {
+                        break;
                     }
                 }
             }
@@ -331,8 +323,10 @@ impl Walk<'_> {
 
     fn push(&mut self, at: usize, record: &Record, text: String) {
         let mut row = Row { number: None, role: record.role, text, mark: None };
-        if record.kind == Kind::Refused {
-            row.mark = Some("refused".to_string());
+        match record.kind {
+            Kind::Refused => row.mark = Some("refused".to_string()),
+            Kind::Hang => row.mark = Some("hangs".to_string()),
+            _ => {}
         }
         if record.kind == Kind::Alloc
             && let Some(last) = self.rows.last_mut()
@@ -450,6 +444,8 @@ impl Walk<'_> {
             Kind::ClientReceive => format!("receive {}", count(record.a, "byte")),
             Kind::ClientEnd if record.a == 0 => "end of stream".to_string(),
             Kind::ClientEnd => errno(record.a as i32),
+            Kind::Hang if record.a == 1 => "waits for its reply".to_string(),
+            Kind::Hang => format!("waits for {} replies", thousands(record.a)),
             _ => return None,
         };
         Some(text)
