@@ -58,7 +58,9 @@ const html = (folder) =>
         return entry.name.endsWith('.html') ? [relative(book, path)] : [];
     });
 // `toc.html` is mdBook's side bar for readers without JavaScript; `404.html` has links that are meant for a server's root.
-const pages = html(book).filter((page) => !['toc.html', '404.html'].includes(page)).sort();
+// ONLY=stage3 looks at the pages of that name alone.
+const pages = html(book).filter((page) => page.includes(process.env.ONLY || ''))
+    .filter((page) => !['toc.html', '404.html'].includes(page)).sort();
 const text = Object.fromEntries(pages.map((page) => [page, readFileSync(join(book, page), 'utf8')]));
 // `index.html` is the first chapter once more.
 const chapters = pages.filter((page) => !['print.html', 'index.html'].includes(page));
@@ -91,7 +93,7 @@ async function open(address, { theme = 'light', width = 1280, height = 900, ...o
         page.loaded.push(response.url());
         if (response.status() >= 400) page.troubles.push(`${response.url()}: ${response.status()}`);
     });
-    await page.goto(address.includes('://') ? address : home + address, { waitUntil: 'networkidle' });
+    await page.goto(address.includes('://') ? address : home + address, { waitUntil: 'load' });
     try {
         return await body(page);
     } finally {
@@ -114,6 +116,7 @@ for (const name of pages) {
     await check(`${name} loads without an error`, () =>
         open(name, {}, async (page) => {
             await settled(page);
+            await page.waitForLoadState('networkidle');
             holds(page.troubles.length === 0, page.troubles.join('\n'));
             const elsewhere = page.loaded.filter((url) => !url.startsWith(home) && !url.startsWith('data:'));
             holds(elsewhere.length === 0, `it asks elsewhere: ${elsewhere}`);
@@ -310,7 +313,7 @@ async function violations(page) {
         const result = await window.axe.run({ exclude: there.map((selector) => [selector]) });
         return result.violations
             .filter((violation) => ['serious', 'critical'].includes(violation.impact))
-            .map((violation) => `${violation.id}: ${violation.nodes.slice(0, 3).map((node) => node.target).join(' | ')}`);
+            .map((violation) => `${violation.id}: ${violation.nodes.slice(0, 6).map((node) => `${node.target} ${node.any[0]?.data?.contrastRatio ?? ''}`).join(' | ')}`);
     }, FURNITURE);
     holds(found.length === 0, found.join('\n'));
 }

@@ -115,13 +115,12 @@ impl<'a> Play<'a> {
             Act::Fin => net.fin(0),
             Act::Reset => net.reset(0),
         }
-        let text = match act {
+        match act {
             Act::Connect => "connects".to_string(),
             Act::Send(bytes) => format!("sends {} bytes", grouped(bytes.len())),
             Act::Fin => "closes its sending side: FIN".to_string(),
             Act::Reset => "breaks the connection off: RST".to_string(),
-        };
-        text
+        }
     }
 
     fn fingerprint(&self) -> (u128, usize) {
@@ -229,7 +228,13 @@ fn panel(state: &State) -> Panel {
     let memory = memory.collect();
     let socket = state.net.connections.iter().map(|connection| {
         let unread = grouped(connection.unread.len());
-        let over = if connection.reset { ", RST" } else if connection.fin { ", FIN" } else { "" };
+        let over = if connection.reset {
+            ", RST"
+        } else if connection.fin {
+            ", FIN"
+        } else {
+            ""
+        };
         match connection.fd {
             Some(fd) => (format!("fd {fd}"), format!("{unread} bytes unread{over}"), "on"),
             None if connection.read == 0 && connection.unread.is_empty() && !connection.reset && !connection.fin => {
@@ -311,7 +316,8 @@ pub fn replay(scenario: &Scenario, graph: &Graph, mut choose: impl FnMut(usize) 
     let mut told = &graph.nodes[0];
     loop {
         let found = play.node();
-        let roles = |node: &Node| node.moves.iter().map(|chosen| (chosen.role, chosen.next.clone())).collect::<Vec<_>>();
+        let roles =
+            |node: &Node| node.moves.iter().map(|chosen| (chosen.role, chosen.next.clone())).collect::<Vec<_>>();
         assert_eq!(roles(&found), roles(told), "other moves");
         assert_eq!((&found.panel, &found.stands, &found.end), (&told.panel, &told.stands, &told.end), "another state");
         if told.moves.is_empty() {

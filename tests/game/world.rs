@@ -67,7 +67,11 @@ pub struct Role {
 pub enum Stand {
     Running,
     /// Before the point of this name, or inside a call that waits.
-    Parked { point: &'static str, at: &'static Location<'static>, until: Until },
+    Parked {
+        point: &'static str,
+        at: &'static Location<'static>,
+        until: Until,
+    },
     Ended,
 }
 
@@ -208,7 +212,12 @@ impl World {
     pub fn start(self: &Arc<World>, name: &str, body: impl FnOnce() + Send + 'static) -> usize {
         let mut state = self.lock();
         let role = state.roles.len();
-        state.roles.push(Role { name: name.to_string(), stand: Stand::Running, seen: DefaultHasher::new(), inside: None });
+        state.roles.push(Role {
+            name: name.to_string(),
+            stand: Stand::Running,
+            seen: DefaultHasher::new(),
+            inside: None,
+        });
         drop(state);
         let world = self.clone();
         let play = move || {
