@@ -229,7 +229,13 @@ fn panel(state: &State) -> Panel {
     let memory = memory.collect();
     let socket = state.net.connections.iter().map(|connection| {
         let unread = grouped(connection.unread.len());
-        let over = if connection.reset { ", RST" } else if connection.fin { ", FIN" } else { "" };
+        let over = if connection.reset {
+            ", RST"
+        } else if connection.fin {
+            ", FIN"
+        } else {
+            ""
+        };
         match connection.fd {
             Some(fd) => (format!("fd {fd}"), format!("{unread} bytes unread{over}"), "on"),
             None if connection.read == 0 && connection.unread.is_empty() && !connection.reset && !connection.fin => {

@@ -8,15 +8,13 @@ extern crate self as lab;
 mod explore;
 mod graph;
 mod heap;
+#[allow(dead_code)]
+#[path = "../../lab/http.rs"]
+mod http;
 mod kernel;
 mod net;
 mod point;
 mod runner;
-mod sync;
-mod world;
-#[allow(dead_code)]
-#[path = "../../lab/http.rs"]
-mod http;
 #[path = "../../lab/stages/stage3_broken.rs"]
 #[allow(dead_code)]
 mod stage3_broken;
@@ -29,6 +27,8 @@ mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 #[allow(dead_code)]
 mod stage4_fixed;
+mod sync;
+mod world;
 
 use std::path::{Path, PathBuf};
 

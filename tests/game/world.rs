@@ -63,7 +63,11 @@ pub struct Role {
 pub enum Stand {
     Running,
     /// Before the point of this name, or inside a call that waits.
-    Parked { point: &'static str, at: &'static Location<'static>, until: Until },
+    Parked {
+        point: &'static str,
+        at: &'static Location<'static>,
+        until: Until,
+    },
     Ended,
 }
 

@@ -65,7 +65,8 @@ impl World {
                     }
                 }
                 let token = record["token"].as_i64().unwrap_or_default();
-                let entry = Entry { token, fd: number("fd"), events, one_shot: record["one_shot"] == true, armed: true };
+                let entry =
+                    Entry { token, fd: number("fd"), events, one_shot: record["one_shot"] == true, armed: true };
                 self.interest.retain(|other| other.fd != entry.fd);
                 self.interest.push(entry);
             }
