@@ -45,7 +45,7 @@
 
     /** Keeps the reader's place: only the list scrolls, never the page. */
     function reveal(list, row) {
-        const above = row.offsetTop - list.offsetTop;
+        const above = row.offsetTop;
         const below = above + row.offsetHeight;
         let top = list.scrollTop;
         if (above < top) top = above;
@@ -412,6 +412,17 @@
             event.stopPropagation();
         }
     }
+
+    /** Listings that are too wide scroll, so the keyboard must come to them too. */
+    function reachable() {
+        for (const code of document.querySelectorAll('pre > code')) {
+            if (code.scrollWidth <= code.clientWidth) continue;
+            code.tabIndex = 0;
+            // mdBook turns pages with the arrow keys.
+            code.addEventListener('keydown', (event) => event.key.startsWith('Arrow') && event.stopPropagation());
+        }
+    }
+    addEventListener('load', reachable);
 
     function failed(place, error) {
         place.append(element('p', { class: 'lab-live' }, `The player did not load: ${error.message}.`));

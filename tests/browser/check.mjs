@@ -1,4 +1,5 @@
-// The book in a real browser: `node check.mjs BOOK SHOTS`, with the built book and a folder for screenshots.
+// The book in a real browser: `node check.mjs BOOK SHOTS LOG`, with the built book, a folder for screenshots, and what
+// mdBook said. `run` calls it.
 // Prints a line a check and, at the end, `N passed, N failed`.
 
 import { createServer } from 'node:http';
@@ -7,7 +8,7 @@ import { extname, join, normalize, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 
-const [book, shots] = process.argv.slice(2);
+const [book, shots, log] = process.argv.slice(2);
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const THEMES = ['light', 'rust', 'coal', 'navy', 'ayu'];
 /** What a chapter's page may weigh beyond mdBook's own files, in bytes. */
@@ -57,7 +58,9 @@ const html = (folder) =>
         return entry.name.endsWith('.html') ? [relative(book, path)] : [];
     });
 // `toc.html` is mdBook's side bar for readers without JavaScript; `404.html` has links that are meant for a server's root.
-const pages = html(book).filter((page) => !['toc.html', '404.html'].includes(page)).sort();
+// ONLY=stage3 looks at the pages of that name alone.
+const pages = html(book).filter((page) => page.includes(process.env.ONLY || ''))
+    .filter((page) => !['toc.html', '404.html'].includes(page)).sort();
 const text = Object.fromEntries(pages.map((page) => [page, readFileSync(join(book, page), 'utf8')]));
 // `index.html` is the first chapter once more.
 const chapters = pages.filter((page) => !['print.html', 'index.html'].includes(page));
@@ -90,7 +93,7 @@ async function open(address, { theme = 'light', width = 1280, height = 900, ...o
         page.loaded.push(response.url());
         if (response.status() >= 400) page.troubles.push(`${response.url()}: ${response.status()}`);
     });
-    await page.goto(address.includes('://') ? address : home + address, { waitUntil: 'networkidle' });
+    await page.goto(address.includes('://') ? address : home + address, { waitUntil: 'load' });
     try {
         return await body(page);
     } finally {
@@ -103,11 +106,17 @@ async function settled(page) {
         [...document.querySelectorAll('.lanes-player, .scheduler-game')].every((place) => place.classList.contains('live')));
 }
 
+await check('mdbook build gives no warning', () => {
+    const warnings = readFileSync(log, 'utf8').split('\n').filter((line) => /WARN|ERROR/.test(line));
+    holds(warnings.length === 0, warnings.join('\n'));
+});
+
 // Every page.
 for (const name of pages) {
     await check(`${name} loads without an error`, () =>
         open(name, {}, async (page) => {
             await settled(page);
+            await page.waitForLoadState('networkidle');
             holds(page.troubles.length === 0, page.troubles.join('\n'));
             const elsewhere = page.loaded.filter((url) => !url.startsWith(home) && !url.startsWith('data:'));
             holds(elsewhere.length === 0, `it asks elsewhere: ${elsewhere}`);
@@ -304,7 +313,7 @@ async function violations(page) {
         const result = await window.axe.run({ exclude: there.map((selector) => [selector]) });
         return result.violations
             .filter((violation) => ['serious', 'critical'].includes(violation.impact))
-            .map((violation) => `${violation.id}: ${violation.nodes.slice(0, 3).map((node) => node.target).join(' | ')}`);
+            .map((violation) => `${violation.id}: ${violation.nodes.slice(0, 6).map((node) => `${node.target} ${node.any[0]?.data?.contrastRatio ?? ''}`).join(' | ')}`);
     }, FURNITURE);
     holds(found.length === 0, found.join('\n'));
 }
@@ -342,6 +351,16 @@ for (const name of chapters) {
             }
         });
     }
+}
+
+// The picture of the player that the README and the introduction show.
+if (withPlayer.length > 0) {
+    await open(withPlayer[0], { width: 1000, height: 1600, reducedMotion: 'reduce' }, async (page) => {
+        await settled(page);
+        const player = page.locator('.lanes-player').first();
+        await player.getByRole('button', { name: 'Last' }).click();
+        await player.locator('.lab-box').screenshot({ path: join(shots, 'player.png'), animations: 'disabled' });
+    });
 }
 
 await browser.close();

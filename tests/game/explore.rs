@@ -115,13 +115,12 @@ impl<'a> Play<'a> {
             Act::Fin => net.fin(0),
             Act::Reset => net.reset(0),
         }
-        let text = match act {
+        match act {
             Act::Connect => "connects".to_string(),
             Act::Send(bytes) => format!("sends {} bytes", grouped(bytes.len())),
             Act::Fin => "closes its sending side: FIN".to_string(),
             Act::Reset => "breaks the connection off: RST".to_string(),
-        };
-        text
+        }
     }
 
     fn fingerprint(&self) -> (u128, usize) {
@@ -306,4 +305,27 @@ pub fn explore(scenario: &Scenario, limit: usize) -> Graph {
         here = new.then_some(to);
     }
     Graph { roles: std::iter::once("client".to_string()).chain(roles).collect(), nodes: walk.nodes }
+}
+
+/// Plays one order in a fresh world, as `choose` has it (of so many moves, which), and compares each step with the graph.
+///
+/// # Panics
+/// If the graph has told anything else.
+pub fn replay(scenario: &Scenario, graph: &Graph, mut choose: impl FnMut(usize) -> usize) {
+    let mut play = Play::new(scenario);
+    let mut told = &graph.nodes[0];
+    loop {
+        let found = play.node();
+        let roles =
+            |node: &Node| node.moves.iter().map(|chosen| (chosen.role, chosen.next.clone())).collect::<Vec<_>>();
+        assert_eq!(roles(&found), roles(told), "other moves");
+        assert_eq!((&found.panel, &found.stands, &found.end), (&told.panel, &told.stands, &told.end), "another state");
+        if told.moves.is_empty() {
+            return;
+        }
+        let chosen = &told.moves[choose(told.moves.len())];
+        let did = play.go(chosen.role);
+        assert!(did.is_empty() || did == chosen.did, "another deed: {did}, not {}", chosen.did);
+        told = &graph.nodes[chosen.to];
+    }
 }

@@ -108,7 +108,8 @@ impl Net {
         }
         let Some(connection) = self.of(fd).map(|at| &self.connections[at]) else { return 0 };
         if connection.reset {
-            return IN | RDHUP | HUP | ERR;
+            // The error is there until somebody has been told of it.
+            return IN | RDHUP | HUP | if connection.reported { 0 } else { ERR };
         }
         let input = !connection.unread.is_empty() || connection.fin;
         (if input { IN } else { 0 }) | if connection.fin { RDHUP } else { 0 }

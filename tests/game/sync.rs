@@ -94,41 +94,53 @@ impl AtomicU64 {
 }
 
 /// A cell without a lock: entering it is something that others can see.
-pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+#[allow(dead_code)]
+pub struct UnsafeCell<T> {
+    cell: usize,
+    value: std::cell::UnsafeCell<T>,
+}
 
 #[allow(dead_code)]
 impl<T> UnsafeCell<T> {
+    #[track_caller]
     pub fn new(value: T) -> UnsafeCell<T> {
-        UnsafeCell(std::cell::UnsafeCell::new(value))
+        let cell = act(Until::Always, |state, _| state.new_cell());
+        UnsafeCell { cell: cell.unwrap_or_default(), value: std::cell::UnsafeCell::new(value) }
     }
 
     #[track_caller]
     pub fn get(&self) -> *mut T {
-        act(Until::Always, |state, _| state.say("enters the session"));
-        self.0.get()
+        act(Until::Always, |state, role| {
+            state.say("enters the session");
+            state.enter(role, self.cell);
+        });
+        self.value.get()
     }
 }
 
 #[allow(dead_code)]
 pub struct Mutex<T> {
     lock: usize,
+    cell: usize,
     value: std::cell::UnsafeCell<T>,
 }
 
 // SAFETY: a lock gives the value to one thread at a time.
 unsafe impl<T: Send> Sync for Mutex<T> {}
 
+#[allow(dead_code)]
 pub struct MutexGuard<'a, T>(&'a Mutex<T>);
 
 #[allow(dead_code)]
 impl<T> Mutex<T> {
     #[track_caller]
     pub fn new(value: T) -> Mutex<T> {
-        let lock = act(Until::Always, |state, _| {
+        let made = act(Until::Always, |state, _| {
             state.locks.push(None);
-            state.locks.len() - 1
+            (state.locks.len() - 1, state.new_cell())
         });
-        Mutex { lock: lock.unwrap_or_default(), value: std::cell::UnsafeCell::new(value) }
+        let (lock, cell) = made.unwrap_or_default();
+        Mutex { lock, cell, value: std::cell::UnsafeCell::new(value) }
     }
 
     #[track_caller]
@@ -136,6 +148,7 @@ impl<T> Mutex<T> {
         act(Until::Lock(self.lock), |state, role| {
             state.say("locks the session");
             state.locks[self.lock] = Some(role);
+            state.enter(role, self.cell);
         });
         MutexGuard(self)
     }
@@ -143,9 +156,10 @@ impl<T> Mutex<T> {
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        act(Until::Always, |state, _| {
+        act(Until::Always, |state, role| {
             state.say("unlocks the session");
             state.locks[self.0.lock] = None;
+            state.leave(role);
         });
     }
 }

@@ -30,6 +30,8 @@ pub struct State {
     pub closed: bool,
     /// The holder of each lock.
     pub locks: Vec<Option<usize>>,
+    /// For each piece of plain memory that threads share (what a lock guards, or should): its past, as one number.
+    cells: Vec<u64>,
     pub verdict: Option<String>,
     /// The role that has the baton.
     turn: Option<usize>,
@@ -56,6 +58,8 @@ pub struct Role {
     /// What it has seen so far: each result that the world gave it. Two states of the world are the same to a reader only
     /// if everybody in them has the same past to act on.
     seen: DefaultHasher,
+    /// The plain memory that it may read and write, unseen by the world.
+    inside: Option<usize>,
 }
 
 /// Where a thread is.
@@ -146,7 +150,13 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
     let (point, at) = pending.unwrap_or((last, at));
     if pending.is_some() || !state.is_met(until) {
         state.roles[role].stand = Stand::Parked { point, at, until };
+        state.leave_traces(role);
+        if until == Until::Task {
+            // Who asks for the next task is done with the last one's session.
+            state.roles[role].inside = None;
+        }
         state = world.give_back(state, role);
+        state.see_traces(role);
     }
     if let Some((point, _)) = pending {
         ME.with_borrow_mut(|me| me.as_mut().expect("it was there").last = point);
@@ -185,6 +195,7 @@ impl World {
             queue: Vec::new(),
             closed: false,
             locks: Vec::new(),
+            cells: Vec::new(),
             verdict: None,
             turn: None,
             over: false,
@@ -201,7 +212,12 @@ impl World {
     pub fn start(self: &Arc<World>, name: &str, body: impl FnOnce() + Send + 'static) -> usize {
         let mut state = self.lock();
         let role = state.roles.len();
-        state.roles.push(Role { name: name.to_string(), stand: Stand::Running, seen: DefaultHasher::new() });
+        state.roles.push(Role {
+            name: name.to_string(),
+            stand: Stand::Running,
+            seen: DefaultHasher::new(),
+            inside: None,
+        });
         drop(state);
         let world = self.clone();
         let play = move || {
@@ -303,6 +319,38 @@ impl State {
         what.hash(&mut self.roles[role].seen);
     }
 
+    /// A new piece of plain memory.
+    pub fn new_cell(&mut self) -> usize {
+        self.cells.push(0);
+        self.cells.len() - 1
+    }
+
+    /// This role reads and writes that piece of plain memory from here on, until it leaves it or asks for the next task.
+    pub fn enter(&mut self, role: usize, cell: usize) {
+        self.roles[role].inside = Some(cell);
+        self.see_traces(role);
+    }
+
+    pub fn leave(&mut self, role: usize) {
+        self.leave_traces(role);
+        self.roles[role].inside = None;
+    }
+
+    /// What is in plain memory follows from who did what there, in which order; nobody need look into it.
+    fn leave_traces(&mut self, role: usize) {
+        if let Some(cell) = self.roles[role].inside {
+            let mut past = DefaultHasher::new();
+            (self.cells[cell], role, self.roles[role].seen.finish()).hash(&mut past);
+            self.cells[cell] = past.finish();
+        }
+    }
+
+    fn see_traces(&mut self, role: usize) {
+        if let Some(cell) = self.roles[role].inside {
+            self.seen(role, self.cells[cell]);
+        }
+    }
+
     pub fn say(&mut self, text: impl Into<String>) {
         self.log.push(text.into());
     }
@@ -355,7 +403,7 @@ impl State {
             salt.hash(&mut hasher);
             self.net.hash(&mut hasher);
             self.blocks.hash(&mut hasher);
-            (&self.queue, self.closed, &self.locks, &self.verdict).hash(&mut hasher);
+            (&self.queue, self.closed, &self.locks, &self.cells, &self.verdict).hash(&mut hasher);
             for role in &self.roles {
                 role.seen.finish().hash(&mut hasher);
                 match role.stand {
