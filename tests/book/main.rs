@@ -35,7 +35,9 @@ fn binary(name: &str) -> PathBuf {
 fn command(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     command.current_dir(root()).stdin(std::process::Stdio::null());
-    for variable in ["NO_COLOR", "COLUMNS", "MALLOC_ARENA_MAX", "MALLOC_PERTURB_", "GLIBC_TUNABLES", "RUST_BACKTRACE"] {
+    let heap =
+        ["MALLOC_ARENA_MAX", "MALLOC_CHECK_", "MALLOC_PERTURB_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES", "LD_PRELOAD"];
+    for variable in heap.into_iter().chain(["NO_COLOR", "COLUMNS", "RUST_BACKTRACE"]) {
         command.env_remove(variable);
     }
     command

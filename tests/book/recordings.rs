@@ -53,8 +53,9 @@ fn exact() -> Vec<Recording> {
         });
     }
     for name in ["shared", "unseen"] {
-        add(&format!("compiler_{name}"), Box::new(move || compiler::run(name)));
+        add(&format!("compiler_{name}"), Box::new(move || compiler::run("compiler", name)));
     }
+    add("double_free", Box::new(|| format!("{}\n{}\n", compiler::run("heap", "double_free"), libc_version())));
     list
 }
 
@@ -63,7 +64,7 @@ const MEASURED: [(&str, &str); 7] = [
     ("cost", "lab -- cost --connections 1000,10000"),
     ("wild_stage3_broken", "stage3_broken -- --wild --rounds 100000"),
     ("wild_stage3_fixed", "stage3_fixed -- --wild --rounds 100000"),
-    ("wild_stage4_broken", "stage4_broken -- --wild --rounds 100000"),
+    ("wild_stage4_broken", "stage4_broken -- --wild --workers 16 --seconds 60 --rounds 100000"),
     ("wild_stage4_fixed", "stage4_fixed -- --wild --rounds 100000"),
     ("repeat_stage3_broken", "stage3_broken -- --repeat 210"),
     ("repeat_stage4_broken", "stage4_broken -- --repeat 210"),
@@ -188,6 +189,10 @@ fn each_recording_is_what_the_program_prints() {
             continue;
         }
         let recorded = std::fs::read_to_string(root().join(path(&name))).unwrap_or_default();
+        if name == "double_free" && recorded.lines().last() != Some(&libc_version()) {
+            eprintln!("{name}: skipped, it was recorded with another C library");
+            continue;
+        }
         assert_same(&path(&name), &normal(&recorded), &normal(&make()), ADVICE);
     }
 }
