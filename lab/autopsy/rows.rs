@@ -266,6 +266,7 @@ impl Walk<'_> {
             }
             match record.kind {
                 Kind::Step => self.step(at, record),
+                Kind::Point => self.point(at, record),
                 _ => {
                     if let Some(text) = self.text(at, record) {
                         self.push(at, record, text);
@@ -300,6 +301,17 @@ impl Walk<'_> {
             mark: late.then(|| "late".to_string()),
         };
         self.rows.push(Event { row, record: Some(at) });
+    }
+
+    /// The row that stands for a step until something is to be seen of it was made at the step's point.
+    fn point(&mut self, at: usize, record: &Record) {
+        let records = &self.story.run.records;
+        if let Some(Some(open)) = self.open.get(record.role)
+            && let Event { record: Some(made), .. } = &mut self.rows[*open]
+            && records[*made].kind == Kind::Step
+        {
+            *made = at;
+        }
     }
 
     /// The director went past steps whose role had not come to its point: they left no record, but an outcome.
