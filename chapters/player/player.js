@@ -279,11 +279,11 @@
             this.graph = this.graphs[at];
             const { head, source } = this.graph;
             [...this.twins.children].forEach((twin, other) => twin.setAttribute('aria-pressed', String(other === at)));
-            const number = `${thousands(head.orders)} orders of these moves, through ${thousands(head.states)} states`;
+            const [orders, states] = [thousands(head.orders), thousands(head.states)];
             this.proof.textContent =
                 head.fewest === null
-                    ? `Proved safe: the explorer has played all ${number}, and none of them crashes or hangs. Try it.`
-                    : `There are ${number}. Some of them crash: ${head.fewest} moves are enough. Find one.`;
+                    ? `Proved safe: the ${orders} orders of these moves lead through ${states} states, and in none of them does this server crash or hang. Try it.`
+                    : `These moves can be made in ${orders} orders, through ${states} states. Some orders crash: ${head.fewest} moves are enough. Find one.`;
             this.lanes = new Lanes(head.roles, 'What you have let happen', (row) => this.back(row + 1));
             this.panel = new Panel(head.sections);
             this.source = new Source(head.file, source);

@@ -131,6 +131,11 @@ for (const name of chapters) {
         }));
 }
 
+await check('the picture of the player is light', () => {
+    const { size } = statSync(join(book, 'player/player.png'));
+    holds(size < 100_000, `${size} bytes`);
+});
+
 // Links.
 await check('every link and anchor holds', async () => {
     const parse = (page) =>

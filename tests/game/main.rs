@@ -32,7 +32,7 @@ mod world;
 
 use std::path::{Path, PathBuf};
 
-use explore::{Act, Graph, Scenario, explore, replay};
+use explore::{Act, Graph, Node, Scenario, explore, replay};
 
 const STAGES: [&str; 4] = ["stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed"];
 /// More than any of them needs; a scenario that grows past it is too large for a reader.
@@ -90,6 +90,45 @@ fn some_order_of_a_broken_stage_crashes_for_the_reason_that_loom_finds_and_no_or
             _ => &["served, nothing left"],
         };
         assert_eq!(verdicts(&graph), expected, "{stage}");
+    }
+}
+
+/// The steps of a stage's built-in schedule, the one that the binary dies of: roles, and what they do.
+fn built_in_steps(stage: &str) -> Vec<(String, String)> {
+    let path = root().join("lab/schedules").join(stage.replace("_broken", ".schedule"));
+    let text = std::fs::read_to_string(path).expect("a stage has a schedule");
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let steps = lines.filter_map(|line| line.split_once(char::is_whitespace));
+    let steps = steps.map(|(role, what)| (role.to_string(), what.trim().to_string()));
+    steps.filter(|(_, what)| !what.starts_with("plan")).collect()
+}
+
+/// Goes through the graph as the director goes through its schedule: a role runs from the point of its step to the point
+/// of its next one.
+fn directed<'a>(graph: &'a Graph, steps: &[(String, String)]) -> &'a Node {
+    let mut node = &graph.nodes[0];
+    for (at, (role, what)) in steps.iter().enumerate() {
+        let next_of = |node: &'a Node| node.moves.iter().find(|chosen| graph.roles[chosen.role] == *role);
+        let chosen = next_of(node).filter(|chosen| chosen.next == *what);
+        node = &graph.nodes[chosen.unwrap_or_else(|| panic!("step {}: no {role} {what}", at + 1)).to];
+        let Some((_, goal)) = steps[at + 1..].iter().find(|(other, _)| other == role) else { continue };
+        while role != "client"
+            && let Some(chosen) = next_of(node).filter(|chosen| chosen.next != *goal)
+        {
+            node = &graph.nodes[chosen.to];
+        }
+    }
+    node
+}
+
+#[test]
+fn the_order_that_kills_a_binary_crashes_its_model_for_the_same_reason() {
+    for (stage, verdict) in
+        [("stage3_broken", "use after free of session 1"), ("stage4_broken", "double free of buffer 1")]
+    {
+        let graph = explore(&scenario(stage), LIMIT);
+        let end = directed(&graph, &built_in_steps(stage)).end.as_ref().map(|end| (end.crash, end.text.as_str()));
+        assert_eq!(end, Some((true, verdict)), "{stage}");
     }
 }
 

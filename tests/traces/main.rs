@@ -95,7 +95,12 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
 /// its thread recorded before; where that thread has passed a point since, the point is the nearer one.
 fn line(records: &[Value], number: u64, path: &str) -> Option<u64> {
     let at = records.iter().position(|record| record["number"] == number)?;
-    let record = &records[at];
+    let mut record = &records[at];
+    if record["kind"] == "step" {
+        // Nothing was seen of the step but its point, which its role passes when the director has let it go.
+        let points = |next: &&Value| next["kind"] == "point" && next["role"] == record["role"];
+        record = records[at..].iter().find(points)?;
+    }
     if record["file"] != path {
         return None;
     }
