@@ -65,6 +65,10 @@ fn access(slot: usize) {
     if let Some(tick) = tick_of_slot(slot) {
         world::tick_of(&tick);
     }
+    use_now(slot);
+}
+
+fn use_now(slot: usize) {
     let now = (world::me(), world::section());
     let wrong = world::with(|world| {
         world.slots[slot].last = now;
@@ -83,7 +87,7 @@ fn free(slot: usize) {
     if world::is_over() {
         return;
     }
-    let tick = world::with(|world| world.slots[slot].tick.clone());
+    let tick = world::tick_if_inside().unwrap_or_else(|| world::with(|world| world.slots[slot].tick.clone()));
     world::tick_of(&tick);
     let now = (world::me(), world::section());
     let wrong = world::with(|world| {
@@ -200,10 +204,24 @@ impl Drop for Buffer {
     }
 }
 
+impl Buffer {
+    /// Whoever is inside an [`UnsafeCell`](crate::sync::UnsafeCell) may find another buffer in its place than was there
+    /// when he came: so he ticks first, for the cells as a whole, and then looks which one it is.
+    fn access(&self) {
+        if let Some(tick) = world::tick_if_inside() {
+            world::tick_of(&tick);
+            // SAFETY: a reference is good for a read; another thread may have written since it was made.
+            use_now(unsafe { (&raw const self.slot).read_volatile() });
+        } else {
+            access(self.slot);
+        }
+    }
+}
+
 impl Deref for Buffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        access(self.slot);
+        self.access();
         // SAFETY: the block is `size` zeroed bytes, and lives as long as the execution.
         unsafe { std::slice::from_raw_parts(self.block, self.size) }
     }
@@ -211,7 +229,7 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        access(self.slot);
+        self.access();
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(self.block, self.size) }
     }

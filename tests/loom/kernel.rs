@@ -94,13 +94,16 @@ impl Epoll {
 
     pub fn wait(&self, events: &mut Events) -> io::Result<()> {
         loop {
+            let tick = world::with(|world| world.tick.clone());
+            world::sleep_if(Why::Event(self.fd), &tick, || {
+                !world::with(|world| world.net.has_ready(self.fd))
+            });
             self.poll(events)?;
             if !events.events.is_empty() {
                 let seen = events.iter().map(|event| (event.token, event.mask)).collect();
                 world::log(What::Wait(seen));
                 return Ok(());
             }
-            world::block(Why::Event(self.fd));
         }
     }
 

@@ -54,9 +54,13 @@ fn main() {
     if arg.iter().any(|a| a == "inside") { rules.two_inside = true }
     if arg.iter().any(|a| a == "loom") { rules.loom_arc = true }
     if arg.iter().any(|a| a == "df") { rules.only = Some(Kind::DoubleFree) }
-    let m = Model { stage: serve.0, serve: serve.1, script, rules, bound, cap: 3_000_000 };
+    if arg.iter().any(|a| a == "eager") { rules.eager = true }
+    let observed = Some(std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new())));
+    let m = Model { observed: observed.clone(),  stage: serve.0, serve: serve.1, script, rules, bound, cap: 3_000_000 };
     let (b, o) = if arg.iter().any(|a| a == "search") { m.search(5) } else { (0, m.explore()) };
     println!("{} {} bound {bound:?}/{b}: {o} {:?}", arg[1], arg[2], o.finding.as_ref().map(|f| &f.verdict));
+    println!("distinct: {}", observed.as_ref().unwrap().lock().unwrap().len());
+    if let Ok(f) = std::env::var("OBS") { std::fs::write(f, observed.unwrap().lock().unwrap().iter().cloned().collect::<Vec<_>>().join("\n")).unwrap(); }
     if let Some(f) = o.finding {
         println!("{}", match translate::schedule(&f) { Ok(s) => s.to_string(), Err(e) => e.to_string() });
         for r in translate::rows(&f) { println!("{:?} {} {} {:?}", r.number, f.roles[r.role], r.text, r.mark); }

@@ -54,6 +54,7 @@ pub struct Model {
     pub bound: Option<usize>,
     /// More executions than this are a failure: a run that was cut off proves nothing.
     pub cap: usize,
+    pub observed: Option<Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>>,
 }
 
 /// What came of it.
@@ -76,7 +77,7 @@ pub struct Finding {
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { grain: Grain::Calls, two_inside: false, loom_arc: false, only: None }
+        Rules { grain: Grain::Calls, two_inside: false, eager: false, loom_arc: false, only: None }
     }
 }
 
@@ -105,6 +106,15 @@ impl Model {
                     world::refute(Kind::Capped, format!("not finished after {} executions: nothing is proved", model.cap));
                 }
                 model.execute();
+                if std::env::var_os("TRACE").is_some() {
+                    world::with(|world| {
+                        let l: Vec<String> = world.log.iter().map(|e| format!("{}:{:?}", e.role, e.what)).collect();
+                        println!("{number}: {}", l.join(" "));
+                    });
+                }
+                if let Some(observed) = &model.observed {
+                    observed.lock().expect("one thread explores").insert(world::observed());
+                }
                 drop(world::end());
             });
         }));

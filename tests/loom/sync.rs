@@ -103,19 +103,20 @@ impl<T> UnsafeCell<T> {
     pub fn get(&self) -> *mut T {
         let cell = std::ptr::from_ref(self) as usize;
         heap::touch(cell);
-        if world::with(|world| world.rules.two_inside) {
+        let two_inside = world::with(|world| world.rules.two_inside);
+        if two_inside {
             world::tick();
-            let wrong = world::with(|world| {
-                let (me, place) = (world::me(), world.place());
-                world.log(What::Inside(cell));
-                let other = world.inside.iter().find(|(other, role, _)| *other == cell && *role != me).copied();
-                world.inside.push((cell, me, place));
-                let (_, role, since) = other?;
-                Some(format!("two threads inside one cell: {}, and {}", world.who(role, since), world.who(me, place)))
-            });
-            if let Some(text) = wrong {
-                world::refute(Kind::TwoInside, text);
-            }
+        }
+        let other = world::with(|world| {
+            let (me, place) = (world::me(), world.place());
+            let other = world.inside.iter().find(|(other, role, _)| *other == cell && *role != me).copied();
+            world.log(What::Inside(cell));
+            world.inside.push((cell, me, place));
+            let (_, role, since) = other?;
+            Some(format!("two threads inside one cell: {}, and {}", world.who(role, since), world.who(me, place)))
+        });
+        if let Some(text) = other.filter(|_| two_inside) {
+            world::refute(Kind::TwoInside, text);
         }
         self.inner.get()
     }
@@ -150,6 +151,7 @@ impl<T> Mutex<T> {
         let address = std::ptr::from_ref(self) as usize;
         loop {
             heap::touch(address);
+            world::sleep_if(Why::Lock(address), &self.tick, || plain(&self.holder).is_some());
             world::tick_of(&self.tick);
             let mut holder = plain(&self.holder);
             if holder.is_none() {
@@ -158,8 +160,6 @@ impl<T> Mutex<T> {
                 world::log(What::Lock(address));
                 return MutexGuard { lock: self, inner: plain(&self.inner) };
             }
-            drop(holder);
-            world::block(Why::Lock(address));
         }
     }
 }
@@ -175,7 +175,7 @@ impl<T> Drop for MutexGuard<'_, T> {
         *plain(&self.lock.holder) = None;
         world::with(|world| {
             world.log(What::Unlock(address));
-            world.wake(|why| why == Why::Lock(address), 1);
+            world.wake(|why| why == Why::Lock(address));
         });
     }
 }
@@ -235,6 +235,12 @@ impl<T: Task> Queue<T> {
         std::ptr::from_ref(self) as *const u8 as usize
     }
 
+    /// Empty and open: who wants a task sleeps.
+    fn is_empty(&self) -> bool {
+        let state = plain(&self.state);
+        state.0.is_empty() && !state.1
+    }
+
     pub fn push(&self, task: T) {
         world::tick_of(&self.tick);
         let name = task.describe();
@@ -242,13 +248,14 @@ impl<T: Task> Queue<T> {
         world::with(|world| {
             world.log(What::Push(name));
             let queue = self.address();
-            world.wake(|why| why == Why::Task(queue), 1);
+            world.wake(|why| why == Why::Task(queue));
         });
     }
 
     pub fn pop(&self) -> Option<T> {
         leave_cells();
         loop {
+            world::sleep_if(Why::Task(self.address()), &self.tick, || self.is_empty());
             world::tick_of(&self.tick);
             let (task, closed) = {
                 let mut state = plain(&self.state);
@@ -261,7 +268,6 @@ impl<T: Task> Queue<T> {
             if closed {
                 return None;
             }
-            world::block(Why::Task(self.address()));
         }
     }
 
@@ -271,7 +277,7 @@ impl<T: Task> Queue<T> {
         world::with(|world| {
             world.log(What::Closed);
             let queue = self.address();
-            world.wake(|why| why == Why::Task(queue), usize::MAX);
+            world.wake(|why| why == Why::Task(queue));
         });
     }
 }
@@ -279,8 +285,10 @@ impl<T: Task> Queue<T> {
 /// Who asks for a task has left every cell.
 fn leave_cells() {
     let me = world::me();
-    if world::with(|world| world.inside.iter().any(|(_, role, _)| *role == me)) {
-        world::tick();
+    if world::tick_if_inside().is_some() {
+        if world::with(|world| world.rules.two_inside) {
+            world::tick();
+        }
         world::with(|world| world.inside.retain(|(_, role, _)| *role != me));
     }
 }

@@ -38,6 +38,8 @@ pub struct Rules {
     pub two_inside: bool,
     /// loom's own `Arc` stands behind the facade's, so that each clone and drop is a step.
     pub loom_arc: bool,
+    /// Calls that have to wait are steps too, though they change nothing. Only to check that they may be left out.
+    pub eager: bool,
     /// Nothing but this kind of finding counts.
     pub only: Option<Kind>,
 }
@@ -156,10 +158,12 @@ pub struct World {
     pub inside: Vec<(usize, Role, Place)>,
     /// Living shares of std's `Arc`.
     pub arcs: usize,
+    /// The tick of what lies inside of any cell.
+    cells: Arc<AtomicUsize>,
     /// What the server counted, when it came to its end.
     pub served: Option<real::runner::Served>,
     /// The tick of whatever is about the kernel.
-    tick: Arc<AtomicUsize>,
+    pub tick: Arc<AtomicUsize>,
     roles: Vec<Player>,
 }
 
@@ -186,6 +190,7 @@ pub fn begin(rules: Rules) {
         inside: Vec::new(),
         arcs: 0,
         served: None,
+        cells: Arc::new(AtomicUsize::new(0)),
         tick: Arc::new(AtomicUsize::new(0)),
         roles: Vec::new(),
     };
@@ -266,6 +271,14 @@ pub fn tick() {
     tick_of(&tick);
 }
 
+/// The tick of what lies inside of cells, for a thread that is in one.
+pub fn tick_if_inside() -> Option<Arc<AtomicUsize>> {
+    if is_over() {
+        return None;
+    }
+    with(|world| world.inside.iter().any(|(_, role, _)| *role == me()).then(|| world.cells.clone()))
+}
+
 /// The section of the current thread: as long as it does not change, nobody else has run.
 pub fn section() -> u64 {
     with(|world| world.roles[me()].section)
@@ -302,6 +315,27 @@ pub fn block(why: Why) {
     with(|world| world.roles[role].fresh = true);
 }
 
+/// Before a call that may have to wait: sleeps if it `cannot` go on. To find nothing changes nothing, so it needs no tick
+/// of its own. But who was woken must tick before it looks again: loom has to know what it was about to do, even where
+/// another thread was faster. (Without that tick, executions in which both workers get a task are lost.)
+pub fn sleep_if(why: Why, object: &AtomicUsize, cannot: impl Fn() -> bool) {
+    if with(|world| world.rules.eager) {
+        tick_of(object);
+    }
+    if cannot() {
+        block(why);
+    }
+}
+
+/// What the current thread's roles have seen, each by itself: two executions with the same are not told apart by anybody.
+pub fn observed() -> String {
+    with(|world| {
+        let seen = |entry: &&Entry| !matches!(entry.what, What::Lock(_) | What::Unlock(_));
+        let of = |role| world.log.iter().filter(move |entry| entry.role == role).filter(seen).map(|entry| &entry.what);
+        (0..world.roles.len()).map(|role| format!("{:?}\n", of(role).collect::<Vec<_>>())).collect()
+    })
+}
+
 /// The thread has played its role.
 pub fn finish() {
     if is_over() {
@@ -311,7 +345,7 @@ pub fn finish() {
     let stuck = with(|world| {
         let role = me();
         world.roles[role].state = State::Ended;
-        world.wake(|why| why == Why::End(role), usize::MAX);
+        world.wake(|why| why == Why::End(role));
         world.settle()
     });
     if let Some(text) = stuck {
@@ -380,10 +414,11 @@ impl World {
         }
     }
 
-    /// Lets at most `count` threads that wait for this go on.
-    pub fn wake(&mut self, waits: impl Fn(Why) -> bool, count: usize) {
+    /// Lets all threads that wait for this go on; who comes too late sleeps again. Waking only one would make it matter
+    /// who sleeps already, and falling asleep is no step that loom sees.
+    pub fn wake(&mut self, waits: impl Fn(Why) -> bool) {
         let blocked = self.roles.iter_mut().filter(|role| matches!(role.state, State::Blocked(why) if waits(why)));
-        for role in blocked.take(count) {
+        for role in blocked {
             role.state = State::Running;
             role.thread.as_ref().expect("who sleeps has begun").unpark();
         }
@@ -408,7 +443,7 @@ impl World {
             return None;
         }
         if self.roles.iter().any(|role| role.state == State::Blocked(Why::Quiet)) {
-            self.wake(|why| why == Why::Quiet, 1);
+            self.wake(|why| why == Why::Quiet);
             return None;
         }
         Some(format!("hang: {}", self.blocked()))
