@@ -1,8 +1,9 @@
 //! One model: a stage, a client's script, and how far it is explored.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,8 @@ pub struct Model {
     pub bound: Option<usize>,
     /// More executions than this are a failure: a run that was cut off proves nothing.
     pub cap: usize,
-    pub observed: Option<Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>>,
+    /// Where to note what everybody has seen in each execution.
+    pub observed: Option<Arc<Mutex<BTreeSet<String>>>>,
 }
 
 /// What came of it.
@@ -77,7 +79,7 @@ pub struct Finding {
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { grain: Grain::Calls, two_inside: false, eager: false, loom_arc: false, only: None }
+        Rules { grain: Grain::Calls, two_inside: false, eager: false, no_reset: false, loom_arc: false, only: None }
     }
 }
 
@@ -101,17 +103,12 @@ impl Model {
         let result = catch_unwind(AssertUnwindSafe(|| {
             builder.check(move || {
                 let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
-                world::begin(model.rules);
+                let no_reset = !model.rules.eager && !model.script.actions.contains(&Action::Reset);
+                world::begin(Rules { no_reset, ..model.rules });
                 if number > model.cap {
                     world::refute(Kind::Capped, format!("not finished after {} executions: nothing is proved", model.cap));
                 }
                 model.execute();
-                if std::env::var_os("TRACE").is_some() {
-                    world::with(|world| {
-                        let l: Vec<String> = world.log.iter().map(|e| format!("{}:{:?}", e.role, e.what)).collect();
-                        println!("{number}: {}", l.join(" "));
-                    });
-                }
                 if let Some(observed) = &model.observed {
                     observed.lock().expect("one thread explores").insert(world::observed());
                 }

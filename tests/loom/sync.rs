@@ -248,7 +248,7 @@ impl<T: Task> Queue<T> {
         world::with(|world| {
             world.log(What::Push(name));
             let queue = self.address();
-            world.wake(|why| why == Why::Task(queue));
+            world.wake_for_task(queue);
         });
     }
 

@@ -5,7 +5,6 @@
 //! atomic, is the only place where another thread comes in. A modelled call ticks, and then does all that it does at once.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,6 +37,8 @@ pub struct Rules {
     pub two_inside: bool,
     /// loom's own `Arc` stands behind the facade's, so that each clone and drop is a step.
     pub loom_arc: bool,
+    /// No connection is broken off, so a write is no step: it always succeeds, and only its own stream's end could tell.
+    pub no_reset: bool,
     /// Calls that have to wait are steps too, though they change nothing. Only to check that they may be left out.
     pub eager: bool,
     /// Nothing but this kind of finding counts.
@@ -106,7 +107,7 @@ struct Player {
     thread: Option<loom::thread::Thread>,
     state: State,
     place: Place,
-    occurrences: HashMap<&'static str, u64>,
+    occurrences: Vec<(&'static str, u64)>,
     /// It has come to a point and done nothing since.
     fresh: bool,
     /// Goes up with each tick: what happens under one number happens at once.
@@ -160,6 +161,8 @@ pub struct World {
     pub arcs: usize,
     /// The tick of what lies inside of any cell.
     cells: Arc<AtomicUsize>,
+    /// There was a task already.
+    has_pushed: bool,
     /// What the server counted, when it came to its end.
     pub served: Option<real::runner::Served>,
     /// The tick of whatever is about the kernel.
@@ -189,6 +192,7 @@ pub fn begin(rules: Rules) {
         tokens: Vec::new(),
         inside: Vec::new(),
         arcs: 0,
+        has_pushed: false,
         served: None,
         cells: Arc::new(AtomicUsize::new(0)),
         tick: Arc::new(AtomicUsize::new(0)),
@@ -221,7 +225,7 @@ pub fn add_role(name: &str) -> Role {
             thread: None,
             state: State::Running,
             place: Place::default(),
-            occurrences: HashMap::new(),
+            occurrences: Vec::new(),
             fresh: false,
             section: 0,
         });
@@ -288,9 +292,12 @@ pub fn section() -> u64 {
 pub fn pass(point: &'static str) {
     with(|world| {
         let role = &mut world.roles[me()];
-        let occurrence = role.occurrences.entry(point).or_default();
-        *occurrence += 1;
-        role.place = Place { point, occurrence: *occurrence };
+        let at = role.occurrences.iter().position(|(known, _)| *known == point).unwrap_or_else(|| {
+            role.occurrences.push((point, 0));
+            role.occurrences.len() - 1
+        });
+        role.occurrences[at].1 += 1;
+        role.place = Place { point, occurrence: role.occurrences[at].1 };
         role.fresh = true;
     });
 }
@@ -327,12 +334,14 @@ pub fn sleep_if(why: Why, object: &AtomicUsize, cannot: impl Fn() -> bool) {
     }
 }
 
-/// What the current thread's roles have seen, each by itself: two executions with the same are not told apart by anybody.
+/// What each role has seen, the workers in no order: two executions with the same are told apart by nobody.
 pub fn observed() -> String {
     with(|world| {
-        let seen = |entry: &&Entry| !matches!(entry.what, What::Lock(_) | What::Unlock(_));
+        let seen = |entry: &&Entry| !matches!(entry.what, What::Lock(_) | What::Unlock(_) | What::Inside(_));
         let of = |role| world.log.iter().filter(move |entry| entry.role == role).filter(seen).map(|entry| &entry.what);
-        (0..world.roles.len()).map(|role| format!("{:?}\n", of(role).collect::<Vec<_>>())).collect()
+        let mut all: Vec<_> = (0..world.roles.len()).map(|role| format!("{:?}\n", of(role).collect::<Vec<_>>())).collect();
+        all[MAIN + 1..].sort();
+        all.concat()
     })
 }
 
@@ -421,6 +430,20 @@ impl World {
         for role in blocked {
             role.state = State::Running;
             role.thread.as_ref().expect("who sleeps has begun").unpark();
+        }
+    }
+
+    /// Lets the workers go on that wait for a task. Before the first task they are all alike and all asleep: so without
+    /// loss of an order that differs in more than names, worker-1 alone is woken for that one.
+    pub fn wake_for_task(&mut self, queue: usize) {
+        let first = !std::mem::replace(&mut self.has_pushed, true);
+        let mut left = if first && !self.rules.eager { 1 } else { usize::MAX };
+        for role in &mut self.roles {
+            if role.state == State::Blocked(Why::Task(queue)) && left > 0 {
+                left -= 1;
+                role.state = State::Running;
+                role.thread.as_ref().expect("who sleeps has begun").unpark();
+            }
         }
     }
 
