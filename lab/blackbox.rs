@@ -42,7 +42,7 @@ pub enum Kind {
     Read,
     /// `write(2)` on fd a gave b (bytes, or a negated errno).
     Write,
-    /// `shutdown(2)` of fd a for writing.
+    /// `shutdown(2)` of fd a, for writing; b is 1 if for reading too.
     Shutdown,
     /// `epoll_ctl(2)` ADD of fd a, with token b and event mask c.
     Add,
@@ -82,10 +82,13 @@ pub enum Kind {
     ClientReceive,
     /// The client saw the end of the stream: a is 0, or an errno.
     ClientEnd,
+    /// Nobody can move any more: the client is owed a replies, and b bytes wait in the server's socket. Written by the
+    /// parent.
+    Hang,
 }
 
 impl Kind {
-    const LAST: u8 = Kind::ClientEnd as u8;
+    const LAST: u8 = Kind::Hang as u8;
 
     fn from_u8(value: u8) -> Option<Kind> {
         // SAFETY: `Kind` is `repr(u8)` and its values run from 1 to LAST without a gap.
@@ -107,14 +110,24 @@ pub enum Waiting {
     Thread,
     /// Bytes from the server (the client's side only).
     Reply,
+    /// A client that connects.
+    Connection,
+    /// Bytes of a client, in a read that blocks.
+    Bytes,
+    /// Room in a socket, in a write that blocks.
+    Room,
 }
 
 impl Waiting {
     /// The inverse of `as u8`.
     pub fn from_u8(value: u8) -> Option<Waiting> {
-        [Waiting::Lock, Waiting::Task, Waiting::Event, Waiting::Thread, Waiting::Reply]
-            .into_iter()
-            .find(|waiting| *waiting as u8 == value)
+        use Waiting::*;
+        [Lock, Task, Event, Thread, Reply, Connection, Bytes, Room].into_iter().find(|waiting| *waiting as u8 == value)
+    }
+
+    /// Whether a packet can end it, and not another thread.
+    pub(crate) fn is_for_the_kernel(self) -> bool {
+        matches!(self, Waiting::Event | Waiting::Connection | Waiting::Bytes | Waiting::Room)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The exhibits: what each stage shows, how it must end, and what to say about it.
 
 use crate::heap::Heap;
+use crate::runner::Reading;
 
 /// One exhibit.
 #[derive(Debug)]
 pub struct Stage {
-    /// The name of the binary.
+    /// The name of the binary; for a [`Variant`], with its flags.
     pub name: &'static str,
     /// Its number, which is also its chapter's.
     pub chapter: u32,
@@ -25,6 +26,30 @@ pub struct Stage {
     pub heap: Heap,
     /// What the client of a wild run does.
     pub wild: Wild,
+    /// Which threads it has besides `main`.
+    pub threads: Threads,
+    /// The same binary under flags of its own.
+    pub variants: &'static [Variant],
+}
+
+/// A stage whose own flags make another exhibit of it.
+#[derive(Debug)]
+pub struct Variant {
+    /// What the flags say.
+    pub reading: Reading,
+    /// What it shows then.
+    pub stage: Stage,
+}
+
+/// Which threads a stage has besides `main`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// As many workers as the reader asks for: `worker-1`, `worker-2` ...
+    Workers,
+    /// One for every connection: `conn-1`, `conn-2` ...
+    PerConnection,
+    /// None.
+    None,
 }
 
 /// A file of the repository, compiled in.
@@ -48,6 +73,8 @@ pub enum Expect {
     },
     /// The server serves its client, counts every byte, and ends when it is told to.
     Serves,
+    /// Nobody can move any more, and the client is owed a reply: exit status 1.
+    Hangs,
 }
 
 /// What the client of a wild run does in a round.
@@ -65,8 +92,75 @@ macro_rules! text {
     };
 }
 
+const STAGE1: Stage = Stage {
+    name: "stage1_blocking",
+    chapter: 1,
+    title: "a thread for every connection, and reads that block",
+    why: "a read that sleeps holds up nobody but its own client; each client costs a thread",
+    expect: Expect::Serves,
+    next: "stage2_reactor",
+    source: text!("lab/stages/stage1_blocking.rs"),
+    schedule: text!("lab/schedules/stage1.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Upload,
+    threads: Threads::PerConnection,
+    variants: &[],
+};
+
+const STAGE2: Stage = Stage {
+    name: "stage2_reactor",
+    chapter: 2,
+    title: "one thread, epoll, and reads until EAGAIN",
+    why: "an edge is reported once; whoever reads until EAGAIN has left nothing behind it",
+    expect: Expect::Serves,
+    next: "stage2_reactor -- --lose-edge",
+    source: text!("lab/stages/stage2_reactor.rs"),
+    schedule: text!("lab/schedules/stage2.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Upload,
+    threads: Threads::None,
+    variants: &[],
+};
+
+/// The flags of stage 2, and what each makes of it.
+const STAGE2_VARIANTS: &[Variant] = &[
+    Variant {
+        reading: Reading { level: false, once: true },
+        stage: Stage {
+            name: "stage2_reactor --lose-edge",
+            title: "one read an edge, and the edge is lost",
+            why: "the edge was reported, one read did not empty the socket, and only a new arrival makes a new edge",
+            expect: Expect::Hangs,
+            next: "stage2_reactor -- --lose-edge --level",
+            ..STAGE2
+        },
+    },
+    Variant {
+        reading: Reading { level: true, once: true },
+        stage: Stage {
+            name: "stage2_reactor --lose-edge --level",
+            title: "one read a level-triggered event",
+            why: "a level is reported for as long as there is something to read, so each event brings the next read",
+            next: "stage3_broken",
+            ..STAGE2
+        },
+    },
+    Variant {
+        reading: Reading { level: true, once: false },
+        stage: Stage {
+            name: "stage2_reactor --level",
+            title: "one thread, epoll level-triggered, and reads until EAGAIN",
+            why: "a level is reported for as long as there is something to read; reading until EAGAIN ends it",
+            next: "stage2_reactor -- --lose-edge --level",
+            ..STAGE2
+        },
+    },
+];
+
 /// The stages, in the order of the book.
 pub static STAGES: &[Stage] = &[
+    STAGE1,
+    Stage { variants: STAGE2_VARIANTS, ..STAGE2 },
     Stage {
         name: "stage3_broken",
         chapter: 3,
@@ -78,6 +172,8 @@ pub static STAGES: &[Stage] = &[
         schedule: text!("lab/schedules/stage3.schedule"),
         heap: Heap::Pages,
         wild: Wild::StreamAndReset,
+        threads: Threads::Workers,
+        variants: &[],
     },
     Stage {
         name: "stage3_fixed",
@@ -90,6 +186,8 @@ pub static STAGES: &[Stage] = &[
         schedule: text!("lab/schedules/stage3.schedule"),
         heap: Heap::Pages,
         wild: Wild::StreamAndReset,
+        threads: Threads::Workers,
+        variants: &[],
     },
     Stage {
         name: "stage4_broken",
@@ -102,6 +200,8 @@ pub static STAGES: &[Stage] = &[
         schedule: text!("lab/schedules/stage4.schedule"),
         heap: Heap::Malloc,
         wild: Wild::Upload,
+        threads: Threads::Workers,
+        variants: &[],
     },
     Stage {
         name: "stage4_fixed",
@@ -109,11 +209,13 @@ pub static STAGES: &[Stage] = &[
         title: "a worker holds the session's lock until it has left (Mutex)",
         why: "the second worker is called just as early, but waits at the lock until the first has left",
         expect: Expect::Serves,
-        next: "lab list",
+        next: "lab -- list",
         source: text!("lab/stages/stage4_fixed.rs"),
         schedule: text!("lab/schedules/stage4.schedule"),
         heap: Heap::Malloc,
         wild: Wild::Upload,
+        threads: Threads::Workers,
+        variants: &[],
     },
 ];
 
@@ -123,6 +225,11 @@ pub fn find(name: &str) -> Option<&'static Stage> {
 }
 
 impl Stage {
+    /// The exhibit that these flags make of it.
+    pub fn read_as(&'static self, reading: Reading) -> &'static Stage {
+        self.variants.iter().find(|variant| variant.reading == reading).map_or(self, |variant| &variant.stage)
+    }
+
     /// The names of the points in this stage: those in its source, and `free`, at which a buffer's drop stands.
     pub fn points(&self) -> Vec<&'static str> {
         let named = self.source.text.split("point(\"").skip(1).filter_map(|rest| rest.split('"').next());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::blackbox::{Blackbox, CLIENT, Kind};
 use crate::http;
-use crate::schedule::Plan;
+use crate::schedule::{MAX_SEND, Plan};
 use crate::trace::ClientTotals;
 
 const CHUNK: usize = 64 * 1024;
@@ -179,9 +179,8 @@ impl Client {
         if self.finished || self.stream.is_none() {
             return Ok(());
         }
-        let left = self.plan.length().map_or(0, |length| length - self.totals.sent);
-        if left > 0 {
-            self.send(left)?;
+        if self.left() > 0 {
+            self.send(self.left())?;
         }
         while self.totals.replies < self.plan.replies() {
             if self.receive_some()? == 0 {
@@ -192,6 +191,58 @@ impl Client {
         self.finished = true;
         self.note(Kind::ClientFin, 0, 0);
         Ok(())
+    }
+
+    /// Whether it has sent all of its plan and has every reply.
+    pub fn is_served(&self) -> bool {
+        self.finished || self.stream.is_none() || (self.left() == 0 && self.owed() == 0)
+    }
+
+    /// Replies that are still to come.
+    pub fn owed(&self) -> u64 {
+        self.plan.replies().saturating_sub(self.totals.replies)
+    }
+
+    /// Bytes of the plan that are not sent.
+    fn left(&self) -> u64 {
+        self.plan.length().map_or(0, |length| length - self.totals.sent)
+    }
+
+    /// Does what can be done of the plan without waiting: sends a piece, if there is room, and takes what has come.
+    ///
+    /// # Errors
+    /// Those of `read(2)` and `write(2)`; `InvalidData` for a wrong reply; `UnexpectedEof` where one is missing.
+    pub fn go_on(&mut self) -> io::Result<()> {
+        let mut piece = vec![0; MAX_SEND.min(self.left()) as usize];
+        self.plan.fill(self.totals.sent, &mut piece);
+        self.stream()?.set_nonblocking(true)?;
+        let sent = if piece.is_empty() { Ok(0) } else { self.stream()?.write(&piece) };
+        let received = self.receive_some();
+        self.stream()?.set_nonblocking(false)?;
+        let now = |result: io::Result<usize>| match result {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            result => result.map(Some),
+        };
+        if let Some(sent @ 1..) = now(sent)? {
+            self.totals.sent += sent as u64;
+            self.note(Kind::ClientSend, sent as u64, self.totals.sent);
+        }
+        match now(received)? {
+            Some(0) if self.owed() > 0 => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What waits in the two queues of the server's socket.
+    ///
+    /// # Errors
+    /// `NotFound` if the server's side is gone; `NotConnected` if there was none.
+    pub fn connection(&self) -> io::Result<Connection> {
+        let row = server_row(self.server.port(), self.stream()?.local_addr()?.port())?;
+        let queues = row.as_ref().and_then(|row| row.queues.split_once(':'));
+        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        let counts = queues.and_then(|(tx, rx)| Some(Connection { unread: number(rx)?, untaken: number(tx)? }));
+        counts.ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     /// Streams `bytes` of no meaning and breaks the connection off at once. Says nothing of a server that is gone.
@@ -232,13 +283,34 @@ fn unacknowledged(stream: &TcpStream) -> io::Result<i32> {
     }
 }
 
-/// The state of the server's side of the connection between these ports, as `/proc/net/tcp` writes it (`proc_net(5)`).
+/// What waits in the server's socket, in bytes (`tx_queue` and `rx_queue` of `/proc/net/tcp`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Received by the kernel and not read by the server: what FIONREAD says of that socket.
+    pub unread: u64,
+    /// Written by the server and not acknowledged by the client's kernel.
+    pub untaken: u64,
+}
+
+/// One row of `/proc/net/tcp`.
+struct Row {
+    state: String,
+    queues: String,
+}
+
+/// The state of the server's side of the connection between these ports.
 fn server_side(server: u16, client: u16) -> io::Result<Option<String>> {
+    Ok(server_row(server, client)?.map(|row| row.state))
+}
+
+/// The server's side of the connection between these ports, as `/proc/net/tcp` writes it (`proc_net(5)`).
+fn server_row(server: u16, client: u16) -> io::Result<Option<Row>> {
     let table = std::fs::read_to_string("/proc/net/tcp")?;
     let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap_or_default(), 16).ok();
     Ok(table.lines().skip(1).find_map(|row| {
         let mut words = row.split_whitespace().skip(1);
-        let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
-        (port(local) == Some(server) && port(remote) == Some(client)).then(|| state.to_string())
+        let (local, remote, state, queues) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let found = port(local) == Some(server) && port(remote) == Some(client);
+        found.then(|| Row { state: state.to_string(), queues: queues.to_string() })
     }))
 }

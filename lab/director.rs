@@ -10,9 +10,9 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::blackbox::{Blackbox, CLIENT, Kind, State, Waiting, futex_wait, futex_wake};
-use crate::client::Client;
+use crate::client::{Client, Connection};
 use crate::schedule::{Action, Schedule};
-use crate::trace::{Outcome, Step};
+use crate::trace::{Hang, Outcome, Step};
 
 /// How long a role that waits for an event may take to notice one that the kernel is still delivering.
 const GRACE: Duration = Duration::from_millis(200);
@@ -24,6 +24,8 @@ pub enum Verdict {
     Over,
     /// The server's process died, or ended by itself.
     Died,
+    /// After the steps nobody could move, and the client had not got its replies.
+    Hangs(Hang),
     /// The lab itself failed: what did not come in time, or what the client could not do.
     Failed(String),
 }
@@ -40,6 +42,8 @@ pub struct Director<'a> {
     pub alive: &'a mut dyn FnMut() -> bool,
     /// Whether a debugger has stopped time.
     pub traced: &'a dyn Fn() -> bool,
+    /// Whether to stay after the steps, until the client is served or nobody can move.
+    pub stays: bool,
 }
 
 /// What ends a direction early.
@@ -62,8 +66,9 @@ impl Director<'_> {
         let count = self.schedule.steps.len();
         let (outcomes, done) = (vec![Outcome::NotReached; count], vec![false; count]);
         let mut run = Run { director: self, client, outcomes, done };
-        let verdict = match run.steps() {
-            Ok(()) => Verdict::Over,
+        let verdict = match run.steps().and_then(|()| run.stay()) {
+            Ok(None) => Verdict::Over,
+            Ok(Some(hang)) => Verdict::Hangs(hang),
             Err(Stop::Died) => Verdict::Died,
             Err(Stop::Failed(why)) => Verdict::Failed(why),
         };
@@ -213,7 +218,7 @@ impl Run<'_, '_> {
         while !self.is_ready(step) {
             let role = self.role(&self.director.schedule.steps[step].role);
             let outcome = role.and_then(|role| self.blocked(role));
-            let for_an_event = matches!(outcome, Some(Outcome::Refused { waiting: Waiting::Event, .. }));
+            let for_an_event = matches!(outcome, Some(Outcome::Refused { waiting, .. }) if waiting.is_for_the_kernel());
             if !for_an_event || start.elapsed() > GRACE {
                 return Ok(());
             }
@@ -284,6 +289,70 @@ impl Run<'_, '_> {
         }
     }
 
+    /// After the steps: everybody goes on, the client too, until it has its replies or nobody can move. What cannot move
+    /// now can never move again, since all that could wake it is in this room: a hang is seen, not waited for.
+    fn stay(&mut self) -> Result<Option<Hang>, Stop> {
+        let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * GRACE);
+        let mut still_since: Option<(Instant, Connection)> = None;
+        while self.director.stays && !self.client.is_served() {
+            let before = (self.director.blackbox.written(), self.client.totals());
+            self.client.go_on().map_err(|error| Stop::Failed(format!("the client was not served: {error}")))?;
+            self.let_all_go_on()?;
+            let moved = (self.director.blackbox.written(), self.client.totals()) != before;
+            let connection = self.client.connection().map_err(|error| Stop::Failed(error.to_string()))?;
+            match still_since {
+                Some((since, then)) if !moved && then == connection => {
+                    // A packet may still be on its way through the kernel.
+                    if since.elapsed() > GRACE && connection.untaken == 0 {
+                        let hang = self.hang(connection);
+                        self.note(CLIENT, Kind::Hang, [hang.owed, hang.unread, 0]);
+                        return Ok(Some(hang));
+                    }
+                    if since.elapsed() > limit {
+                        let why = format!("{} bytes of the server did not reach the client", connection.untaken);
+                        return Err(Stop::Failed(why));
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                _ => still_since = (!moved).then(|| (Instant::now(), connection)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets everybody pass point after point, until all wait for something.
+    fn let_all_go_on(&mut self) -> Result<(), Stop> {
+        loop {
+            self.wait_until_all_stand()?;
+            let blackbox = self.director.blackbox;
+            match (0..blackbox.role_count()).find(|role| blackbox.slot(*role).state() == State::Parked) {
+                Some(role) => self.grant(role),
+                None => {
+                    let before = blackbox.written();
+                    self.ask_the_blocked()?;
+                    if blackbox.written() == before {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn hang(&self, connection: Connection) -> Hang {
+        let records = self.director.blackbox.records();
+        let last = |kind| records.iter().rev().find(move |record| record.kind == kind);
+        let fd = last(Kind::Accept).map_or(0, |record| record.a);
+        let added = records.iter().rev().find(|record| record.kind == Kind::Add && record.a == fd);
+        let roles = self.director.blackbox.roles().into_iter().enumerate().filter(|(role, _)| *role != CLIENT);
+        Hang {
+            session: added.map_or(0, |record| record.b),
+            fd,
+            unread: connection.unread,
+            owed: self.client.owed(),
+            doing: roles.map(|(role, name)| (name, self.doing(role))).collect(),
+        }
+    }
+
     /// Steps that never came get to know what their role was doing instead.
     fn name_unmet(&mut self) {
         for step in 0..self.done.len() {
@@ -311,6 +380,13 @@ impl Run<'_, '_> {
                 }
                 Some(Outcome::Refused { waiting: Waiting::Task, .. }) => "waits for a task".to_string(),
                 Some(Outcome::Refused { waiting: Waiting::Event, .. }) => "waits for an event".to_string(),
+                Some(Outcome::Refused { waiting: Waiting::Connection, .. }) => "waits for a connection".to_string(),
+                Some(Outcome::Refused { waiting: Waiting::Bytes, address, .. }) => {
+                    format!("waits for bytes on fd {address}")
+                }
+                Some(Outcome::Refused { waiting: Waiting::Room, address, .. }) => {
+                    format!("waits for room in fd {address}")
+                }
                 _ => "waits for a thread".to_string(),
             },
         }
@@ -360,7 +436,8 @@ mod tests {
             scope.spawn(|| play(blackbox, worker_role, worker, &passed));
             let limit = Some(Duration::from_secs(10));
             let (mut alive, traced) = (|| true, || false);
-            let mut director = Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced };
+            let mut director =
+                Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
             director.run(&mut client)
         });
         let outcomes = steps.into_iter().map(|step| step.outcome).collect();
@@ -403,7 +480,8 @@ mod tests {
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| true, || false);
         let limit = Some(Duration::from_millis(20));
-        let mut director = Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced };
+        let mut director =
+            Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
         let (steps, verdict) = director.run(&mut client);
         assert!(matches!(&verdict, Verdict::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
         assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
@@ -419,7 +497,8 @@ mod tests {
         let traced = || asked.replace(asked.get() + 1) < 3;
         let mut alive = || true;
         let limit = Some(Duration::from_millis(1));
-        let mut director = Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced };
+        let mut director =
+            Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
         let (_, verdict) = director.run(&mut client);
         assert!(matches!(verdict, Verdict::Failed(_)));
         assert_eq!(asked.get(), 4);
@@ -431,7 +510,8 @@ mod tests {
         let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| false, || false);
-        let mut director = Director { blackbox, schedule: &schedule, limit: None, alive: &mut alive, traced: &traced };
+        let mut director =
+            Director { blackbox, schedule: &schedule, limit: None, alive: &mut alive, traced: &traced, stays: false };
         let (steps, verdict) = director.run(&mut client);
         assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Verdict::Died));
     }

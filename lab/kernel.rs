@@ -223,16 +223,57 @@ impl Listener {
     /// Those of `accept4(2)`, without `EAGAIN`, `EINTR` and `ECONNABORTED`: `EMFILE` when the file limit is reached.
     #[track_caller]
     pub fn accept(&self) -> io::Result<Option<Socket>> {
+        let fd = self.accept_with(libc::SOCK_NONBLOCK)?;
+        Ok(fd.map(|fd| Socket { fd }))
+    }
+
+    /// Sleeps until somebody connects, and gives a connection whose calls block; `None` when `stop` was raised.
+    ///
+    /// `accept(2)` alone would hear of the client only, so this sleeps in `poll(2)`, which watches both.
+    ///
+    /// # Errors
+    /// Those of `poll(2)` and [`Listener::accept`].
+    #[track_caller]
+    pub fn accept_or_stop(&self, stop: &Stop) -> io::Result<Option<Stream>> {
         loop {
-            let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+            let waits_for = self.inner.as_raw_fd() as u64;
+            let come = until(Waiting::Connection, waits_for, || 0, || self.come(stop, 0).transpose());
+            match come.unwrap_or_else(|| self.come(stop, -1).map(|come| come.unwrap_or(Come::Nobody)))? {
+                Come::Stop => return Ok(None),
+                // Who knocked may have gone again.
+                Come::Nobody => {}
+                Come::Client => {
+                    if let Some(fd) = self.accept_with(0)? {
+                        return Ok(Some(Stream { fd }));
+                    }
+                }
+            }
+        }
+    }
+
+    fn come(&self, stop: &Stop, timeout_ms: i32) -> io::Result<Option<Come>> {
+        let watch = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut both = [watch(stop.fd.as_raw_fd()), watch(self.inner.as_raw_fd())];
+        // SAFETY: the kernel reads and writes these two structs.
+        match check(unsafe { libc::poll(both.as_mut_ptr(), 2, timeout_ms) }) {
+            Ok(0) => Ok(None),
+            Ok(_) if both[0].revents != 0 => Ok(Some(Come::Stop)),
+            Ok(_) => Ok(Some(Come::Client)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(Come::Nobody)),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[track_caller]
+    fn accept_with(&self, flags: libc::c_int) -> io::Result<Option<OwnedFd>> {
+        loop {
+            let (nowhere, flags) = (std::ptr::null_mut(), flags | libc::SOCK_CLOEXEC);
             // SAFETY: no address is asked for.
-            let accepted =
-                unsafe { libc::accept4(self.inner.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
-            match check(accepted) {
+            match check(unsafe { libc::accept4(self.inner.as_raw_fd(), nowhere, std::ptr::null_mut(), flags) }) {
                 Ok(fd) => {
                     note(Kind::Accept, [fd as u64, 0, 0]);
                     // SAFETY: the descriptor is new, and nobody else owns it.
-                    return Ok(Some(Socket { fd: unsafe { OwnedFd::from_raw_fd(fd) } }));
+                    return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(None),
@@ -242,6 +283,13 @@ impl Listener {
             }
         }
     }
+}
+
+/// Who woke a sleeping listener.
+enum Come {
+    Client,
+    Stop,
+    Nobody,
 }
 
 impl AsFd for Listener {
@@ -285,9 +333,94 @@ impl Socket {
     /// Ends the stream to the other side (`shutdown(2)`, `SHUT_WR`); what it still sends can be read.
     #[track_caller]
     pub fn shutdown_write(&self) {
-        note(Kind::Shutdown, [self.fd.as_raw_fd() as u64, 0, 0]);
-        // SAFETY: the descriptor is open. The only error, ENOTCONN, means that the other side was faster.
-        unsafe { libc::shutdown(self.fd.as_raw_fd(), libc::SHUT_WR) };
+        shutdown(&self.fd, libc::SHUT_WR);
+    }
+}
+
+#[track_caller]
+fn shutdown(fd: &OwnedFd, how: libc::c_int) {
+    note(Kind::Shutdown, [fd.as_raw_fd() as u64, u64::from(how == libc::SHUT_RDWR), 0]);
+    // SAFETY: the descriptor is open. The only error, ENOTCONN, means that the other side was faster.
+    unsafe { libc::shutdown(fd.as_raw_fd(), how) };
+}
+
+/// One connection whose calls block. It is closed when it is dropped.
+pub struct Stream {
+    fd: OwnedFd,
+}
+
+impl Stream {
+    /// Sleeps until something is there, and reads it; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`, without `EINTR`.
+    #[track_caller]
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fd = self.fd.as_raw_fd();
+        let mut receive = |flags| {
+            // SAFETY: the kernel writes at most the buffer's length into it.
+            retried(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) })
+        };
+        let result = if watched() {
+            let directed = until(Waiting::Bytes, fd as u64, || 0, || unless_blocked(receive(libc::MSG_DONTWAIT)));
+            directed.unwrap_or_else(|| receive(0))
+        } else {
+            receive(0)
+        };
+        note(Kind::Read, [fd as u64, outcome(&result), 0]);
+        result
+    }
+
+    /// Sleeps until all of `bytes` is written. A peer that is gone gives an error, never a signal.
+    ///
+    /// # Errors
+    /// Those of `send(2)`, without `EINTR`.
+    #[track_caller]
+    pub fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let fd = self.fd.as_raw_fd();
+        while !bytes.is_empty() {
+            let send = |flags| {
+                let flags = flags | libc::MSG_NOSIGNAL;
+                // SAFETY: the kernel reads the slice and no more.
+                retried(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+            };
+            let result = if watched() {
+                let directed = until(Waiting::Room, fd as u64, || 0, || unless_blocked(send(libc::MSG_DONTWAIT)));
+                directed.unwrap_or_else(|| send(0))
+            } else {
+                send(0)
+            };
+            note(Kind::Write, [fd as u64, outcome(&result), 0]);
+            bytes = &bytes[result?..];
+        }
+        Ok(())
+    }
+
+    /// Ends the stream to the other side (`shutdown(2)`, `SHUT_WR`); what it still sends can be read.
+    #[track_caller]
+    pub fn shutdown_write(&self) {
+        shutdown(&self.fd, libc::SHUT_WR);
+    }
+
+    /// Ends the connection (`shutdown(2)`, `SHUT_RDWR`). A thread that sleeps in [`Stream::read`] wakes and reads the end
+    /// of the stream; closing the descriptor would not wake it.
+    #[track_caller]
+    pub fn shutdown(&self) {
+        shutdown(&self.fd, libc::SHUT_RDWR);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        note_close(&self.fd);
+    }
+}
+
+/// `None` for a call that would have blocked.
+fn unless_blocked(result: io::Result<usize>) -> Option<io::Result<usize>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        result => Some(result),
     }
 }
 
@@ -306,9 +439,14 @@ fn retried(mut call: impl FnMut() -> isize) -> io::Result<usize> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if watched() {
-            blackbox::note(Kind::Close, "", blackbox::last_place(), [self.fd.as_raw_fd() as u64, 0, 0]);
-        }
+        note_close(&self.fd);
+    }
+}
+
+/// The close itself is the descriptor's own drop, which comes next.
+fn note_close(fd: &OwnedFd) {
+    if watched() {
+        blackbox::note(Kind::Close, "", blackbox::last_place(), [fd.as_raw_fd() as u64, 0, 0]);
     }
 }
 

@@ -19,21 +19,42 @@
 //! - [`trace`]: what the box held, put in order
 //! - [`autopsy`]: the report
 //! - [`catalogue`]: what each stage shows and how it must end
+//! - [`cost`]: what connections cost, counted
 //!
 //! [`http`] parses requests, in both worlds.
-#![cfg(target_os = "linux")]
 #![warn(missing_docs)]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "epoll-autopsy runs on Linux only, since epoll is Linux's: on another system use a Linux virtual machine, a container, \
+     or WSL2"
+);
+
+#[cfg(target_os = "linux")]
 pub mod autopsy;
+#[cfg(target_os = "linux")]
 pub mod blackbox;
+#[cfg(target_os = "linux")]
 pub mod catalogue;
+#[cfg(target_os = "linux")]
 pub mod client;
+#[cfg(target_os = "linux")]
+pub mod cost;
+#[cfg(target_os = "linux")]
 pub mod director;
+#[cfg(target_os = "linux")]
 pub mod heap;
+#[cfg(target_os = "linux")]
 pub mod http;
+#[cfg(target_os = "linux")]
 pub mod kernel;
+#[cfg(target_os = "linux")]
 pub mod point;
+#[cfg(target_os = "linux")]
 pub mod runner;
+#[cfg(target_os = "linux")]
 pub mod schedule;
+#[cfg(target_os = "linux")]
 pub mod sync;
+#[cfg(target_os = "linux")]
 pub mod trace;

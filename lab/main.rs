@@ -22,11 +22,16 @@ fn command() -> Command {
             "Measures what a schedule point costs when nobody directs: a loop of a hundred million points against the \
              same loop without. Build with --release for a figure that means something.",
         ))
+        .subcommand(lab::cost::command())
         .after_help("A stage is a program of its own: cargo run --bin stage3_broken -- --help")
 }
 
 fn main() -> ExitCode {
-    let text = match command().get_matches().subcommand_name() {
+    let matches = command().get_matches();
+    if let Some(("cost", matches)) = matches.subcommand() {
+        return lab::cost::run(matches);
+    }
+    let text = match matches.subcommand_name() {
         None => tour(),
         Some("list") => list(),
         Some("point-cost") => point_cost(),
@@ -45,6 +50,7 @@ fn list() -> String {
             Expect::Signal { signal: libc::SIGABRT, text } => format!("SIGABRT, {text}"),
             Expect::Signal { signal, .. } => format!("signal {signal}"),
             Expect::Serves => "serves".to_string(),
+            Expect::Hangs => "hangs, exit status 1".to_string(),
         };
         let _ = writeln!(text, "  {:<15} {}", stage.name, stage.title);
         let _ = writeln!(text, "  {:<15} ends: {ends}", "");

@@ -99,15 +99,9 @@ thread_local! {
 
 fn count(name: &'static str) -> u64 {
     COUNTS.with_borrow_mut(|counts| {
-        let (_, count) = counts
-            .iter_mut()
-            .find(|(known, _)| *known == name || known.is_empty())
-            .map(|entry| {
-                entry.0 = name;
-                entry
-            })
-            .expect("a thread has at most 32 different points");
-        *count += 1;
-        *count
+        let known = counts.iter_mut().find(|(known, _)| *known == name || known.is_empty());
+        let entry = known.expect("a thread has at most 32 different points");
+        *entry = (name, entry.1 + 1);
+        entry.1
     })
 }

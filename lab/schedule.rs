@@ -19,6 +19,8 @@
 
 use std::fmt;
 
+use crate::blackbox::MAX_ROLES;
+use crate::catalogue::Threads;
 use crate::http;
 
 /// The longest directed send, in bytes: a longer one may arrive in two pieces.
@@ -36,7 +38,7 @@ pub struct Schedule {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Who: `main`, `worker-1`, `client`.
+    /// Who: `main`, `worker-1`, `conn-1`, `client`.
     pub role: String,
     /// What.
     pub action: Action,
@@ -134,17 +136,37 @@ impl Schedule {
     /// # Errors
     /// The first line that cannot be kept, and why; with the nearest name where a name is unknown.
     pub fn parse(text: &str, points: &[&str], workers: usize) -> Result<Schedule, Error> {
+        Schedule::parse_for(text, points, Threads::Workers, workers)
+    }
+
+    /// As [`Schedule::parse`], for a server with these `threads`; `workers` counts only where there are any.
+    ///
+    /// # Errors
+    /// As those of [`Schedule::parse`].
+    pub fn parse_for(text: &str, points: &[&str], threads: Threads, workers: usize) -> Result<Schedule, Error> {
         let mut schedule = Schedule { steps: Vec::new(), plan: Plan::Raw };
         let mut roles = vec!["client".to_string(), "main".to_string()];
-        roles.extend((1..=workers).map(|n| format!("worker-{n}")));
+        let others = match threads {
+            Threads::Workers => {
+                roles.extend((1..=workers).map(|n| format!("worker-{n}")));
+                format!("there are {workers} workers")
+            }
+            Threads::PerConnection => {
+                // Without the two that are there already.
+                roles.extend((1..=MAX_ROLES - 2).map(|n| format!("conn-{n}")));
+                format!("the threads of connections are `conn-1` to `conn-{}`", MAX_ROLES - 2)
+            }
+            Threads::None => "this server has one thread".to_string(),
+        };
         for (line, text) in (1..).zip(text.lines()) {
             let fail = |reason: String| Error { line, reason };
             let words: Vec<&str> = text.split('#').next().unwrap_or_default().split_whitespace().collect();
             let Some((&role, rest)) = words.split_first() else { continue };
             if !roles.iter().any(|known| known == role) {
+                // The first three are enough to choose from, and to be named where none is like it.
                 let known = roles.iter().map(String::as_str);
-                let count = format!("there are {workers} workers");
-                return Err(fail(format!("no such role: `{role}`{} ({count})", nearest(role, known))));
+                let known = known.take(if threads == Threads::PerConnection { 3 } else { usize::MAX });
+                return Err(fail(format!("no such role: `{role}`{} ({others})", nearest(role, known))));
             }
             let Some((&name, arguments)) = rest.split_first() else {
                 return Err(fail(format!("`{role}` does what? A step is a role and a point: `main wait`")));
@@ -317,7 +339,8 @@ mod tests {
     #[test]
     fn the_built_in_schedules_fit_their_stages() {
         for stage in catalogue::STAGES {
-            Schedule::parse(stage.schedule.text, &stage.points(), 4).unwrap_or_else(|e| panic!("{}: {e}", stage.name));
+            Schedule::parse_for(stage.schedule.text, &stage.points(), stage.threads, 4)
+                .unwrap_or_else(|e| panic!("{}: {e}", stage.name));
         }
     }
 
@@ -358,6 +381,32 @@ mod tests {
         assert_eq!(error("client plan POST x"), "line 1: `x` is no number");
         assert_eq!(error("client plan POST 99999999999"), "line 1: the server takes a body of at most 10485760 bytes");
         assert_eq!(error("# nothing\n"), "line 1: there is no step in it");
+    }
+
+    #[test]
+    fn the_roles_are_those_of_the_stages_own_threads() {
+        let error = |text: &str, threads| {
+            Schedule::parse_for(text, &POINTS, threads, 4).expect_err("it is malformed").to_string()
+        };
+        let connections = "(the threads of connections are `conn-1` to `conn-78`)";
+        assert_eq!(
+            error("cnon-1 read", Threads::PerConnection),
+            format!("line 1: no such role: `cnon-1`; did you mean `conn-1`? {connections}")
+        );
+        assert_eq!(
+            error("worker-1 read", Threads::PerConnection),
+            format!("line 1: no such role: `worker-1`; there are `client`, `main`, `conn-1` {connections}")
+        );
+        assert_eq!(
+            error("conn-79 read", Threads::PerConnection),
+            format!("line 1: no such role: `conn-79`; did you mean `conn-1`? {connections}")
+        );
+        assert_eq!(
+            error("worker-1 read", Threads::None),
+            "line 1: no such role: `worker-1`; there are `client`, `main` (this server has one thread)"
+        );
+        Schedule::parse_for("conn-78 read", &POINTS, Threads::PerConnection, 4)
+            .expect("it is the last that has a role");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! run a wait is announced to the director instead of blocking in the kernel.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::atomic::AtomicU32;
@@ -18,14 +19,15 @@ use crate::point::{until, watched};
 
 /// Shared ownership: the value is dropped with its last owner.
 pub struct Arc<T> {
-    inner: std::sync::Arc<T>,
+    /// There until the drop.
+    inner: Option<std::sync::Arc<T>>,
 }
 
 impl<T> Arc<T> {
     /// One owner.
     #[track_caller]
     pub fn new(value: T) -> Arc<T> {
-        let arc = Arc { inner: std::sync::Arc::new(value) };
+        let arc = Arc { inner: Some(std::sync::Arc::new(value)) };
         if watched() {
             let numbers = [arc.address(), size_of::<T>() as u64, 0];
             blackbox::note(Kind::Alloc, type_label::<T>(), Location::caller(), numbers);
@@ -33,8 +35,16 @@ impl<T> Arc<T> {
         arc
     }
 
+    fn share(&self) -> &std::sync::Arc<T> {
+        self.inner.as_ref().expect("it is there until the drop")
+    }
+
+    fn owners(&self) -> u64 {
+        std::sync::Arc::strong_count(self.share()) as u64
+    }
+
     fn address(&self) -> u64 {
-        std::sync::Arc::as_ptr(&self.inner) as u64
+        std::sync::Arc::as_ptr(self.share()) as u64
     }
 }
 
@@ -43,8 +53,7 @@ impl<T> Clone for Arc<T> {
     fn clone(&self) -> Self {
         let arc = Arc { inner: self.inner.clone() };
         if watched() {
-            let owners = std::sync::Arc::strong_count(&arc.inner) as u64;
-            blackbox::note(Kind::Owners, "", Location::caller(), [arc.address(), owners, 0]);
+            blackbox::note(Kind::Owners, "", Location::caller(), [arc.address(), arc.owners(), 0]);
         }
         arc
     }
@@ -52,11 +61,18 @@ impl<T> Clone for Arc<T> {
 
 impl<T> Drop for Arc<T> {
     fn drop(&mut self) {
-        if watched() {
-            let left = std::sync::Arc::strong_count(&self.inner) as u64 - 1;
-            let kind = if left == 0 { Kind::Free } else { Kind::Owners };
-            let numbers = [self.address(), if left == 0 { size_of::<T>() as u64 } else { left }, 0];
-            blackbox::note(kind, type_label::<T>(), blackbox::last_place(), numbers);
+        if !watched() {
+            return;
+        }
+        let (address, left) = (self.address(), self.owners() - 1);
+        let (label, place) = (type_label::<T>(), blackbox::last_place());
+        // Of several owners that go together, just one is told that it was the last.
+        match self.inner.take().and_then(std::sync::Arc::into_inner) {
+            Some(value) => {
+                blackbox::note(Kind::Free, label, place, [address, size_of::<T>() as u64, 0]);
+                drop(value);
+            }
+            None => blackbox::note(Kind::Owners, label, place, [address, left, 0]),
         }
     }
 }
@@ -64,7 +80,7 @@ impl<T> Drop for Arc<T> {
 impl<T> Deref for Arc<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.inner
+        self.share()
     }
 }
 
@@ -242,6 +258,16 @@ pub struct JoinHandle {
 /// If the kernel has no thread to give.
 #[track_caller]
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
+    try_spawn(name, body).expect("the kernel has a thread to give")
+}
+
+/// As [`spawn`], for as many threads as there are clients. Threads beyond [`blackbox::MAX_ROLES`] play no role: nobody
+/// records or directs them.
+///
+/// # Errors
+/// `EAGAIN` when the kernel has no thread to give (`pthread_create(3)`).
+#[track_caller]
+pub fn try_spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle> {
     let at = Location::caller();
     let role = Blackbox::current().and_then(|blackbox| blackbox.add_role(name));
     let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || {
@@ -257,7 +283,7 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
             blackbox.ring_doorbell();
         }
     });
-    JoinHandle { inner: thread.expect("the kernel has a thread to give"), role }
+    Ok(JoinHandle { inner: thread?, role })
 }
 
 impl JoinHandle {

@@ -31,6 +31,23 @@ pub struct Run {
     pub client: ClientTotals,
     /// Milliseconds from the start of the server's process to its end.
     pub millis: f64,
+    /// The hang, if there was one; the server was told to stop after it.
+    pub hang: Option<Hang>,
+}
+
+/// A hang: nobody can move, and a client is owed a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hang {
+    /// The session that waits: the token of its events; 0 if it has none.
+    pub session: u64,
+    /// Its descriptor in the server.
+    pub fd: u64,
+    /// Bytes that wait in its socket and that nobody reads: what FIONREAD says there.
+    pub unread: u64,
+    /// Replies that the client is owed.
+    pub owed: u64,
+    /// What each thread of the server does: its name, and for what it waits.
+    pub doing: Vec<(String, String)>,
 }
 
 /// One step of a schedule.

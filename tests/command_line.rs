@@ -323,6 +323,28 @@ fn sigint_to_a_recorded_server_ends_it_with_its_report() {
 }
 
 #[test]
+fn the_box_is_read_after_a_sigkill() {
+    let (mut child, address, mut rest) = serve("stage4_fixed", &["--trace", "/dev/null"]);
+    let mut client = TcpStream::connect(&address).expect("it listens");
+    // Two: a write is recorded after it, so the last may be missing.
+    for _ in 0..2 {
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it reads");
+        let mut reply = [0; 52];
+        client.read_exact(&mut reply).expect("it answers");
+    }
+    let server = children(child.id())[0];
+    // SAFETY: the server is alive, and its parent waits for it, so the number is its own.
+    assert_eq!(unsafe { libc::kill(server, libc::SIGKILL) }, 0);
+    let mut said = String::new();
+    rest.read_to_string(&mut said).expect("it can be read");
+    let status = child.wait().expect("it ends");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL), "{said}");
+    for words in ["read 18 bytes", "write 52 bytes", "SIGKILL"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
 fn wild_reports_odds_and_exits_with_0_whatever_they_are() {
     for name in STAGES {
         let output = run(name, &["--wild", "--rounds", "3", "--json"]);

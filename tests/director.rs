@@ -55,7 +55,7 @@ fn an_occurrence_chooses_among_the_passes_of_one_point() {
     let output = run("stage3_fixed", &["--schedule", &path, "--json"]);
     assert_eq!(output.code(), Some(0), "{}", output.all());
     let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("--json prints JSON");
-    assert_eq!(json["server"]["received"], 20, "{json}");
+    assert_eq!(json["served"]["received"], 20, "{json}");
 }
 
 #[test]

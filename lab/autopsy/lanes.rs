@@ -1,17 +1,20 @@
 //! Lanes: an interleaving as a table, a column a role, a row an event.
 //!
 //! ```text
-//!   #  client        main                worker-1
+//!   #  client         main                 worker-1
 //!   1  send 16,384
-//!   2                epoll_wait: fd 7 IN
+//!   2                 epoll_wait: fd 7 IN
 //! ```
+
+/// The role of a row that belongs to no lane: a remark, written across all of them.
+pub const ACROSS: usize = usize::MAX;
 
 /// One event in a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The step of the schedule that this event began, if it began one.
     pub number: Option<usize>,
-    /// Whose lane: an index into the roles.
+    /// Whose lane: an index into the roles, or [`ACROSS`].
     pub role: usize,
     /// What happened.
     pub text: String,
@@ -19,10 +22,394 @@ pub struct Row {
     pub mark: Option<String>,
 }
 
+/// The blanks between two columns.
+const GAP: usize = 2;
+/// A continued line of a cell starts so much further in.
+const INDENT: usize = 2;
+/// A column is not made narrower than this for the sake of the others.
+const NARROW: usize = 14;
+
+pub(super) const BOLD: &str = "1";
+pub(super) const DIM: &str = "2";
+pub(super) const RED: &str = "1;31";
+
 /// Draws the lanes of `roles` (only those that occur in `rows`), at most `width` columns wide. Where the columns do not
 /// fit, they are folded into one: `worker-1  read 16,384 bytes`. With `colour`, marks and step numbers carry ANSI codes.
 /// Each line ends with a newline.
 pub fn draw(roles: &[String], rows: &[Row], width: usize, colour: bool) -> String {
-    let _ = (roles, rows, width, colour);
-    String::new()
+    let width = width.max(1);
+    let mut used: Vec<usize> = rows.iter().map(|row| row.role).filter(|role| *role < roles.len()).collect();
+    used.sort_unstable();
+    used.dedup();
+    let digits = rows.iter().filter_map(|row| row.number).max().map_or(0, |number| number.to_string().len());
+    let left = if digits == 0 { GAP } else { GAP + digits + GAP };
+    let table = Table { roles, rows, used: &used, digits, left, width };
+    let lines = match table.columns() {
+        Some((widths, margin)) => table.lanes(&widths, margin),
+        None => table.folded(),
+    };
+    lines.iter().map(|line| line.render(colour)).collect()
+}
+
+struct Table<'a> {
+    roles: &'a [String],
+    rows: &'a [Row],
+    used: &'a [usize],
+    digits: usize,
+    /// Where the first lane begins.
+    left: usize,
+    width: usize,
+}
+
+impl Table<'_> {
+    /// The widths of the lanes, and whether a margin for the marks fits beside them; `None` if they do not fit at all.
+    fn columns(&self) -> Option<(Vec<usize>, bool)> {
+        let cells = |role: usize| self.rows.iter().filter(move |row| row.role == role).map(|row| row.text.as_str());
+        let natural: Vec<usize> = self
+            .used
+            .iter()
+            .map(|role| cells(*role).map(length).max().unwrap_or(0).max(length(&self.roles[*role])))
+            .collect();
+        let least: Vec<usize> = self
+            .used
+            .iter()
+            .zip(&natural)
+            .map(|(role, natural)| {
+                let longest = cells(*role).flat_map(words).map(|word| length(&word)).max().unwrap_or(0);
+                (longest + INDENT).max(NARROW).max(length(&self.roles[*role])).min(*natural)
+            })
+            .collect();
+        let lines = |lane: usize, width: usize| -> usize {
+            cells(self.used[lane]).map(|text| wrap(text, width, INDENT).len()).sum()
+        };
+        let total =
+            |widths: &[usize]| widths.iter().enumerate().map(|(lane, width)| lines(lane, *width)).sum::<usize>();
+        let room = self.width.checked_sub(self.left + GAP * self.used.len().saturating_sub(1))?;
+        let margin = self.rows.iter().filter_map(|row| row.mark.as_deref()).map(|mark| length(mark) + 3 + GAP).max();
+        let with_margin = margin.and_then(|margin| shrink(&natural, &least, room.checked_sub(margin)?, lines));
+        let without = shrink(&natural, &least, room, lines);
+        // A margin is worth a line: without it, a mark may need one.
+        match (with_margin, without) {
+            (Some(with), Some(without)) if total(&with) > total(&without) + 1 => Some((without, false)),
+            (Some(with), _) => Some((with, true)),
+            (None, without) => Some((without?, false)),
+        }
+    }
+
+    fn lanes(&self, widths: &[usize], margin: bool) -> Vec<Line> {
+        let starts: Vec<usize> = widths
+            .iter()
+            .scan(self.left, |next, width| {
+                let start = *next;
+                *next += width + GAP;
+                Some(start)
+            })
+            .collect();
+        let end = starts.last().zip(widths.last()).map_or(self.left, |(start, width)| start + width);
+        let mut header = Line::default();
+        if self.digits > 0 {
+            header.put(GAP + self.digits - 1, "#", DIM);
+        }
+        for (role, start) in self.used.iter().zip(&starts) {
+            header.put(*start, &self.roles[*role], BOLD);
+        }
+        let mut lines = if self.used.is_empty() { vec![] } else { vec![header] };
+        for row in self.rows {
+            let lane = self.used.iter().position(|role| *role == row.role);
+            let (start, room) = lane.map_or((self.left, self.width - self.left), |lane| (starts[lane], widths[lane]));
+            let mut cell = self.cell(row, start, room);
+            if let Some(mark) = &row.mark {
+                let mark = format!("<- {mark}");
+                let last = cell.last_mut().expect("a cell has a line");
+                let beside = if margin { end + GAP } else { last.length + GAP };
+                if beside + length(&mark) <= self.width {
+                    last.put(beside, &mark, RED);
+                } else {
+                    cell.extend(self.own_line(&mark, start));
+                }
+            }
+            lines.append(&mut cell);
+        }
+        lines
+    }
+
+    /// The lines of a row's text, wrapped to `room` columns from `start` on, with its number before the first.
+    fn cell(&self, row: &Row, start: usize, room: usize) -> Vec<Line> {
+        let style = if row.role == ACROSS { DIM } else { "" };
+        let mut lines = Vec::new();
+        for (n, text) in wrap(&row.text, room, INDENT).iter().enumerate() {
+            let mut line = Line::default();
+            if let (0, Some(number)) = (n, row.number) {
+                line.put(GAP, &format!("{number:>width$}", width = self.digits), DIM);
+            }
+            line.put(start, text, style);
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// A mark that found no room beside its text.
+    fn own_line(&self, mark: &str, start: usize) -> Vec<Line> {
+        let start = start.min(self.width.saturating_sub(length(mark)));
+        wrap(mark, self.width - start, 0).iter().map(|text| Line::of(start, text, RED)).collect()
+    }
+
+    /// One column: number, role, text.
+    fn folded(&self) -> Vec<Line> {
+        let names = self.used.iter().map(|role| length(&self.roles[*role])).max().unwrap_or(0);
+        let start = self.left + names + GAP;
+        let mut lines = Vec::new();
+        if start + NARROW > self.width {
+            // Too narrow for any column: plain text.
+            for row in self.rows {
+                let number = row.number.map(|number| format!("{number} ")).unwrap_or_default();
+                let role = self.roles.get(row.role).map(|role| format!("{role}: ")).unwrap_or_default();
+                let mark = row.mark.as_ref().map(|mark| format!(" <- {mark}")).unwrap_or_default();
+                let text = format!("{number}{role}{}{mark}", row.text);
+                lines.extend(wrap(&text, self.width, 1).iter().map(|text| Line::of(0, text, "")));
+            }
+            return lines;
+        }
+        for row in self.rows {
+            let across = row.role >= self.roles.len();
+            let at = if across { self.left } else { start };
+            let mut cell = self.cell(row, at, self.width - at);
+            if !across {
+                let first = &mut cell[0];
+                let text = std::mem::take(&mut first.pieces);
+                let (number, text): (Vec<_>, Vec<_>) = text.into_iter().partition(|(at, ..)| *at < self.left);
+                first.pieces = number;
+                first.length = 0;
+                first.put(self.left, &self.roles[row.role], BOLD);
+                for (at, text, style) in text {
+                    first.put(at, &text, style);
+                }
+            }
+            if let Some(mark) = &row.mark {
+                let mark = format!("<- {mark}");
+                let last = cell.last_mut().expect("a cell has a line");
+                match last.length + GAP {
+                    beside if beside + length(&mark) <= self.width => last.put(beside, &mark, RED),
+                    _ => cell.extend(self.own_line(&mark, at)),
+                }
+            }
+            lines.append(&mut cell);
+        }
+        lines
+    }
+}
+
+/// Makes columns narrower until they fit into `room`: each time the one whose text then needs the fewest more lines, and
+/// of several the widest. None gets narrower than its `least`. `lines` says how many lines a lane has at a width.
+fn shrink(
+    natural: &[usize],
+    least: &[usize],
+    room: usize,
+    lines: impl Fn(usize, usize) -> usize,
+) -> Option<Vec<usize>> {
+    if least.iter().sum::<usize>() > room {
+        return None;
+    }
+    let mut widths = natural.to_vec();
+    let price = |lane: usize, width: usize| lines(lane, width - 1) - lines(lane, width).min(lines(lane, width - 1));
+    let mut prices: Vec<usize> = (0..widths.len()).map(|lane| price(lane, widths[lane])).collect();
+    while widths.iter().sum::<usize>() > room {
+        let narrowable = (0..widths.len()).filter(|lane| widths[*lane] > least[*lane]);
+        let cheapest = narrowable.min_by_key(|lane| (prices[*lane], usize::MAX - widths[*lane]))?;
+        widths[cheapest] -= 1;
+        prices[cheapest] = price(cheapest, widths[cheapest]);
+    }
+    Some(widths)
+}
+
+/// A line as pieces of text, each with the column where it starts and its style.
+#[derive(Default)]
+struct Line {
+    pieces: Vec<(usize, String, &'static str)>,
+    length: usize,
+}
+
+impl Line {
+    fn of(start: usize, text: &str, style: &'static str) -> Line {
+        let mut line = Line::default();
+        line.put(start, text, style);
+        line
+    }
+
+    fn put(&mut self, start: usize, text: &str, style: &'static str) {
+        self.length = start + length(text);
+        self.pieces.push((start, text.to_string(), style));
+    }
+
+    fn render(&self, colour: bool) -> String {
+        let (mut out, mut at) = (String::new(), 0);
+        for (start, text, style) in &self.pieces {
+            out += &" ".repeat(start.saturating_sub(at));
+            out += &paint(text, style, colour);
+            at = start + length(text);
+        }
+        out.truncate(out.trim_end().len());
+        out + "\n"
+    }
+}
+
+/// `text` in an ANSI style, if there is to be colour.
+pub(super) fn paint(text: &str, style: &str, colour: bool) -> String {
+    if colour && !style.is_empty() && !text.trim().is_empty() {
+        format!("\x1b[{style}m{text}\x1b[0m")
+    } else {
+        text.to_string()
+    }
+}
+
+/// How many columns a text takes: its characters, not its bytes.
+pub(super) fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// The words of a text; a number stays with the word before it: `session 1`, `fd 7`.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match words.last_mut() {
+            Some(last) if word.starts_with(|c: char| c.is_ascii_digit()) => *last += &format!(" {word}"),
+            _ => words.push(word.to_string()),
+        }
+    }
+    words
+}
+
+/// `text` as lines of at most `width` columns, broken at blanks where there are any; lines after the first are indented.
+pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
+    let width = width.max(1);
+    let indent = if indent < width { indent } else { 0 };
+    let mut lines = vec![String::new()];
+    let mut fresh = true;
+    for word in words(text) {
+        let mut word: Vec<char> = word.chars().collect();
+        let line = lines.last().expect("there is a line");
+        if !fresh && length(line) + 1 + word.len() > width {
+            lines.push(" ".repeat(indent));
+            fresh = true;
+        }
+        // A word longer than a line is cut.
+        while length(lines.last().expect("there is a line")) + word.len() > width && fresh {
+            let line = lines.last_mut().expect("there is a line");
+            let rest = word.split_off((width - length(line)).min(word.len()));
+            line.extend(word);
+            lines.push(" ".repeat(indent));
+            word = rest;
+        }
+        let line = lines.last_mut().expect("there is a line");
+        if !fresh {
+            line.push(' ');
+        }
+        line.extend(word);
+        fresh = false;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roles() -> Vec<String> {
+        ["client", "main", "worker-1", "worker-2"].map(String::from).to_vec()
+    }
+
+    fn row(number: impl Into<Option<usize>>, role: usize, text: &str) -> Row {
+        Row { number: number.into(), role, text: text.to_string(), mark: None }
+    }
+
+    fn story() -> Vec<Row> {
+        vec![
+            row(1, 0, "send 16,384 bytes"),
+            row(2, 1, "epoll_wait: fd 7 IN"),
+            row(None, 1, "queue session 1"),
+            row(10, 3, "waits for session 1's lock (worker-1 has it)"),
+            Row { mark: Some("SIGSEGV".to_string()), ..row(11, 3, "use session 1") },
+        ]
+    }
+
+    fn widest(text: &str) -> usize {
+        text.lines().map(length).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_lane_is_as_wide_as_its_text_and_silent_roles_have_none() {
+        let lanes = draw(&roles(), &story(), 120, false);
+        assert_eq!(
+            lanes,
+            "   #  client             main                 worker-2
+   1  send 16,384 bytes
+   2                     epoll_wait: fd 7 IN
+                         queue session 1
+  10                                          waits for session 1's lock (worker-1 has it)
+  11                                          use session 1                                 <- SIGSEGV
+"
+        );
+    }
+
+    #[test]
+    fn long_text_wraps_in_its_lane() {
+        let lanes = draw(&roles(), &story(), 80, false);
+        assert_eq!(
+            lanes.lines().skip(4).collect::<Vec<_>>(),
+            [
+                "  10                                          waits for session 1's",
+                "                                                lock (worker-1 has",
+                "                                                it)",
+                "  11                                          use session 1           <- SIGSEGV",
+            ]
+        );
+    }
+
+    #[test]
+    fn lanes_that_do_not_fit_are_folded_into_one() {
+        let lanes = draw(&roles(), &story(), 50, false);
+        assert_eq!(
+            lanes,
+            "   1  client    send 16,384 bytes
+   2  main      epoll_wait: fd 7 IN
+      main      queue session 1
+  10  worker-2  waits for session 1's lock
+                  (worker-1 has it)
+  11  worker-2  use session 1  <- SIGSEGV
+"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_it_may_be() {
+        let mut rows = story();
+        rows.push(row(
+            None,
+            ACROSS,
+            "the points are open: fünfzehn Wörter, and averyveryveryverylongwordwithoutanyblank",
+        ));
+        for width in 1..130 {
+            let lanes = draw(&roles(), &rows, width, false);
+            assert!(widest(&lanes) <= width, "{} > {width}:\n{lanes}", widest(&lanes));
+            assert!(lanes.contains("SEGV") || width < 12, "the mark is lost at {width}:\n{lanes}");
+        }
+    }
+
+    #[test]
+    fn colour_adds_codes_and_nothing_else() {
+        let plain = draw(&roles(), &story(), 80, false);
+        let mut coloured = draw(&roles(), &story(), 80, true);
+        assert!(!plain.contains('\x1b'));
+        assert!(coloured.contains("\x1b[1;31m<- SIGSEGV\x1b[0m"), "{coloured}");
+        for code in ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[1;31m"] {
+            coloured = coloured.replace(code, "");
+        }
+        assert_eq!(coloured, plain);
+    }
+
+    #[test]
+    fn without_numbers_there_is_no_column_for_them() {
+        assert_eq!(draw(&roles(), &[row(None, 1, "accept fd 7")], 80, false), "  main\n  accept fd 7\n");
+        assert_eq!(draw(&roles(), &[], 80, false), "");
+    }
 }

@@ -1,26 +1,52 @@
-//! The report of a run.
+//! The autopsy: what a run was, and why it ended as it did.
+//!
+//! - [`lanes`] draws an interleaving as a table
+//! - `objects` gives addresses and descriptors their names
+//! - `rows` makes rows of the records
+//! - `findings` looks for the cause of a death, or of a survival, and says nothing that the records do not bear out
+//! - `report` and `json` write it down
+//!
+//! # The trace
+//!
+//! [`trace_json`] is one object. `format` is `epoll-autopsy/trace`; `version` is raised when a key changes its meaning or
+//! goes away, not when one is added. Addresses are strings (`"0x7f..."`), since they do not fit into every reader's
+//! numbers; a time is in nanoseconds since the box was made.
+//!
+//! - `stage`, `title`, `chapter`, `heap`, `millis`: what was run, and how long the server's process lived
+//! - `roles`: their names
+//! - `objects`: each block of memory with its `name` (`session 1`), `type`, `address`, `size`, `own_pages`, and the numbers
+//!   of the records that `allocated` and `freed` it (more than one if it was freed twice)
+//! - `steps`: the schedule, each with its `number`, `role`, `what`, `outcome` (`passed`, `refused`, `held back`, `unmet`,
+//!   `not reached`) and, where there is something to say, a `detail`. Empty when nobody directed
+//! - `records`: each with its `number`, `nanos`, `role`, `kind`, `label`, `file`, `line`, and by its kind:
+//!   `point` and `occurrence`; `step`; `count` and `events` (of `epoll_wait(2)`: how many, and each one's mask); `fd`; `token`; `bytes` or `error`; `address`, `size`, `own_pages`; `owners`;
+//!   `queued`; `waiting_for`; `object`, the name of what an address, a token or a lock stood for
+//! - `rows`: the lanes, each with its `step` (on the first row of a step), `role`, `text`, `mark`, and the number of the
+//!   `record` it was made from (`null` where the director alone knew)
+//! - `client`, `served`: what either side counted
+//! - `ending`: `how` is `exit` with a `code`, or `signal` with its name in `signal`, its `number`, `si_code` in `code`, the
+//!   faulting `address`, and the `role` that took it
+//! - `hang`: `null`, or the `session` that waits, its `fd`, the `unread` bytes in its socket, the replies `owed` to the
+//!   client, and what each of the server's `threads` (`role`) was `doing`; the server was told to stop after it
+//! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
+//!
+//! # The autopsy as JSON
+//!
+//! [`json`] has `format` `epoll-autopsy/autopsy`, and of the keys above `steps`, `client`, `served`, `hang`, `ending` and so on;
+//! its `rows` are those of the report, where repeats are folded. `finding` is the mistake with memory that the records
+//! show: `mistake` (`use after free`, `double free`), the `block`, and where it was `allocated`, `freed`, and `used` or
+//! `freed_again` (each with `role`, `step`, `file`, `line`, `record`). `recognised` says whether it explains the death;
+//! `why` is the chapter's explanation, where the records bear it out, or `null`. `refused` lists the steps that had to wait
+//! for a lock; `kept_alive` says who still owned the session when the map gave it up.
+
+mod findings;
+mod json;
 pub mod lanes;
-use crate::trace::Run;
-/// x
-pub fn report(run: &Run, _w: usize, _c: bool) -> String {
-    let mut s = String::new();
-    for r in &run.records {
-        s += &format!(
-            "{} {} {:?} {} {}:{} {:x} {} {}\n",
-            r.number, run.roles[r.role], r.kind, r.label, r.file, r.line, r.a, r.b as i64, r.c
-        );
-    }
-    s + &format!("{:#?} {:?} {:?} {:?} {:?}\n", run.steps, run.ending, run.fault, run.served, run.client)
-}
-/// x
-pub fn json(_: &Run) -> serde_json::Value {
-    serde_json::Value::Null
-}
-/// x
-pub fn trace_json(_: &Run) -> serde_json::Value {
-    serde_json::Value::Null
-}
-/// x
-pub fn ending(signal: i32) -> String {
-    format!("ending {signal}\n")
-}
+mod objects;
+mod report;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use json::{VERSION, json, trace_json};
+pub use report::{ending, report};

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::Reading;
 use crate::blackbox::MAX_ROLES;
-use crate::catalogue::{Expect, Stage};
+use crate::catalogue::{Expect, Stage, Threads};
 use crate::heap::Heap;
 
 /// What the reader asked for.
@@ -16,6 +17,7 @@ use crate::heap::Heap;
 pub struct Options {
     pub what: What,
     pub workers: usize,
+    pub reading: Reading,
     pub heap: Option<Heap>,
     pub schedule: Option<PathBuf>,
     pub trace: Option<PathBuf>,
@@ -39,9 +41,15 @@ fn command(stage: &Stage) -> Command {
         Expect::Signal { signal, text: "" } => format!("{} kills the server", super::signal_name(signal)),
         Expect::Signal { signal, text } => format!("{} kills the server (`{text}`)", super::signal_name(signal)),
         Expect::Serves => "it serves its client to the end".to_string(),
+        Expect::Hangs => "it hangs, and the lab proves it".to_string(),
+    };
+    let server = match stage.threads {
+        Threads::Workers => "a reactor and its workers",
+        Threads::PerConnection => "a thread for every connection",
+        Threads::None => "one thread",
     };
     let exhibit = format!(
-        "Stage {}: {}.\n\nWithout a flag the exhibit runs: the server (a reactor and its workers) in a process of its \
+        "Stage {}: {}.\n\nWithout a flag the exhibit runs: the server ({server}) in a process of its \
          own, a client, and a director that lets them move only in the order of {}. How it ends: {ends}. \
          Then comes the autopsy.",
         stage.chapter, stage.title, stage.schedule.path
@@ -55,7 +63,7 @@ fn command(stage: &Stage) -> Command {
         70  the lab itself failed: a panic, a limit reached, a step that never came\n\n\
         Standard output has the report; progress and the C library's own words go to standard error. \
         NO_COLOR is honoured.";
-    Command::new(stage.name)
+    let command = Command::new(stage.name)
         .about(format!("Stage {}: {}", stage.chapter, stage.title))
         .long_about(exhibit)
         .after_long_help(ends)
@@ -122,10 +130,15 @@ fn command(stage: &Stage) -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("Direct an order of your own")
                 .long_help(format!(
-                    "Direct an order of your own. One step a line: a role (client, main, worker-1 ...), the point that it \
+                    "Direct an order of your own. One step a line: a role ({}), the point that it \
                      passes, and where it matters the occurrence (`worker-1 read 2`). A client's steps are `connect`, \
                      `send BYTES`, `receive`, `fin` and `reset`; `client plan GET 3` or `client plan POST 10485760` says \
                      what it has to send in all. The points of this stage: {}. See {} for one.",
+                    match stage.threads {
+                        Threads::Workers => "client, main, worker-1 ...",
+                        Threads::PerConnection => "client, main, and conn-1 for the first connection's thread",
+                        Threads::None => "client, main",
+                    },
                     stage.points().join(", "),
                     stage.schedule.path
                 )),
@@ -167,7 +180,11 @@ fn command(stage: &Stage) -> Command {
                 .value_name("N")
                 .value_parser(value_parser!(u64).range(1..=(MAX_ROLES as u64 - 2)))
                 .default_value("4")
-                .help("How many worker threads"),
+                .help(match stage.threads {
+                    Threads::Workers => "How many worker threads",
+                    Threads::PerConnection => "Of no effect here: there is a thread for every connection",
+                    Threads::None => "Of no effect here: there is one thread",
+                }),
         )
         .arg(
             Arg::new("limit")
@@ -176,6 +193,31 @@ fn command(stage: &Stage) -> Command {
                 .value_parser(value_parser!(u64))
                 .default_value("10")
                 .help("Seconds to wait for one step before the lab gives up; 0 for ever; not under a debugger"),
+        );
+    if stage.variants.is_empty() {
+        return command;
+    }
+    command
+        .arg(
+            Arg::new("level")
+                .long("level")
+                .action(ArgAction::SetTrue)
+                .help("Level-triggered, not edge-triggered")
+                .long_help(
+                    "Level-triggered, not edge-triggered: a socket is reported for as long as there is something to \
+                     read. With --lose-edge too, the same reading survives.",
+                ),
+        )
+        .arg(
+            Arg::new("lose-edge")
+                .long("lose-edge")
+                .action(ArgAction::SetTrue)
+                .help("Stop reading before EAGAIN: one read for each event, and the connection hangs")
+                .long_help(
+                    "Stop reading before EAGAIN: one read for each event. What one read leaves in the socket is not \
+                     reported again, and the connection hangs. The lab lets everybody go on until nobody can move, counts \
+                     the bytes that wait, and ends with status 1.",
+                ),
         )
 }
 
@@ -192,8 +234,11 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
     } else {
         What::Exhibit
     };
+    let flag = |name: &str| !stage.variants.is_empty() && matches.get_flag(name);
+    let reading = Reading { level: flag("level"), once: flag("lose-edge") };
     Options {
         what,
+        reading,
         workers: number(&matches, "workers") as usize,
         heap: matches.get_one::<String>("heap").map(|name| match name.as_str() {
             "pages" => Heap::Pages,

@@ -35,7 +35,8 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let schedule = read_schedule(stage, options)?;
     let heap = options.heap.unwrap_or(stage.heap);
     let address: SocketAddr = any_port();
-    let setup = Setup { serve, workers: options.workers, heap, mode: Mode::Directed, address, core: true };
+    let (workers, reading) = (options.workers, options.reading);
+    let setup = Setup { serve, workers, reading, heap, mode: Mode::Directed, address, core: true };
     let blackbox = new_blackbox()?;
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
     let (run, verdict) = if options.bare { bare(&plan, blackbox)? } else { in_process(&plan, blackbox)? };
@@ -60,7 +61,8 @@ fn read_schedule(stage: &Stage, options: &Options) -> Result<Schedule> {
             (path.display().to_string(), text)
         }
     };
-    Schedule::parse(&text, &stage.points(), options.workers).map_err(|error| anyhow::anyhow!("{name}, {error}"))
+    Schedule::parse_for(&text, &stage.points(), stage.threads, options.workers)
+        .map_err(|error| anyhow::anyhow!("{name}, {error}"))
 }
 
 /// A box, or the sentence that says why there is none.
@@ -82,8 +84,8 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         let client = client.insert(Client::new(blackbox, port, plan.schedule.plan, patience));
         let traced = || process::is_traced(pid);
         let mut alive = || process.is_alive();
-        let limit = plan.limit;
-        let mut director = Director { blackbox, schedule: plan.schedule, limit, alive: &mut alive, traced: &traced };
+        let (schedule, limit, stays) = (plan.schedule, plan.limit, plan.stage.expect == Expect::Hangs);
+        let mut director = Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays };
         (steps, verdict) = director.run(client);
         if verdict == Verdict::Over {
             finish(client, &mut verdict, &mut || process.is_alive());
@@ -96,7 +98,7 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
     }
     let millis = process.millis();
     let stderr = process.stderr();
-    Ok((gather(plan, blackbox, client, steps, ending, stderr, millis), verdict))
+    Ok((gather(plan, blackbox, client, steps, ending, stderr, millis, &verdict), verdict))
 }
 
 fn finish(client: &mut Client, verdict: &mut Verdict, alive: &mut dyn FnMut() -> bool) {
@@ -120,8 +122,8 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
             let mut client = Client::new(blackbox, port, plan.schedule.plan, patience);
             let traced = || process::is_traced(std::process::id() as libc::pid_t);
             let mut alive = || true;
-            let mut director =
-                Director { blackbox, schedule: plan.schedule, limit, alive: &mut alive, traced: &traced };
+            let (schedule, stays) = (plan.schedule, plan.stage.expect == Expect::Hangs);
+            let mut director = Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays };
             let (steps, mut verdict) = director.run(&mut client);
             if verdict == Verdict::Over {
                 finish(&mut client, &mut verdict, &mut || true);
@@ -136,9 +138,10 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         let directed = direction.join().expect("the director does not panic");
         served.map(|()| directed)
     })?;
-    Ok((gather(plan, blackbox, Some(client), steps, Ending::Exit(0), String::new(), 0.0), verdict))
+    Ok((gather(plan, blackbox, Some(client), steps, Ending::Exit(0), String::new(), 0.0, &verdict), verdict))
 }
 
+#[allow(clippy::too_many_arguments)]
 fn gather(
     plan: &Plan<'_>,
     blackbox: Blackbox,
@@ -147,6 +150,7 @@ fn gather(
     ending: Ending,
     stderr: String,
     millis: f64,
+    verdict: &Verdict,
 ) -> Run {
     Run {
         stage: plan.stage,
@@ -161,6 +165,7 @@ fn gather(
         served: blackbox.served(),
         client: client.map(|client| client.totals()).unwrap_or_default(),
         millis,
+        hang: if let Verdict::Hangs(hang) = verdict { Some(hang.clone()) } else { None },
     }
 }
 
@@ -168,6 +173,10 @@ fn gather(
 fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
     if let Verdict::Failed(why) = verdict {
         return End::Failed(why.clone());
+    }
+    // A step that never came is of the hang, then.
+    if run.hang.is_some() && run.ending == Ending::Exit(0) {
+        return End::Code(1);
     }
     if let Some(step) = run.steps.iter().find(|step| matches!(step.outcome, Outcome::Unmet(_))) {
         return End::Failed(format!("a step of the schedule never came: {} {}", step.role, step.what));

@@ -31,6 +31,18 @@ pub struct Server {
     pub stop: Stop,
     /// How many worker threads to start.
     pub workers: usize,
+    /// How to wait and read: stage 2 only.
+    pub reading: Reading,
+}
+
+/// The reader's choice between edge and level, and between reading until `EAGAIN` and reading once. The default is what a
+/// server should do under edge-triggered epoll.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Level-triggered, not edge-triggered.
+    pub level: bool,
+    /// One read for each event, not until `EAGAIN`.
+    pub once: bool,
 }
 
 /// What a stage counted, when it came to its end.
@@ -61,6 +73,7 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
     let name = path.rsplit("::").next().unwrap_or(path);
     let stage = catalogue::find(name).expect("every stage is in the catalogue");
     let options = cli::parse(stage, std::env::args_os());
+    let stage = stage.read_as(options.reading);
     let end = check_machine(&options).and_then(|()| match options.what {
         What::Exhibit => exhibit::run(stage, serve, &options),
         What::Wild { rounds, seconds } => wild::run(stage, serve, &options, rounds, seconds),
@@ -152,9 +165,15 @@ fn publish(run: &Run, options: &Options) -> Result<()> {
 /// A system call's error, with what to do about it where that is known.
 fn explain(error: io::Error, what: &str) -> anyhow::Error {
     let limit = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+    let threads = error.raw_os_error() == Some(libc::EAGAIN);
     let error = anyhow::Error::new(error);
     if limit {
         return error.context(format!("{what}: the limit on open files is reached; raise it (`ulimit -n 65536`)"));
+    }
+    // pthread_create(3) is the only call whose EAGAIN comes up to here.
+    if threads {
+        let why = "the kernel gives no more threads; serve fewer clients, or raise the limit (`ulimit -u`, `ulimit -v`, pids.max)";
+        return error.context(format!("{what}: {why}"));
     }
     error.context(what.to_string())
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Serve, Server};
+use super::{Reading, Serve, Server};
 use crate::blackbox::{Blackbox, MAIN, ServedCounts, futex_wait, futex_wake};
 use crate::heap::{self, Heap};
 use crate::kernel::{Listener, Stop};
@@ -28,6 +28,7 @@ pub const UNABLE: i32 = 2;
 pub struct Setup {
     pub serve: Serve,
     pub workers: usize,
+    pub reading: Reading,
     pub heap: Heap,
     pub mode: Mode,
     pub address: SocketAddr,
@@ -245,7 +246,7 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
     let listener = Listener::bind(setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
-    let server = Server { listener, stop, workers: setup.workers };
+    let server = Server { listener, stop, workers: setup.workers, reading: setup.reading };
     let served = (setup.serve)(server).map_err(|error| super::explain(error, "the server could not go on"))?;
     blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });
     Ok(())

@@ -81,6 +81,9 @@ fn once(
 ) -> Result<(Option<String>, f64)> {
     let mut command = Command::new(program);
     command.args(["--workers", &options.workers.to_string()]);
+    for (asked, flag) in [(options.reading.level, "--level"), (options.reading.once, "--lose-edge")] {
+        command.args(asked.then_some(flag));
+    }
     if let Some(heap) = options.heap {
         command.args(["--heap", heap.name()]);
     }
@@ -101,7 +104,11 @@ fn once(
     std::thread::scope(|scope| {
         if environment.busy {
             for _ in 0..2 {
-                scope.spawn(|| while busy.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while busy.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
             }
         }
         let start = Instant::now();
@@ -119,6 +126,7 @@ fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus,
     let heap = options.heap.unwrap_or(stage.heap);
     let right = match stage.expect {
         Expect::Serves => status.code() == Some(0),
+        Expect::Hangs => status.code() == Some(1),
         // On pages of its own a block that is freed twice faults, whatever malloc would have said.
         Expect::Signal { .. } if heap != stage.heap && heap == Heap::Pages => status.signal() == Some(libc::SIGSEGV),
         Expect::Signal { signal, text } => {
@@ -167,6 +175,7 @@ fn max(millis: &[f64]) -> f64 {
 fn must(stage: &Stage) -> String {
     match stage.expect {
         Expect::Serves => "exit 0".to_string(),
+        Expect::Hangs => "exit 1, a hang".to_string(),
         Expect::Signal { signal, text } => format!("{} {text}", signal_name(signal)).trim_end().to_string(),
     }
 }

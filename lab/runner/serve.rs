@@ -36,7 +36,8 @@ fn stop_on_signals(stop: &Stop) {
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: SocketAddr) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
     if options.trace.is_some() || options.json {
-        let setup = Setup { serve, workers: options.workers, heap, mode: Mode::Recorded, address, core: true };
+        let (workers, reading) = (options.workers, options.reading);
+        let setup = Setup { serve, workers, reading, heap, mode: Mode::Recorded, address, core: true };
         return recorded(stage, setup, options);
     }
     heap::choose(heap);
@@ -47,7 +48,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let kept = stop.try_clone().context("no descriptor is left")?;
     stop_on_signals(&kept);
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name));
-    let served = serve(Server { listener, stop, workers: options.workers })
+    let served = serve(Server { listener, stop, workers: options.workers, reading: options.reading })
         .map_err(|error| explain(error, "the server could not go on"))?;
     say(&format!("served {} bytes, {} replies\n", served.received, served.replies));
     Ok(End::Code(0))
@@ -86,6 +87,7 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
         stderr: process.stderr(),
         served: blackbox.served(),
         client: ClientTotals::default(),
+        hang: None,
         millis,
     };
     super::publish(&run, options)?;

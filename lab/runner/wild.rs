@@ -41,7 +41,8 @@ struct Odds {
 /// Plays rounds until there were enough, and reports.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, seconds: u64) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
-    let setup = Setup { serve, workers: options.workers, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let (workers, reading) = (options.workers, options.reading);
+    let setup = Setup { serve, workers, reading, heap, mode: Mode::Recorded, address: any_port(), core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {

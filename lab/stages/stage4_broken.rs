@@ -38,13 +38,13 @@ struct Inbox {
     send: Buffer,
     parser: Parser,
 }
-// ANCHOR_END: session
 
 // ANCHOR: lesson
 // SAFETY: EPOLLONESHOT reports a session once, then not again before it is re-armed. So there is one task a session,
 // and one worker in its inbox.
 unsafe impl Sync for Session {}
 // ANCHOR_END: lesson
+// ANCHOR_END: session
 
 struct Totals {
     received: AtomicU64,

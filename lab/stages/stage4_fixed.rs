@@ -38,10 +38,10 @@ struct Inbox {
     send: Buffer,
     parser: Parser,
 }
-// ANCHOR_END: session
 
 // ANCHOR: lesson
 // ANCHOR_END: lesson
+// ANCHOR_END: session
 
 struct Totals {
     received: AtomicU64,

@@ -33,6 +33,8 @@ impl Output {
 pub fn binary(name: &str) -> &'static str {
     match name {
         "lab" => env!("CARGO_BIN_EXE_lab"),
+        "stage1_blocking" => env!("CARGO_BIN_EXE_stage1_blocking"),
+        "stage2_reactor" => env!("CARGO_BIN_EXE_stage2_reactor"),
         "stage3_broken" => env!("CARGO_BIN_EXE_stage3_broken"),
         "stage3_fixed" => env!("CARGO_BIN_EXE_stage3_fixed"),
         "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
@@ -45,11 +47,13 @@ pub fn binary(name: &str) -> &'static str {
 pub fn command(name: &str) -> Command {
     let mut command = Command::new(binary(name));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("NO_COLOR");
-    // SAFETY: one system call on a local, between fork and exec. A limit of 1 also silences a handler behind a pipe.
+    // SAFETY: system calls on locals, between fork and exec. A limit of 1 also silences a handler behind a pipe.
     unsafe {
         command.pre_exec(|| {
             let limit = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
             libc::setrlimit(libc::RLIMIT_CORE, &limit);
+            // Descriptors that the test run has inherited would shift the server's.
+            libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
             Ok(())
         });
     }
@@ -99,7 +103,7 @@ pub fn schedule(text: &str) -> (tempfile::TempDir, String) {
     (folder, path)
 }
 
-/// The text without what changes from run to run: addresses, descriptors, ports, times.
+/// The text without what changes from run to run: addresses, descriptors, and who does what once the schedule is over.
 pub fn normalised(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -110,7 +114,22 @@ pub fn normalised(text: &str) -> String {
         rest = &rest[at + 2 + digits..];
     }
     out.push_str(rest);
-    mask_number_after(&out, "fd ", "N")
+    let out = mask_number_after(&out, "fd ", "N");
+    let lines: Vec<&str> = out.lines().collect();
+    // Until the next empty line stands what all of them did freely.
+    let free = lines.iter().position(|line| line.contains("the schedule is over"));
+    let rest = free.and_then(|at| lines[at..].iter().position(|line| line.is_empty()).map(|n| at + n));
+    let kept: Vec<String> = lines
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !(free.is_some_and(|free| *at > free) && rest.is_some_and(|rest| *at < rest)))
+        .map(|(at, line)| match free {
+            Some(free) if at == free => "      the schedule is over; everybody goes on: ...".to_string(),
+            _ if line.contains("was the last owner, after the schedule") => mask_number_after(line, "worker-", "N"),
+            _ => (*line).to_string(),
+        })
+        .collect();
+    kept.join("\n") + "\n"
 }
 
 fn mask_number_after(text: &str, word: &str, mask: &str) -> String {

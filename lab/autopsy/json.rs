@@ -1,0 +1,295 @@
+//! The autopsy, and the whole run, as JSON. The formats are described in the module above.
+
+use serde_json::{Map, Value, json};
+
+use super::findings::{self, Finding, Mistake};
+use super::objects::{errno, mask};
+use super::rows::{Event, Place, Story};
+use crate::blackbox::{Kind, Waiting};
+use crate::runner::signal_name;
+use crate::trace::{Ending, Outcome, Run};
+
+/// Raised when a key changes its meaning or goes away; not when one is added.
+pub const VERSION: u32 = 1;
+
+/// The autopsy: what the report says, for programs.
+pub fn json(run: &Run) -> Value {
+    let story = Story::new(run);
+    let cause = findings::cause(&story);
+    let mistake = cause.clone().or_else(|| findings::first_mistake(&story));
+    let kept = findings::kept_alive(&story).filter(|_| run.ending == Ending::Exit(0) && mistake.is_none());
+    let refusals = findings::refusals(&story).into_iter().map(|refusal| {
+        json!({
+            "step": refusal.step,
+            "role": story.role(refusal.role),
+            "what": refusal.what,
+            "waiting_for": refusal.lock,
+            "held_by": refusal.holder.map(|role| story.role(role)),
+            "held_since_step": refusal.held_since,
+            "passed_after_step": refusal.passed_after,
+            "at": refusal.place.map(|at| place(&story, at)),
+        })
+    });
+    let why = match run.ending {
+        Ending::Signal(_) => findings::why(&story, cause.as_ref()),
+        Ending::Exit(_) if mistake.is_some() => None,
+        Ending::Exit(_) => findings::why(&story, None),
+    };
+    json!({
+        "format": "epoll-autopsy/autopsy",
+        "version": VERSION,
+        "stage": run.stage.name,
+        "title": run.stage.title,
+        "chapter": run.stage.chapter,
+        "next": run.stage.next,
+        "directed": !run.steps.is_empty(),
+        "heap": run.heap.name(),
+        "millis": run.millis,
+        "ending": ending(run),
+        "recognised": cause.is_some(),
+        "finding": mistake.map(|found| finding(&story, &found)),
+        "why": why,
+        "refused": refusals.collect::<Vec<_>>(),
+        "kept_alive": kept.map(|kept| json!({
+            "object": kept.block.name,
+            "owners_left": kept.owners_left,
+            "given_up": place(&story, kept.given_up),
+            "freed": kept.freed.map(|at| place(&story, at)),
+        })),
+        "steps": steps(&story),
+        "rows": rows(&story, &story.short_rows()),
+        "client": client(run),
+        "served": served(run),
+        "hang": hang(run),
+        "dropped": run.dropped,
+        "stderr": run.stderr,
+    })
+}
+
+/// The run: every record, for other tools.
+pub fn trace_json(run: &Run) -> Value {
+    let story = Story::new(run);
+    json!({
+        "format": "epoll-autopsy/trace",
+        "version": VERSION,
+        "stage": run.stage.name,
+        "title": run.stage.title,
+        "chapter": run.stage.chapter,
+        "heap": run.heap.name(),
+        "millis": run.millis,
+        "roles": run.roles,
+        "objects": story.objects.blocks.iter().map(|block| json!({
+            "name": block.name,
+            "type": block.label,
+            "address": address(block.address),
+            "size": block.size,
+            "own_pages": block.own_pages,
+            "allocated": run.records[block.allocated].number,
+            "freed": block.freed.iter().map(|at| run.records[*at].number).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "steps": steps(&story),
+        "records": (0..run.records.len()).map(|at| record(&story, at)).collect::<Vec<_>>(),
+        "rows": rows(&story, &story.rows()),
+        "client": client(run),
+        "served": served(run),
+        "hang": hang(run),
+        "ending": ending(run),
+        "dropped": run.dropped,
+        "stderr": run.stderr,
+    })
+}
+
+/// An address does not fit into the numbers of every JSON reader.
+fn address(address: u64) -> String {
+    format!("{address:#x}")
+}
+
+fn place(story: &Story<'_>, place: Place) -> Value {
+    json!({
+        "role": story.role(place.role),
+        "step": place.step,
+        "file": place.file,
+        "line": place.line,
+        "record": place.number,
+    })
+}
+
+fn finding(story: &Story<'_>, found: &Finding<'_>) -> Value {
+    let last = match found.mistake {
+        Mistake::UseAfterFree => "used",
+        Mistake::DoubleFree => "freed_again",
+    };
+    let fault = story.run.fault.and_then(|fault| fault.address.checked_sub(found.block.address));
+    json!({
+        "mistake": found.mistake.name(),
+        "block": {
+            "name": found.block.name,
+            "type": found.block.label,
+            "address": address(found.block.address),
+            "size": found.block.size,
+            "own_pages": found.block.own_pages,
+            "offset": fault.filter(|offset| *offset < found.block.size.max(1)),
+        },
+        "allocated": place(story, found.allocated),
+        "freed": place(story, found.freed),
+        last: place(story, found.last),
+        "exact": found.exact,
+    })
+}
+
+fn ending(run: &Run) -> Value {
+    match run.ending {
+        Ending::Exit(code) => json!({ "how": "exit", "code": code }),
+        Ending::Signal(signal) => {
+            let fault = run.fault.filter(|fault| fault.signal == signal);
+            json!({
+                "how": "signal",
+                "signal": signal_name(signal),
+                "number": signal,
+                "code": fault.map(|fault| fault.code),
+                "address": fault.filter(|_| signal != libc::SIGABRT).map(|fault| address(fault.address)),
+                "role": fault.and_then(|fault| run.roles.get(fault.role)),
+            })
+        }
+    }
+}
+
+fn steps(story: &Story<'_>) -> Vec<Value> {
+    let run = story.run;
+    let one = |(n, step): (usize, &crate::trace::Step)| {
+        let mut value = json!({ "number": n + 1, "role": step.role, "what": step.what });
+        let (outcome, detail) = match &step.outcome {
+            Outcome::Passed => ("passed", None),
+            Outcome::Refused { waiting, address, holder } => {
+                value["waiting_for"] = json!(waiting_name(*waiting));
+                value["held_by"] = json!(holder.map(|role| story.role(role)));
+                ("refused", Some(story.waits(*waiting, *address, *holder, run.records.len())))
+            }
+            Outcome::HeldBack => ("held back", None),
+            Outcome::Unmet(doing) => ("unmet", Some(doing.clone())),
+            Outcome::NotReached => ("not reached", None),
+        };
+        value["outcome"] = json!(outcome);
+        value["detail"] = json!(detail);
+        value
+    };
+    run.steps.iter().enumerate().map(one).collect()
+}
+
+fn rows(story: &Story<'_>, rows: &[Event]) -> Vec<Value> {
+    let one = |event: &Event| {
+        json!({
+            "step": event.row.number,
+            "role": story.run.roles.get(event.row.role),
+            "text": event.row.text,
+            "mark": event.row.mark,
+            "record": event.record.map(|at| story.run.records[at].number),
+        })
+    };
+    rows.iter().map(one).collect()
+}
+
+fn client(run: &Run) -> Value {
+    json!({ "sent": run.client.sent, "received": run.client.received, "replies": run.client.replies })
+}
+
+fn served(run: &Run) -> Value {
+    json!(run.served.map(|served| json!({ "received": served.received, "replies": served.replies })))
+}
+
+fn hang(run: &Run) -> Value {
+    json!(run.hang.as_ref().map(|hang| json!({
+        "session": hang.session,
+        "fd": hang.fd,
+        "unread": hang.unread,
+        "owed": hang.owed,
+        "threads": hang.doing.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect::<Vec<_>>(),
+    })))
+}
+
+fn waiting_name(waiting: Waiting) -> &'static str {
+    match waiting {
+        Waiting::Lock => "lock",
+        Waiting::Task => "task",
+        Waiting::Event => "event",
+        Waiting::Thread => "thread",
+        Waiting::Reply => "reply",
+        Waiting::Connection => "connection",
+        Waiting::Bytes => "bytes",
+        Waiting::Room => "room",
+    }
+}
+
+/// What a call gave: its bytes, or the name of its error.
+fn result(bytes: u64) -> (&'static str, Value) {
+    match bytes as i64 {
+        n @ 0.. => ("bytes", json!(n)),
+        error => ("error", json!(errno(-error as i32))),
+    }
+}
+
+fn record(story: &Story<'_>, at: usize) -> Value {
+    let record = &story.run.records[at];
+    let objects = &story.objects;
+    let (a, b, c) = (record.a, record.b, record.c);
+    let name = || json!(objects.block(a, at).map(|block| block.name.as_str()));
+    let bits = |bits: u64| json!(mask(bits & 0xff_ffff));
+    let (kind, numbers): (&str, Vec<(&str, Value)>) = match record.kind {
+        Kind::Point => ("point", vec![("point", json!(record.label)), ("occurrence", json!(a))]),
+        Kind::Step => ("step", vec![("step", json!(a))]),
+        Kind::Refused => {
+            let waiting = Waiting::from_u8(b as u8).map(waiting_name);
+            let lock = (b == Waiting::Lock as u64).then(|| objects.lock(c, at));
+            ("refused", vec![("step", json!(a)), ("waiting_for", json!(waiting)), ("object", json!(lock))])
+        }
+        Kind::Wait => ("epoll_wait", vec![("count", json!(a))]),
+        Kind::Ready => {
+            ("ready", vec![("token", json!(a as i64)), ("object", json!(objects.token(a, at))), ("events", bits(b))])
+        }
+        Kind::Accept => ("accept", vec![("fd", json!(a))]),
+        Kind::Read => ("read", vec![("fd", json!(a)), result(b)]),
+        Kind::Write => ("write", vec![("fd", json!(a)), result(b)]),
+        Kind::Shutdown => ("shutdown", vec![("fd", json!(a))]),
+        Kind::Add | Kind::Modify => {
+            let one_shot = c & libc::EPOLLONESHOT as u64 != 0;
+            let edge = c & libc::EPOLLET as u32 as u64 != 0;
+            let kind = if record.kind == Kind::Add { "epoll_add" } else { "epoll_modify" };
+            let token = ("token", json!(b as i64));
+            let modes = [("events", bits(c)), ("edge_triggered", json!(edge)), ("one_shot", json!(one_shot))];
+            (kind, [("fd", json!(a)), token].into_iter().chain(modes).collect())
+        }
+        Kind::Close => ("close", vec![("fd", json!(a))]),
+        Kind::Push => ("push", vec![("object", json!(objects.task(a, at))), ("queued", json!(b))]),
+        Kind::Pop => ("pop", vec![("object", json!(objects.task(a, at))), ("queued", json!(b))]),
+        Kind::Alloc => {
+            ("allocate", vec![("address", json!(address(a))), ("size", json!(b)), ("own_pages", json!(c == 1))])
+        }
+        Kind::Free => ("free", vec![("address", json!(address(a))), ("size", json!(b))]),
+        Kind::Use => ("use", vec![("address", json!(address(a)))]),
+        Kind::Owners => ("owners", vec![("address", json!(address(a))), ("owners", json!(b))]),
+        Kind::Lock => ("lock", vec![("address", json!(address(a))), ("object", json!(objects.lock(a, at)))]),
+        Kind::Unlock => ("unlock", vec![("address", json!(address(a))), ("object", json!(objects.lock(a, at)))]),
+        Kind::Begin => ("begin", vec![]),
+        Kind::End => ("end", vec![]),
+        Kind::ClientConnect => ("client_connect", vec![("port", json!(a))]),
+        Kind::ClientSend => ("client_send", vec![("bytes", json!(a)), ("total", json!(b))]),
+        Kind::ClientFin => ("client_fin", vec![]),
+        Kind::ClientReset => ("client_reset", vec![]),
+        Kind::ClientReceive => ("client_receive", vec![("bytes", json!(a)), ("total", json!(b))]),
+        Kind::Hang => ("hang", vec![("owed", json!(a)), ("unread", json!(b))]),
+        Kind::ClientEnd => ("client_end", vec![("error", json!((a != 0).then(|| errno(a as i32))))]),
+    };
+    let mut value = Map::new();
+    value.insert("number".into(), json!(record.number));
+    value.insert("nanos".into(), json!(record.nanos));
+    value.insert("role".into(), json!(story.role(record.role)));
+    value.insert("kind".into(), json!(kind));
+    value.insert("label".into(), json!(record.label));
+    value.insert("file".into(), json!(record.file));
+    value.insert("line".into(), json!(record.line));
+    if matches!(record.kind, Kind::Alloc | Kind::Free | Kind::Use | Kind::Owners) {
+        value.insert("object".into(), name());
+    }
+    value.extend(numbers.into_iter().map(|(key, number)| (key.to_string(), number)));
+    Value::Object(value)
+}

@@ -1,0 +1,389 @@
+//! The report as text.
+
+use super::findings::{self, Finding, Mistake};
+use super::lanes::{self, BOLD, DIM, RED, length, paint, wrap};
+use super::objects::{count, thousands};
+use super::rows::{Place, Story};
+use crate::blackbox::{Kind, Record, Waiting};
+use crate::catalogue::Expect;
+use crate::runner::signal_name;
+use crate::trace::{Ending, Hang, Outcome, Run};
+
+/// Where the text of an entry begins.
+const COLUMN: usize = 13;
+/// Lines of stderr that are shown of a panic.
+const LAST_WORDS: usize = 6;
+/// Prose is not wider than this, however wide the terminal is.
+const PROSE: usize = 100;
+
+/// The report of a run: what happened, in lanes; then what came of it, and why. At most `width` columns wide.
+pub fn report(run: &Run, width: usize, colour: bool) -> String {
+    let story = Story::new(run);
+    let rows: Vec<_> = story.short_rows().into_iter().map(|event| event.row).collect();
+    let table = lanes::draw(&run.roles, &rows, width, colour);
+    let mut page = Page { width, colour, text: String::new() };
+    page.title(run);
+    page.text += &table;
+    if !table.is_empty() {
+        page.text.push('\n');
+    }
+    match run.ending {
+        Ending::Signal(signal) => {
+            death(&mut page, &story, signal);
+            outcomes(&mut page, &story);
+        }
+        Ending::Exit(0) => {
+            let mistake = findings::first_mistake(&story);
+            match &run.hang {
+                Some(hang) => hanging(&mut page, hang),
+                None => survival(&mut page, &story, mistake.as_ref()),
+            }
+            outcomes(&mut page, &story);
+            if let Some(why) = findings::why(&story, None).filter(|_| mistake.is_none()) {
+                page.entry("why", why);
+            }
+            accounts(&mut page, run);
+        }
+        Ending::Exit(code) => {
+            page.entry_in("ended", &format!("the server's process ended with status {code}"), RED);
+            last_words(&mut page, run);
+            outcomes(&mut page, &story);
+        }
+    }
+    how_it_was_made(&mut page, run);
+    let chapter = format!("chapters/stage{}.md", run.stage.chapter);
+    page.entry("chapter", &chapter);
+    page.entry("next", &format!("cargo run --bin {}", run.stage.next));
+    page.text
+}
+
+/// The last line of a program that ends by the signal its server died of.
+pub fn ending(signal: i32) -> String {
+    format!("  ending as the server did: {} ({signal})\n", signal_name(signal))
+}
+
+struct Page {
+    width: usize,
+    colour: bool,
+    text: String,
+}
+
+impl Page {
+    /// `stage3_broken: what it does wrong          chapter 3`
+    fn title(&mut self, run: &Run) {
+        let chapter = format!("chapter {}", run.stage.chapter);
+        let title = format!("{}: {}", run.stage.name, run.stage.title);
+        let width = self.width.clamp(1, PROSE);
+        let mut lines = wrap(&title, width, 2);
+        let last = lines.last_mut().expect("a title has a line");
+        if length(last) + 2 + length(&chapter) <= width {
+            *last += &format!("{chapter:>room$}", room = width - length(last));
+        } else {
+            let chapter = chapter.chars().take(width).collect::<String>();
+            lines.push(format!("{chapter:>width$}"));
+        }
+        for line in lines {
+            self.text += &paint(&line, BOLD, self.colour);
+            self.text.push('\n');
+        }
+        self.text.push('\n');
+    }
+
+    fn entry(&mut self, key: &str, text: &str) {
+        self.entry_in(key, text, "");
+    }
+
+    /// `  key        text`, wrapped under itself.
+    fn entry_in(&mut self, key: &str, text: &str, style: &'static str) {
+        let width = self.width.min(PROSE);
+        // Too narrow for two columns: the key stands above its text.
+        let column = if width < 2 * COLUMN { 2.min(width.saturating_sub(1)) } else { COLUMN };
+        let mut head = format!("{:<column$}", format!("  {key}"));
+        if length(&head) > column || (column < COLUMN && !key.is_empty()) {
+            head.truncate(width);
+            self.text += &format!("{}\n", paint(head.trim_end(), DIM, self.colour));
+            head = " ".repeat(column);
+        }
+        for (n, line) in wrap(text, width.saturating_sub(column), 0).iter().enumerate() {
+            let start = if n == 0 { paint(&head, DIM, self.colour) } else { " ".repeat(column) };
+            self.text += &format!("{start}{}", paint(line, style, self.colour));
+            self.text.truncate(self.text.trim_end().len());
+            self.text.push('\n');
+        }
+    }
+}
+
+/// `worker-1  step 8   lab/stages/stage3_broken.rs:122`; the columns are as wide as `places` need them.
+fn places(page: &mut Page, story: &Story<'_>, places: &[(&str, Place, &str)]) {
+    let run = story.run;
+    let is_over = |place: &Place| run.records.get(story.over).is_some_and(|record| record.number <= place.number);
+    let step = |place: &Place| match place.step {
+        Some(step) => format!("step {step}"),
+        None if !run.steps.is_empty() && is_over(place) => "later".to_string(),
+        None => String::new(),
+    };
+    let role_width = places.iter().map(|(_, place, _)| length(story.role(place.role))).max().unwrap_or(0);
+    let step_width = places.iter().map(|(_, place, _)| length(&step(place))).max().unwrap_or(0);
+    for (key, place, remark) in places {
+        let step = match step_width {
+            0 => String::new(),
+            width => format!("{:<width$}  ", step(place)),
+        };
+        let role = story.role(place.role);
+        let text = format!("{role:<role_width$}  {step}{}:{}{remark}", place.file, place.line);
+        // Aligned with blanks, which wrapping would swallow: a line that is too long gives its columns up.
+        if COLUMN + length(&text) <= page.width {
+            let head = paint(&format!("{:<COLUMN$}", format!("  {key}")), DIM, page.colour);
+            page.text += &format!("{head}{text}\n");
+        } else {
+            page.entry(key, &text);
+        }
+    }
+}
+
+fn death(page: &mut Page, story: &Story<'_>, signal: i32) {
+    let run = story.run;
+    let name = signal_name(signal);
+    let found = findings::cause(story);
+    let fault = run.fault.filter(|fault| fault.signal == signal);
+    let address = fault.map(|fault| fault.address).filter(|_| matches!(signal, libc::SIGSEGV | libc::SIGBUS));
+    let how = match (&found, address) {
+        (Some(found), Some(address)) => format!("{name} at {address:#x}: {}", into(found, address)),
+        (None, Some(address)) => match story.objects.block(address, run.records.len()) {
+            Some(block) => {
+                format!(
+                    "{name} at {address:#x}, in {} ({}), which was not freed",
+                    block.name,
+                    count(block.size, "byte")
+                )
+            }
+            None => format!("{name} at {address:#x}, which is in no block that the box knows"),
+        },
+        (_, None) => match run.stderr.lines().rev().find(|line| !line.trim().is_empty()) {
+            Some(line) if signal == libc::SIGABRT => format!("{name}: {}", line.trim()),
+            _ if fault.is_none() && is_fatal_mistake(signal) => {
+                format!("{name}; its fault handler could not say where")
+            }
+            _ if fault.is_none() => format!("{name}, which came from outside"),
+            _ => name.clone(),
+        },
+    };
+    page.entry_in("died of", &how, RED);
+    match &found {
+        Some(found) => evidence(page, story, found),
+        None => unknown(page, story, signal),
+    }
+    match findings::why(story, found.as_ref()) {
+        Some(why) => page.entry("why", why),
+        None if found.is_some() => page.entry("why", "not the death that the chapter explains"),
+        None => {}
+    }
+}
+
+/// Whether a process gets this signal for what it did itself.
+fn is_fatal_mistake(signal: i32) -> bool {
+    matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGFPE)
+}
+
+/// `8 bytes into session 1 (16 bytes, on pages of its own, taken away when it was freed)`
+fn into(found: &Finding<'_>, address: u64) -> String {
+    let block = found.block;
+    let pages = if block.own_pages { ", on pages of its own, taken away when it was freed" } else { ", freed" };
+    let offset = match address - block.address {
+        0 => "at the start of".to_string(),
+        offset => format!("{} into", count(offset, "byte")),
+    };
+    format!("{offset} {} ({}{pages})", block.name, count(block.size, "byte"))
+}
+
+fn evidence(page: &mut Page, story: &Story<'_>, found: &Finding<'_>) {
+    if found.mistake == Mistake::DoubleFree {
+        let block = found.block;
+        let heap = if block.own_pages { "pages of its own" } else { "malloc" };
+        page.entry("block", &format!("{} ({}, {heap}), freed twice", block.name, count(block.size, "byte")));
+    }
+    let (last, remark) = match (found.mistake, found.exact) {
+        (Mistake::DoubleFree, _) => ("again", ""),
+        (Mistake::UseAfterFree, true) => ("used", ""),
+        (Mistake::UseAfterFree, false) => ("used", ", or after it"),
+    };
+    let list = [("allocated", found.allocated, ""), ("freed", found.freed, ""), (last, found.last, remark)];
+    places(page, story, &list);
+}
+
+fn unknown(page: &mut Page, story: &Story<'_>, signal: i32) {
+    let run = story.run;
+    if run.fault.is_some_and(|fault| fault.role < run.roles.len()) {
+        let role = run.fault.map(|fault| fault.role).unwrap_or_default();
+        let own = |record: &Record| record.role == role && !matches!(record.kind, Kind::Step | Kind::Refused);
+        let last = run.records.iter().rposition(own);
+        if let Some(last) = last {
+            places(page, story, &[("last seen", story.place(last), "")]);
+        }
+    }
+    match findings::first_mistake(story) {
+        Some(found) => {
+            let text = format!(
+                "not recognised for certain; but before, there was a {} of {}:",
+                found.mistake.name(),
+                found.block.name
+            );
+            page.entry("why", &text);
+            evidence(page, story, &found);
+        }
+        None if run.fault.is_none() && !is_fatal_mistake(signal) => {}
+        None => {
+            page.entry("why", "the cause was not recognised: no block in the box was used or freed after it was freed")
+        }
+    }
+    last_words(page, run);
+}
+
+fn last_words(page: &mut Page, run: &Run) {
+    let lines: Vec<_> = run.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
+    for (n, line) in lines.iter().take(LAST_WORDS).enumerate() {
+        page.entry(if n == 0 { "it said" } else { "" }, line);
+    }
+    if lines.len() > LAST_WORDS {
+        page.entry("", &format!("... and {} more", count((lines.len() - LAST_WORDS) as u64, "line")));
+    }
+}
+
+/// Nobody can move: which connection waits, for how much, and how that is known.
+fn hanging(page: &mut Page, hang: &Hang) {
+    let (session, fd) = (hang.session, hang.fd);
+    let unread = count(hang.unread, "byte");
+    let wait = if hang.unread == 1 { "waits" } else { "wait" };
+    let how = format!("session {session} (fd {fd}): {unread} {wait} in its socket (FIONREAD), and nobody reads");
+    page.entry_in("hangs", &how, RED);
+    let threads: Vec<_> = hang.doing.iter().map(|(role, doing)| format!("{role} {doing}")).collect();
+    let owed = count(hang.owed, "reply");
+    let proof = format!("{}, asked again, and there is none; the client is owed {owed} and waits", threads.join("; "));
+    page.entry("proved by", &proof);
+}
+
+fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
+    let (text, style) = match (story.run.stage.expect, mistake) {
+        (_, Some(found)) => {
+            let seen = match found.mistake {
+                Mistake::UseAfterFree => "was used after it was freed",
+                Mistake::DoubleFree => "was freed twice",
+            };
+            (format!("by luck: {} {seen}, and nothing noticed", found.block.name), RED)
+        }
+        (Expect::Signal { .. }, None) => {
+            ("in this run no block was used or freed after it had been freed".to_string(), "")
+        }
+        (Expect::Hangs, None) => ("yes: in this run nothing was left waiting".to_string(), ""),
+        (Expect::Serves, None) => ("served its client, and stopped when it was told to".to_string(), ""),
+    };
+    page.entry_in("survived", &text, style);
+    if let Some(found) = mistake {
+        evidence(page, story, found);
+    }
+    for refusal in findings::refusals(story) {
+        let held = match (refusal.holder, refusal.held_since) {
+            (Some(holder), Some(step)) => format!(", which {} had held since step {step}", story.role(holder)),
+            (Some(holder), None) => format!(", which {} held", story.role(holder)),
+            (None, _) => String::new(),
+        };
+        let then = match refusal.passed_after {
+            Some(step) if step != refusal.step => format!(", and got it in step {step}"),
+            _ => String::new(),
+        };
+        let (step, what, role) = (refusal.step, &refusal.what, story.role(refusal.role));
+        page.entry("refused", &format!("step {step} ({role} {what}) waited for {}{held}{then}", refusal.lock));
+    }
+    if mistake.is_none()
+        && let Some(kept) = findings::kept_alive(story)
+    {
+        let Place { role, step, file, line, .. } = kept.given_up;
+        let step = step.map(|step| format!(" in step {step}")).unwrap_or_default();
+        let left = count(kept.owners_left, "owner");
+        let who = story.role(role);
+        let text = format!(
+            "{who} gave up its share of {}{step} ({file}:{line}); {left} left, so nothing was freed",
+            kept.block.name
+        );
+        page.entry("harmless", &text);
+        // After the schedule it is chance who of them is the last.
+        if let Some(Place { role, step: Some(step), file, line, .. }) = kept.freed {
+            let text = format!("{} was the last owner, in step {step} ({file}:{line})", story.role(role));
+            page.entry("freed", &text);
+        }
+    }
+}
+
+fn accounts(page: &mut Page, run: &Run) {
+    let Some(served) = run.served else { return };
+    let sent = run.client.sent;
+    // A run with no client of the lab's has nothing to compare with.
+    if sent == 0 && run.steps.is_empty() {
+        page.entry("served", &format!("{}, {}", count(served.received, "byte"), count(served.replies, "reply")));
+        return;
+    }
+    let (text, style) = match served.received {
+        received if received == sent => (format!("{} sent, and the server counted every one", thousands(sent)), ""),
+        received if received < sent => {
+            let missing = thousands(sent - received);
+            (format!("{} sent, {} counted: {missing} are missing", thousands(sent), thousands(received)), RED)
+        }
+        received => (format!("{} sent, and {} counted", thousands(sent), thousands(received)), RED),
+    };
+    page.entry_in("bytes", &text, style);
+    if served.replies > 0 || run.client.replies > 0 {
+        let (written, got) = (served.replies, run.client.replies);
+        let style = if written == got { "" } else { RED };
+        let text = format!("{} written, {} received whole", thousands(written), thousands(got));
+        page.entry_in("replies", &text, style);
+    }
+}
+
+/// Steps that did not pass in their place, but for those that a lock refused.
+fn outcomes(page: &mut Page, story: &Story<'_>) {
+    let run = story.run;
+    let survived = run.ending == Ending::Exit(0);
+    let mut not_reached = Vec::new();
+    for (n, step) in run.steps.iter().enumerate() {
+        let title = format!("step {} ({} {})", n + 1, step.role, step.what);
+        match &step.outcome {
+            Outcome::Passed => {}
+            // Told above.
+            Outcome::Refused { waiting: Waiting::Lock, .. } if survived => {}
+            Outcome::Refused { waiting, address, holder } => {
+                let waits = story.waits(*waiting, *address, *holder, run.records.len());
+                page.entry("refused", &format!("{title}: {} {waits}", step.role));
+            }
+            Outcome::HeldBack => {
+                page.entry(
+                    "held back",
+                    &format!("{title} came late, since an earlier step of {} was refused", step.role),
+                );
+            }
+            Outcome::Unmet(doing) => {
+                let doing = if doing.is_empty() { String::new() } else { format!(": {} {doing}", step.role) };
+                page.entry_in("unmet", &format!("{title}{doing}"), RED);
+            }
+            Outcome::NotReached => not_reached.push(n + 1),
+        }
+    }
+    if let (Some(first), Some(last)) = (not_reached.first(), not_reached.last()) {
+        let steps = if first == last { format!("step {first}") } else { format!("steps {first} to {last}") };
+        page.entry("not reached", &format!("{steps}: the server was gone"));
+    }
+}
+
+/// What a reader must know to judge the run: the order was forced, and what the box has lost.
+fn how_it_was_made(page: &mut Page, run: &Run) {
+    match run.steps.len() as u64 {
+        0 => page.entry("order", "nobody directed"),
+        steps => page.entry("order", &format!("forced by the director, {}", count(steps, "step"))),
+    }
+    if run.dropped > 0 {
+        let text = format!(
+            "{} overwritten; what is older than the first of them is not known here",
+            count(run.dropped, "older record") + if run.dropped == 1 { " was" } else { " were" }
+        );
+        page.entry_in("the box", &text, RED);
+    }
+}

@@ -1,0 +1,253 @@
+//! What the chapters show of runs.
+//!
+//! Most recordings must match what the programs print now, but for addresses, ports and times. Odds and timings are
+//! different every time: of them only the shape is checked, and they say where they were taken. (The reports of the C++
+//! twins, `cpp_*`, are kept by a test of their own.)
+
+use std::ffi::CStr;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::text::{assert_same, diff, normal, printed};
+use crate::{binary, command, compiler, lesson, read, root};
+
+/// How to record, for messages.
+const ADVICE: &str = "if the program is right, `LAB_RECORD=1 cargo test --test book` records it anew";
+
+/// A recording, without its folder and `.txt`, and the run that makes it.
+type Recording = (String, Box<dyn Fn() -> String>);
+
+/// The recordings that a run must match.
+fn exact() -> Vec<Recording> {
+    let mut list: Vec<Recording> = Vec::new();
+    let mut add = |name: &str, make: Box<dyn Fn() -> String>| list.push((name.to_string(), make));
+    let exhibits =
+        ["stage1_blocking", "stage2_reactor", "stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed"];
+    for stage in exhibits {
+        add(stage, Box::new(move || stdout(stage, &[])));
+    }
+    for stage in ["stage3_broken", "stage4_broken"] {
+        add(&format!("{stage}_lanes"), Box::new(move || lanes(&stdout(stage, &[]))));
+    }
+    add("stage4_broken_stderr", Box::new(|| stderr("stage4_broken", &[])));
+    add("stage2_lose_edge", Box::new(|| stdout("stage2_reactor", &["--lose-edge"])));
+    add("stage2_level", Box::new(|| stdout("stage2_reactor", &["--lose-edge", "--level"])));
+    add("stage3_on_malloc", Box::new(|| stdout("stage3_broken", &["--heap", "malloc"])));
+    add("stage4_on_pages", Box::new(|| stdout("stage4_broken", &["--heap", "pages"])));
+    add("list", Box::new(|| stdout("lab", &["list"])));
+    add("help", Box::new(|| stdout("stage3_broken", &["--help"])));
+    for order in ["stage3_late_hangup", "stage4_early_free"] {
+        let stage = format!("{}_broken", order.split('_').next().unwrap_or_default());
+        let file = format!("chapters/exercises/{order}.schedule");
+        add(order, Box::new(move || stdout(&stage, &["--schedule", &file])));
+    }
+    for stage in lesson::pairs() {
+        add(&format!("{stage}_diff"), {
+            let stage = stage.clone();
+            Box::new(move || {
+                let (broken, fixed) = lesson::twins(&stage);
+                let (broken, fixed) = (lesson::without_anchors(&broken), lesson::without_anchors(&fixed));
+                printed(&diff(&broken, &fixed), 1)
+            })
+        });
+    }
+    for name in ["shared", "unseen"] {
+        add(&format!("compiler_{name}"), Box::new(move || compiler::run("compiler", name)));
+    }
+    add("double_free", Box::new(|| format!("{}\n{}\n", compiler::run("heap", "double_free"), libc_version())));
+    list
+}
+
+/// Odds and timings: the command that gives them, without `cargo run --release --bin`.
+const MEASURED: [(&str, &str); 7] = [
+    ("cost", "lab -- cost --connections 1000,10000"),
+    ("wild_stage3_broken", "stage3_broken -- --wild --rounds 100000"),
+    ("wild_stage3_fixed", "stage3_fixed -- --wild --rounds 100000"),
+    ("wild_stage4_broken", "stage4_broken -- --wild --workers 16 --seconds 60 --rounds 100000"),
+    ("wild_stage4_fixed", "stage4_fixed -- --wild --rounds 100000"),
+    ("repeat_stage3_broken", "stage3_broken -- --repeat 210"),
+    ("repeat_stage4_broken", "stage4_broken -- --repeat 210"),
+];
+
+fn path(name: &str) -> String {
+    format!("chapters/recorded/{name}.txt")
+}
+
+fn stdout(program: &str, arguments: &[&str]) -> String {
+    let output = command(binary(program)).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    String::from_utf8(output.stdout).expect("it prints text")
+}
+
+fn stderr(program: &str, arguments: &[&str]) -> String {
+    let output = command(binary(program)).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    String::from_utf8(output.stderr).expect("it prints text")
+}
+
+/// The lanes of a report: from their heading to the next empty line.
+fn lanes(report: &str) -> String {
+    let lanes = report.lines().skip_while(|line| !line.trim_start().starts_with("# "));
+    lanes.take_while(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
+}
+
+/// The machine in a few words: `2-core virtual machine, Linux 6.18, glibc 2.36`.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let virtual_ = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" hypervisor"));
+    let kind = if virtual_ { "virtual machine" } else { "machine" };
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release: Vec<&str> = release.trim().split(['.', '-']).take(2).collect();
+    format!("{cores}-core {kind}, Linux {}, {}", release.join("."), libc_version())
+}
+
+#[cfg(target_env = "gnu")]
+fn libc_version() -> String {
+    // SAFETY: gnu_get_libc_version(3) returns a string that is never freed.
+    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
+    format!("glibc {}", version.to_string_lossy())
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn libc_version() -> String {
+    let _ = CStr::from_bytes_until_nul(b"\0");
+    "not glibc".to_string()
+}
+
+/// With `LAB_RECORD=1`, writes all recordings before the first test looks at one; with `LAB_RECORD=reports` it keeps the
+/// odds and timings that are there, since they take some minutes and are never the same.
+pub fn ready() {
+    static RECORDED: OnceLock<()> = OnceLock::new();
+    let wanted = std::env::var("LAB_RECORD").unwrap_or_default();
+    if wanted == "1" || wanted == "reports" {
+        RECORDED.get_or_init(|| {
+            record();
+            let new = |name: &str| wanted == "1" || !root().join(path(name)).exists();
+            measure(MEASURED.into_iter().filter(|(name, _)| new(name)).collect());
+            fill_the_readme();
+        });
+    }
+}
+
+/// Writes the recordings that a run must match, and the compiler's messages. What would only change in addresses and times is left as it is.
+fn record() {
+    for (name, make) in exact() {
+        let now = make();
+        let known = std::fs::read_to_string(root().join(path(&name))).is_ok_and(|old| normal(&old) == normal(&now));
+        if !known {
+            write(&name, &now);
+        }
+    }
+    for name in compiler::programs().into_iter().filter(|name| !compiler::promised(name).is_empty()) {
+        write(&format!("compiler_{name}"), &compiler::message(&name));
+    }
+}
+
+/// Takes odds and timings, with a release build.
+fn measure(wanted: Vec<(&str, &str)>) {
+    if wanted.is_empty() {
+        return;
+    }
+    write("machine", &format!("{}\n", machine()));
+    let built = command(env!("CARGO")).args(["build", "--release", "--bins"]).status().expect("cargo runs");
+    assert!(built.success(), "the release build is there");
+    let release = binary("lab").parent().and_then(Path::parent).expect("a target folder").join("release");
+    for (name, line) in wanted {
+        let (program, arguments) = line.split_once(" -- ").expect("a program and its arguments");
+        let output = command(release.join(program)).args(arguments.split(' ')).output().expect("the program runs");
+        let mut text = String::from_utf8(output.stdout).expect("it prints text");
+        let _ = write!(text, "\ntaken by cargo run --release --bin {line}\non a {}\n", machine());
+        write(name, &text);
+    }
+}
+
+/// Puts the recordings into the blocks of the README that follow `<!-- recorded: NAME -->`.
+fn fill_the_readme() {
+    let Ok(text) = std::fs::read_to_string(root().join("README.md")) else { return };
+    let mut parts = text.split("<!-- recorded: ");
+    let mut filled = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let (name, rest) = part.split_once(" -->").expect("the mark is closed");
+        let (before, rest) = rest.split_once("```text\n").expect("a text block follows");
+        let (_, after) = rest.split_once("```").expect("it is closed");
+        let recorded = read(&path(name.trim()));
+        let _ = write!(filled, "<!-- recorded: {name} -->{before}```text\n{recorded}```{after}");
+    }
+    std::fs::write(root().join("README.md"), filled).expect("the README can be written");
+}
+
+fn write(name: &str, text: &str) {
+    std::fs::write(root().join(path(name)), text).unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+#[test]
+fn each_recording_is_what_the_program_prints() {
+    ready();
+    for (name, make) in exact() {
+        // What glibc says of a broken heap is glibc's own.
+        if name.starts_with("stage4_broken") && !cfg!(target_env = "gnu") {
+            eprintln!("{name}: skipped, this is not glibc");
+            continue;
+        }
+        let recorded = std::fs::read_to_string(root().join(path(&name))).unwrap_or_default();
+        if name == "double_free" && recorded.lines().last() != Some(&libc_version()) {
+            eprintln!("{name}: skipped, it was recorded with another C library");
+            continue;
+        }
+        assert_same(&path(&name), &normal(&recorded), &normal(&make()), ADVICE);
+    }
+}
+
+#[test]
+fn odds_and_timings_add_up_and_say_where_they_were_taken() {
+    ready();
+    for (name, line) in MEASURED {
+        let text = read(&path(name));
+        assert!(text.contains(&format!("\ntaken by cargo run --release --bin {line}\non a ")), "{name}: taken where?");
+        let numbers = |row: &str| -> Vec<u64> { row.split_whitespace().filter_map(|word| word.parse().ok()).collect() };
+        if name.starts_with("wild_") {
+            let rounds = text.split(" rounds").next().and_then(|head| head.rsplit(' ').next());
+            let rounds: u64 =
+                rounds.and_then(|number| number.replace(',', "").parse().ok()).expect("a number of rounds");
+            // The rows of the table: a number, and how so many rounds ended. It comes first, and an empty line ends it.
+            let table = text.split("\n\n").nth(1).expect("a table");
+            let ended: u64 = table.lines().filter_map(|row| numbers(row).first().copied()).sum();
+            assert_eq!(ended, rounds, "{name}: the rounds and how they ended");
+            assert!(rounds > 50, "{name}: too few rounds to speak of odds");
+            // What the chapter says of the tables.
+            match name {
+                "wild_stage3_broken" => assert!(text.contains(" used freed memory"), "{name}: nothing was seen"),
+                "wild_stage4_broken" => assert!(table.lines().count() > 2, "{name}: one cause, several symptoms"),
+                _ => assert_eq!(table.lines().count(), 1, "{name}: the fixed stage survives every round"),
+            }
+        } else if name.starts_with("repeat_") {
+            let rows = text.lines().filter(|row| row.ends_with(" ms"));
+            for row in rows {
+                let counts = numbers(row);
+                let (runs, right) = (counts[counts.len() - 2], counts[counts.len() - 1]);
+                assert_eq!(runs, right, "{name}: every run ended as it must: {row}");
+            }
+            assert!(text.contains("\n  all "), "{name}: the sum of all");
+        } else {
+            // One thread each and `main`, against one for all; and what a connection costs.
+            for (connections, threads) in [("1,000", "1,001"), ("10,000", "10,001")] {
+                let row = |server: &str, threads: &str| {
+                    let mut rows = text.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+                    rows.any(|row| row.starts_with(&[server, connections, threads]) && row.ends_with(&["KiB"]))
+                };
+                assert!(row("stage1_blocking", threads) && row("stage2_reactor", "1"), "{name}: {connections}");
+            }
+        }
+    }
+}
+
+/// The names of all recordings, as a chapter includes them.
+pub fn names() -> Vec<String> {
+    let failing = compiler::programs().into_iter().filter(|name| !compiler::promised(name).is_empty());
+    exact()
+        .into_iter()
+        .map(|(name, _)| name)
+        .chain(MEASURED.iter().map(|(name, _)| name.to_string()))
+        .chain(failing.map(|name| format!("compiler_{name}")))
+        .chain(["machine".to_string()])
+        .collect()
+}

@@ -1,0 +1,374 @@
+// The book in a real browser: `node check.mjs BOOK SHOTS LOG`, with the built book, a folder for screenshots, and what
+// mdBook said. `run` calls it.
+// Prints a line a check and, at the end, `N passed, N failed`.
+
+import { createServer } from 'node:http';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { extname, join, normalize, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const [book, shots, log] = process.argv.slice(2);
+const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+const THEMES = ['light', 'rust', 'coal', 'navy', 'ayu'];
+/** What a chapter's page may weigh beyond mdBook's own files, in bytes. */
+const WEIGHT = 500_000;
+// mdBook's own furniture is not ours to mend: the side bar, the menu bar with its search and its theme list, the arrows.
+const FURNITURE = [
+    '#mdbook-sidebar', '#mdbook-menu-bar', '#mdbook-menu-bar-hover-placeholder', '#mdbook-search-wrapper',
+    '#mdbook-help-container', '.nav-wrapper', '.nav-wide-wrapper', '#mdbook-sidebar-toggle-anchor',
+];
+
+const types = {
+    '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.png': 'image/png',
+    '.woff2': 'font/woff2', '.json': 'application/json', '.txt': 'text/plain',
+};
+const server = createServer((request, response) => {
+    const path = join(book, normalize(decodeURIComponent(new URL(request.url, 'http://x').pathname)));
+    const file = existsSync(path) && statSync(path).isDirectory() ? join(path, 'index.html') : path;
+    if (!existsSync(file)) {
+        response.writeHead(404).end();
+        return;
+    }
+    response.writeHead(200, { 'content-type': types[extname(file)] || 'application/octet-stream' }).end(readFileSync(file));
+});
+await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+const home = `http://127.0.0.1:${server.address().port}/`;
+
+let passed = 0;
+const failures = [];
+async function check(name, body) {
+    try {
+        await body();
+        passed += 1;
+        console.log(`ok    ${name}`);
+    } catch (error) {
+        failures.push(name);
+        console.log(`FAIL  ${name}\n      ${String(error.message || error).split('\n').slice(0, 12).join('\n      ')}`);
+    }
+}
+function holds(condition, otherwise) {
+    if (!condition) throw new Error(otherwise);
+}
+
+const html = (folder) =>
+    readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+        const path = join(folder, entry.name);
+        if (entry.isDirectory()) return html(path);
+        return entry.name.endsWith('.html') ? [relative(book, path)] : [];
+    });
+// `toc.html` is mdBook's side bar for readers without JavaScript; `404.html` has links that are meant for a server's root.
+// ONLY=stage3 looks at the pages of that name alone.
+const pages = html(book).filter((page) => page.includes(process.env.ONLY || ''))
+    .filter((page) => !['toc.html', '404.html'].includes(page)).sort();
+const text = Object.fromEntries(pages.map((page) => [page, readFileSync(join(book, page), 'utf8')]));
+// `index.html` is the first chapter once more.
+const chapters = pages.filter((page) => !['print.html', 'index.html'].includes(page));
+const withPlayer = chapters.filter((page) => text[page].includes('class="lanes-player"'));
+const withGame = chapters.filter((page) => text[page].includes('class="scheduler-game"'));
+
+const browser = await chromium.launch({
+    executablePath: '/usr/bin/chromium',
+    args: ['--no-sandbox', '--headless', '--disable-gpu', '--disable-quic', '--no-first-run',
+        '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+});
+
+/** Opens a page and gives it to `body`; whatever goes wrong on the way is in `page.troubles`. */
+async function open(address, { theme = 'light', width = 1280, height = 900, ...options } = {}, body) {
+    const context = await browser.newContext({ viewport: { width, height }, ...options });
+    await context.addInitScript((name) => {
+        try {
+            localStorage.setItem('mdbook-theme', name);
+        } catch {
+            // A page of a file has no storage in some browsers.
+        }
+    }, theme);
+    const page = await context.newPage();
+    page.troubles = [];
+    page.loaded = [];
+    page.on('console', (message) => message.type() === 'error' && page.troubles.push(message.text()));
+    page.on('pageerror', (error) => page.troubles.push(String(error)));
+    page.on('requestfailed', (request) => page.troubles.push(`${request.url()}: ${request.failure()?.errorText}`));
+    page.on('response', async (response) => {
+        page.loaded.push(response.url());
+        if (response.status() >= 400) page.troubles.push(`${response.url()}: ${response.status()}`);
+    });
+    await page.goto(address.includes('://') ? address : home + address, { waitUntil: 'load' });
+    try {
+        return await body(page);
+    } finally {
+        await context.close();
+    }
+}
+
+async function settled(page) {
+    await page.waitForFunction(() =>
+        [...document.querySelectorAll('.lanes-player, .scheduler-game')].every((place) => place.classList.contains('live')));
+}
+
+await check('mdbook build gives no warning', () => {
+    const warnings = readFileSync(log, 'utf8').split('\n').filter((line) => /WARN|ERROR/.test(line));
+    holds(warnings.length === 0, warnings.join('\n'));
+});
+
+// Every page.
+for (const name of pages) {
+    await check(`${name} loads without an error`, () =>
+        open(name, {}, async (page) => {
+            await settled(page);
+            await page.waitForLoadState('networkidle');
+            holds(page.troubles.length === 0, page.troubles.join('\n'));
+            const elsewhere = page.loaded.filter((url) => !url.startsWith(home) && !url.startsWith('data:'));
+            holds(elsewhere.length === 0, `it asks elsewhere: ${elsewhere}`);
+        }));
+}
+for (const name of chapters) {
+    await check(`${name} fits into 360 px`, () =>
+        open(name, { width: 360, height: 740 }, async (page) => {
+            await settled(page);
+            const width = await page.evaluate(() => document.documentElement.scrollWidth);
+            holds(width <= 360, `it is ${width} px wide`);
+        }));
+}
+
+await check('the picture of the player is light', () => {
+    const { size } = statSync(join(book, 'player/player.png'));
+    holds(size < 100_000, `${size} bytes`);
+});
+
+// Links.
+await check('every link and anchor holds', async () => {
+    const parse = (page) =>
+        open(page, {}, (opened) =>
+            opened.evaluate(() => ({
+                ids: [...document.querySelectorAll('[id], a[name]')].map((at) => at.id || at.name),
+                links: [...document.querySelectorAll('a[href], img[src], link[href], script[src]')].map(
+                    (at) => at.getAttribute('href') ?? at.getAttribute('src'),
+                ),
+            })));
+    const parsed = {};
+    for (const page of pages) parsed[page] = await parse(page);
+    const broken = [];
+    for (const page of pages) {
+        for (const link of new Set(parsed[page].links)) {
+            const url = new URL(link, home + page);
+            if (!url.href.startsWith(home)) continue;
+            const path = decodeURIComponent(url.pathname.slice(1)) || 'index.html';
+            if (!existsSync(join(book, path))) broken.push(`${page}: ${link}`);
+            const anchor = decodeURIComponent(url.hash.slice(1));
+            if (anchor && parsed[path] && !parsed[path].ids.includes(anchor)) broken.push(`${page}: no anchor ${link}`);
+        }
+    }
+    holds(broken.length === 0, broken.join('\n'));
+});
+
+// The player.
+const ROWS = '.lab-lanes > li';
+for (const name of withPlayer) {
+    const stages = [...text[name].matchAll(/data-trace="traces\/(\w+)\.js"/g)].map((match) => match[1]);
+    for (const [at, stage] of stages.entries()) {
+        const player = (page) => page.locator('.lanes-player').nth(at);
+        const live = (page) => player(page).locator('.lab-live').textContent();
+        const atTheEnd = async (page) => {
+            const last = await live(page);
+            const rows = await player(page).locator(ROWS).count();
+            holds(last.startsWith(`Row ${rows} of ${rows}`), last);
+            const crash = stage.endsWith('broken') ? /SIGSEGV|SIGABRT/ : /served to the end/;
+            holds(crash.test(last), last);
+        };
+        await check(`${stage} is stepped to its end by mouse`, () =>
+            open(name, {}, async (page) => {
+                await settled(page);
+                const rows = await player(page).locator(ROWS).count();
+                for (let row = 1; row < rows; row += 1) await player(page).getByRole('button', { name: 'Next' }).click();
+                await atTheEnd(page);
+                await player(page).getByRole('button', { name: 'First' }).click();
+                holds((await live(page)).startsWith('Row 1 of'), 'First goes to the first row');
+                await player(page).locator(`${ROWS} button`).nth(3).click();
+                holds((await live(page)).startsWith('Row 4 of'), 'a click on a row goes there');
+                const now = player(page).locator('[aria-current=step]');
+                holds((await now.count()) === 1, 'one row is the current one');
+                holds((await player(page).locator('.lab-source .now').count()) === 1, 'a line of the source is shown');
+            }));
+        await check(`${stage} is stepped to its end by keyboard`, () =>
+            open(name, {}, async (page) => {
+                await settled(page);
+                await player(page).locator('.lab-box').focus();
+                const rows = await player(page).locator(ROWS).count();
+                for (let row = 1; row < rows; row += 1) await page.keyboard.press('ArrowRight');
+                await atTheEnd(page);
+                await page.keyboard.press('ArrowLeft');
+                holds((await live(page)).startsWith(`Row ${rows - 1} of`), 'the left arrow steps back');
+                await page.keyboard.press('Home');
+                holds((await live(page)).startsWith('Row 1 of'), 'Home goes to the first row');
+                await page.keyboard.press('End');
+                await atTheEnd(page);
+                holds(page.url() === home + name, 'the arrows do not turn the page');
+            }));
+    }
+    await check(`${name} plays by itself, and stops at the end`, () =>
+        open(name, {}, async (page) => {
+            await page.clock.install();
+            await page.reload();
+            await settled(page);
+            const first = page.locator('.lanes-player').first();
+            await first.getByRole('button', { name: 'Play' }).click();
+            await page.clock.runFor(120_000);
+            holds(/^Row (\d+) of \1/.test(await first.locator('.lab-live').textContent()), 'it came to the end');
+            await first.getByRole('button', { name: 'Play', exact: true }).waitFor();
+        }));
+    await check(`${name} works from a folder`, () =>
+        open(pathToFileURL(join(book, name)).href, {}, async (page) => {
+            await settled(page);
+            holds(page.troubles.length === 0, page.troubles.join('\n'));
+        }));
+    await check(`${name} shows the static figure without JavaScript, and in print`, async () => {
+        await open(name, { javaScriptEnabled: false }, async (page) => {
+            holds(await page.locator('.lanes-player pre').first().isVisible(), 'no figure');
+        });
+        await open(name, {}, async (page) => {
+            await settled(page);
+            await page.emulateMedia({ media: 'print' });
+            holds(await page.locator('.lab-still pre').first().isVisible(), 'no figure in print');
+            holds(!(await page.locator('.lab-box').first().isVisible()), 'buttons in print');
+        });
+    });
+    await check(`${name} weighs less than ${WEIGHT / 1000} KB beyond mdBook's own files`, () =>
+        open(name, {}, async (page) => {
+            await settled(page);
+            const own = (url) => /\.html$|\/(player|traces|recorded)\//.test(url);
+            const files = [...new Set(page.loaded.filter(own))].map((url) => join(book, new URL(url).pathname));
+            const bytes = files.map((file) => statSync(file).size).reduce((sum, size) => sum + size, 0);
+            console.log(`      ${bytes} bytes in ${files.length} files`);
+            holds(bytes < WEIGHT, `${bytes} bytes`);
+        }));
+}
+
+// The game.
+function graph(stage) {
+    let found;
+    new Function('labData', readFileSync(join(book, `traces/${stage}.game.js`), 'utf8'))((_, data) => (found = data));
+    return found;
+}
+// Orders that a chapter explains, by who moves.
+const KNOWN = {
+    stage3_broken: 'client client main main main worker-1 worker-1 client main main main worker-1',
+    stage4_broken:
+        'client client main main main worker-1 worker-1 worker-1 worker-1 worker-1 client main main worker-2 worker-2 ' +
+        'worker-2 worker-2 worker-2 worker-2 worker-1 worker-2',
+};
+for (const name of withGame) {
+    const [broken, fixed] = text[name].match(/data-graphs="([^"]+)"/)[1].split(' ')
+        .map((path) => path.match(/(\w+)\.game\.js/)[1]);
+    const live = (page) => page.locator('.scheduler-game .lab-live').textContent();
+    const choice = (page, role) => page.locator(`.scheduler-game [data-role="${role}"]`);
+    const crashes = /Crash: (use after free of session 1|double free of buffer 1)/;
+    await check(`the game of ${broken} comes to the crash by the chapter's order, and takes it back`, () =>
+        open(name, {}, async (page) => {
+            await settled(page);
+            for (const role of KNOWN[broken].split(' ')) {
+                holds((await choice(page, role).getAttribute('aria-disabled')) === 'false', `${role} cannot move`);
+                await choice(page, role).click();
+            }
+            holds(crashes.test(await live(page)), await live(page));
+            await page.getByRole('button', { name: 'Undo' }).click();
+            holds(!crashes.test(await live(page)), 'undone');
+        }));
+    await check(`the game of ${broken} comes to the crash by hints, with the fewest moves, by keyboard`, () =>
+        open(name, {}, async (page) => {
+            await settled(page);
+            const { fewest } = graph(broken).head;
+            const hint = page.getByRole('button', { name: 'Hint' });
+            for (let move = 0; move < fewest; move += 1) {
+                await hint.focus();
+                await page.keyboard.press('Enter');
+                await page.keyboard.press('Enter');
+            }
+            const said = await live(page);
+            holds(crashes.test(said) && said.includes(`You needed ${fewest} moves. No order is shorter.`), said);
+            await page.keyboard.press('Backspace');
+            holds(!crashes.test(await live(page)), 'undone by keyboard');
+            await page.keyboard.press('1');
+        }));
+    await check(`the game of ${fixed} says what its graph says, and ends well in any order`, () =>
+        open(name, {}, async (page) => {
+            await settled(page);
+            await page.getByRole('button', { name: fixed, exact: true }).click();
+            const { nodes, texts, head } = graph(fixed);
+            const ends = nodes.filter((node) => node[3] !== null);
+            holds(head.fewest === null && ends.every((node) => node[4] === null), 'an end that is a crash');
+            holds(ends.every((node) => texts[node[3]].startsWith('served')), 'an end that is not served');
+            holds(nodes.every((node) => node[2].length > 0 || node[3] !== null), 'an end without a verdict');
+            const proof = await page.locator('.lab-proof').textContent();
+            holds(proof.startsWith('Proved safe'), proof);
+            for (let order = 0; order < 40; order += 1) {
+                await page.getByRole('button', { name: 'Random order' }).click();
+                const said = await live(page);
+                holds(/The end: served/.test(said), said);
+            }
+        }));
+}
+
+// Accessibility.
+async function violations(page) {
+    // axe is given to the page by hand: a content security policy would not let a script tag in.
+    await page.evaluate(axe);
+    const found = await page.evaluate(async (exclude) => {
+        const there = exclude.filter((selector) => document.querySelector(selector));
+        const result = await window.axe.run({ exclude: there.map((selector) => [selector]) });
+        return result.violations
+            .filter((violation) => ['serious', 'critical'].includes(violation.impact))
+            .map((violation) => `${violation.id}: ${violation.nodes.slice(0, 6).map((node) => `${node.target} ${node.any[0]?.data?.contrastRatio ?? ''}`).join(' | ')}`);
+    }, FURNITURE);
+    holds(found.length === 0, found.join('\n'));
+}
+for (const name of chapters) {
+    const themes = withPlayer.includes(name) || withGame.includes(name) ? THEMES : ['light', 'navy'];
+    for (const theme of themes) {
+        await check(`${name} has no serious violation (${theme})`, () =>
+            open(name, { theme }, async (page) => {
+                await settled(page);
+                for (const last of await page.getByRole('button', { name: 'Last' }).all()) await last.click();
+                if (withGame.includes(name)) await page.getByRole('button', { name: 'Random order' }).click();
+                await page.waitForTimeout(300);
+                await violations(page);
+            }));
+    }
+}
+
+// Pictures, to be looked at.
+for (const name of chapters) {
+    for (const [theme, width] of [['light', 1280], ['navy', 1280], ['light', 360], ['ayu', 360]]) {
+        await open(name, { theme, width, height: width === 360 ? 740 : 900, reducedMotion: 'reduce' }, async (page) => {
+            await settled(page);
+            const base = `${name.replaceAll('/', '-').replace('.html', '')}-${theme}-${width}`;
+            await page.screenshot({ path: join(shots, `${base}.png`), fullPage: true });
+            for (const [at, player] of (await page.locator('.lanes-player').all()).entries()) {
+                const rows = await player.locator(ROWS).count();
+                await player.locator(`${ROWS} button`).nth(rows - 1).click();
+                await player.screenshot({ path: join(shots, `${base}-player${at}.png`) });
+            }
+            for (const game of await page.locator('.scheduler-game').all()) {
+                for (const role of ['client', 'client', 'main', 'main', 'main', 'worker-1']) {
+                    await game.locator(`[data-role="${role}"]`).click();
+                }
+                await game.screenshot({ path: join(shots, `${base}-game.png`) });
+            }
+        });
+    }
+}
+
+// The picture of the player that the README and the introduction show.
+if (withPlayer.length > 0) {
+    await open(withPlayer[0], { width: 1000, height: 1600, reducedMotion: 'reduce' }, async (page) => {
+        await settled(page);
+        const player = page.locator('.lanes-player').first();
+        await player.getByRole('button', { name: 'Last' }).click();
+        await player.locator('.lab-box').screenshot({ path: join(shots, 'player.png'), animations: 'disabled' });
+    });
+}
+
+await browser.close();
+server.close();
+console.log(`\n${passed} passed, ${failures.length} failed`);
+process.exit(failures.length === 0 ? 0 : 1);

@@ -1,0 +1,331 @@
+//! Every order of the moves of a small scenario: a depth-first walk by re-execution. A state is reached by playing the
+//! moves that lead to it once more, in a fresh world.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use crate::kernel::{Listener, Stop, grouped, mask_names, source_name};
+use crate::runner::{Serve, Server};
+use crate::world::{Stand, State, Until, World, is_of_interest};
+
+/// What the client does, in order. It can always go on.
+#[derive(Clone, Debug)]
+pub enum Act {
+    Connect,
+    Send(Vec<u8>),
+    Fin,
+    Reset,
+}
+
+/// A small server and its client.
+pub struct Scenario {
+    pub serve: Serve,
+    pub workers: usize,
+    pub client: Vec<Act>,
+}
+
+pub const CLIENT: usize = 0;
+
+/// One state, as the reader sees it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The moves that are possible.
+    pub moves: Vec<Move>,
+    /// What there is to see.
+    pub panel: Panel,
+    /// Where each role stands, by role; the client first.
+    pub stands: Vec<String>,
+    /// How it ended, where nobody can move.
+    pub end: Option<End>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Move {
+    pub role: usize,
+    /// What it is about to do: a point, or an act of the client.
+    pub next: String,
+    /// The line of the stage's file; 0 for the client.
+    pub line: u32,
+    /// What it then did.
+    pub did: String,
+    /// The state after it.
+    pub to: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct End {
+    pub crash: bool,
+    pub text: String,
+}
+
+/// The state of the world: sections of rows of (name, detail, tone).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Panel(pub [Vec<Row>; 4]);
+
+pub const SECTIONS: [&str; 4] = ["Interest list", "Task queue", "Memory", "Socket"];
+
+pub type Row = (String, String, &'static str);
+
+/// The whole of it.
+pub struct Graph {
+    pub roles: Vec<String>,
+    /// The first one is where the play begins.
+    pub nodes: Vec<Node>,
+}
+
+struct Play<'a> {
+    scenario: &'a Scenario,
+    world: Arc<World>,
+    client: usize,
+}
+
+impl Drop for Play<'_> {
+    fn drop(&mut self) {
+        self.world.end();
+    }
+}
+
+impl<'a> Play<'a> {
+    /// A server that is up: the reactor waits for events, the workers for tasks.
+    fn new(scenario: &'a Scenario) -> Play<'a> {
+        let world = World::new();
+        let (serve, workers) = (scenario.serve, scenario.workers);
+        world.start("main", move || {
+            let served = serve(Server { listener: Listener, stop: Stop, workers });
+            assert!(served.is_ok(), "a modelled kernel refuses nothing");
+        });
+        for role in 0..=workers {
+            world.go(role);
+        }
+        Play { scenario, world, client: 0 }
+    }
+
+    /// Moves `role`, and says what it did.
+    fn go(&mut self, role: usize) -> String {
+        if role != CLIENT {
+            return self.world.go(role - 1).join("; ");
+        }
+        let net = &mut self.world.lock().net;
+        let act = &self.scenario.client[self.client];
+        self.client += 1;
+        match act {
+            Act::Connect => net.connect(),
+            Act::Send(bytes) => net.arrive(0, bytes),
+            Act::Fin => net.fin(0),
+            Act::Reset => net.reset(0),
+        }
+        match act {
+            Act::Connect => "connects".to_string(),
+            Act::Send(bytes) => format!("sends {} bytes", grouped(bytes.len())),
+            Act::Fin => "closes its sending side: FIN".to_string(),
+            Act::Reset => "breaks the connection off: RST".to_string(),
+        }
+    }
+
+    fn fingerprint(&self) -> (u128, usize) {
+        (self.world.lock().fingerprint(), self.client)
+    }
+
+    fn node(&self) -> Node {
+        let state = self.world.lock();
+        let mut moves = Vec::new();
+        let possible = |role, next: &str, line| Move { role, next: next.to_string(), line, did: String::new(), to: 0 };
+        if let Some(act) = self.scenario.client.get(self.client)
+            && state.verdict.is_none()
+        {
+            let next = match act {
+                Act::Connect => "connect".to_string(),
+                Act::Send(bytes) => format!("send {}", bytes.len()),
+                Act::Fin => "fin".to_string(),
+                Act::Reset => "reset".to_string(),
+            };
+            moves.push(possible(CLIENT, &next, 0));
+        }
+        for (role, player) in state.roles.iter().enumerate() {
+            if let Stand::Parked { point, at, .. } = player.stand
+                && state.can_move(role)
+            {
+                moves.push(possible(role + 1, point, at.line()));
+            }
+        }
+        let end = moves.is_empty().then(|| end(&state));
+        let mut stands = vec![match self.scenario.client.len() - self.client {
+            0 => "has done all it does".to_string(),
+            _ => "can go on".to_string(),
+        }];
+        stands.extend((0..state.roles.len()).map(|role| stand(&state, role)));
+        Node { moves, panel: panel(&state), stands, end }
+    }
+}
+
+fn stand(state: &State, role: usize) -> String {
+    match state.roles[role].stand {
+        Stand::Ended | Stand::Running => "is gone".to_string(),
+        Stand::Parked { point, until, .. } => match until {
+            _ if state.is_met(until) => format!("stands at {point}"),
+            Until::Event => "sleeps in epoll_wait".to_string(),
+            Until::Task => "sleeps until there is a task".to_string(),
+            Until::Lock(lock) => {
+                let holder = state.locks[lock].map_or("nobody", |holder| &state.roles[holder].name);
+                format!("waits for the session's lock, held by {holder}")
+            }
+            Until::Always | Until::Ended(_) => format!("waits at {point}"),
+        },
+    }
+}
+
+/// The verdict on a state in which nobody can move.
+fn end(state: &State) -> End {
+    if let Some(verdict) = &state.verdict {
+        return End { crash: true, text: verdict.clone() };
+    }
+    let owed = state.net.connections.iter().any(|connection| {
+        let over = connection.fin || connection.reset;
+        match connection.fd {
+            Some(_) => over || !connection.unread.is_empty(),
+            None => !connection.unread.is_empty() && !connection.reset,
+        }
+    });
+    let stuck = state.roles.iter().any(|role| matches!(role.stand, Stand::Parked { until: Until::Lock(_), .. }));
+    let interesting = || state.blocks.iter().filter(|block| is_of_interest(block.label));
+    let text = if owed || stuck || !state.queue.is_empty() {
+        "hang: something waits, and nobody will move".to_string()
+    } else if interesting().all(|block| block.freed.is_some()) {
+        "served, nothing left".to_string()
+    } else {
+        "served; the session waits for more".to_string()
+    };
+    End { crash: text.starts_with("hang"), text }
+}
+
+fn panel(state: &State) -> Panel {
+    let interest = state.net.interest.values().map(|entry| {
+        let tone = if entry.armed { "on" } else { "off" };
+        let armed = if entry.armed { "" } else { "reported, not armed: " };
+        (source_name(entry.token), format!("{armed}{}", mask_names(entry.mask)), tone)
+    });
+    // The stop event is on the list in every state, and this play does not raise it.
+    let interest = interest.filter(|(name, ..)| name != "the stop event").collect();
+    let queue = state.queue.iter().map(|block| (state.blocks[*block].name(), String::new(), "on")).collect();
+    let memory = state.blocks.iter().filter(|block| is_of_interest(block.label)).map(|block| {
+        let owners = match block.owners {
+            Some(1) => ", 1 owner".to_string(),
+            Some(owners) => format!(", {owners} owners"),
+            None => String::new(),
+        };
+        let lock = (block.label == "Session").then(|| state.locks.get(block.number - 1)).flatten();
+        let lock = match lock {
+            Some(Some(holder)) => format!(", locked by {}", state.roles[*holder].name),
+            Some(None) => ", unlocked".to_string(),
+            None => String::new(),
+        };
+        match block.freed {
+            None => (block.name(), format!("live{owners}{lock}"), "on"),
+            Some((role, _)) => (block.name(), format!("freed by {}", state.roles[role].name), "bad"),
+        }
+    });
+    let memory = memory.collect();
+    let socket = state.net.connections.iter().map(|connection| {
+        let unread = grouped(connection.unread.len());
+        let over = if connection.reset {
+            ", RST"
+        } else if connection.fin {
+            ", FIN"
+        } else {
+            ""
+        };
+        match connection.fd {
+            Some(fd) => (format!("fd {fd}"), format!("{unread} bytes unread{over}"), "on"),
+            None if connection.read == 0 && connection.unread.is_empty() && !connection.reset && !connection.fin => {
+                ("new".to_string(), "waits to be accepted".to_string(), "on")
+            }
+            None => ("connection".to_string(), format!("{unread} bytes unread{over}"), "off"),
+        }
+    });
+    let socket = socket.collect();
+    Panel([interest, queue, memory, socket])
+}
+
+/// What is known so far.
+#[derive(Default)]
+struct Walk {
+    nodes: Vec<Node>,
+    /// By each state's fingerprint and the client's place in its script.
+    known: HashMap<(u128, usize), usize>,
+    /// The moves that first led to each state.
+    paths: Vec<Vec<usize>>,
+    /// Moves that nobody has tried: a state, and which of its moves.
+    untried: Vec<(usize, usize)>,
+}
+
+impl Walk {
+    /// The state in which `play` stands after `path`, and whether it is new.
+    fn meet(&mut self, play: &Play<'_>, path: &[usize]) -> (usize, bool) {
+        let node = self.nodes.len();
+        match self.known.entry(play.fingerprint()) {
+            Entry::Occupied(known) => return (*known.get(), false),
+            Entry::Vacant(place) => place.insert(node),
+        };
+        self.nodes.push(play.node());
+        self.paths.push(path.to_vec());
+        self.untried.extend((0..self.nodes[node].moves.len()).rev().map(|at| (node, at)));
+        (node, true)
+    }
+}
+
+/// Walks through every order of the moves.
+///
+/// # Panics
+/// If the same moves lead to different states, or if there are more than `limit` states.
+pub fn explore(scenario: &Scenario, limit: usize) -> Graph {
+    let mut walk = Walk::default();
+    let mut play = Play::new(scenario);
+    let roles: Vec<_> = play.world.lock().roles.iter().map(|role| role.name.clone()).collect();
+    let mut path = Vec::new();
+    walk.meet(&play, &path);
+    // The state in which `play` stands.
+    let mut here = Some(0);
+    while let Some((node, at)) = walk.untried.pop() {
+        if here != Some(node) {
+            play = Play::new(scenario);
+            path.clone_from(&walk.paths[node]);
+            for role in &path {
+                play.go(*role);
+            }
+            assert_eq!(walk.known.get(&play.fingerprint()), Some(&node), "the same moves, another state");
+        }
+        let role = walk.nodes[node].moves[at].role;
+        let did = play.go(role);
+        path.push(role);
+        let (to, new) = walk.meet(&play, &path);
+        assert!(walk.nodes.len() <= limit, "more than {limit} states");
+        let chosen = &mut walk.nodes[node].moves[at];
+        (chosen.did, chosen.to) = (if did.is_empty() { chosen.next.clone() } else { did }, to);
+        here = new.then_some(to);
+    }
+    Graph { roles: std::iter::once("client".to_string()).chain(roles).collect(), nodes: walk.nodes }
+}
+
+/// Plays one order in a fresh world, as `choose` has it (of so many moves, which), and compares each step with the graph.
+///
+/// # Panics
+/// If the graph has told anything else.
+pub fn replay(scenario: &Scenario, graph: &Graph, mut choose: impl FnMut(usize) -> usize) {
+    let mut play = Play::new(scenario);
+    let mut told = &graph.nodes[0];
+    loop {
+        let found = play.node();
+        let roles =
+            |node: &Node| node.moves.iter().map(|chosen| (chosen.role, chosen.next.clone())).collect::<Vec<_>>();
+        assert_eq!(roles(&found), roles(told), "other moves");
+        assert_eq!((&found.panel, &found.stands, &found.end), (&told.panel, &told.stands, &told.end), "another state");
+        if told.moves.is_empty() {
+            return;
+        }
+        let chosen = &told.moves[choose(told.moves.len())];
+        let did = play.go(chosen.role);
+        assert!(did.is_empty() || did == chosen.did, "another deed: {did}, not {}", chosen.did);
+        told = &graph.nodes[chosen.to];
+    }
+}

@@ -1,0 +1,247 @@
+//! What threads share.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+
+pub use std::sync::atomic::Ordering;
+
+use crate::heap::{Raw, type_label};
+use crate::world::{self, State, Until, act, is_of_interest};
+
+pub struct Arc<T> {
+    inner: std::sync::Arc<T>,
+    block: usize,
+}
+
+impl<T> Arc<T> {
+    #[track_caller]
+    pub fn new(value: T) -> Arc<T> {
+        let inner = std::sync::Arc::new(value);
+        let block = act(Until::Always, |state, role| state.allocate(role, type_label::<T>(), Some(1)));
+        Arc { inner, block: block.unwrap_or_default() }
+    }
+}
+
+impl<T> Clone for Arc<T> {
+    #[track_caller]
+    fn clone(&self) -> Self {
+        act(Until::Always, |state, _| change_owners(state, self.block, |owners| owners + 1));
+        Arc { inner: self.inner.clone(), block: self.block }
+    }
+}
+
+/// Gives how many owners there are now.
+fn change_owners(state: &mut State, block: usize, change: impl FnOnce(usize) -> usize) -> usize {
+    let owners = state.blocks[block].owners.as_mut().expect("shared memory has owners");
+    *owners = change(*owners);
+    *owners
+}
+
+impl<T> Drop for Arc<T> {
+    fn drop(&mut self) {
+        act(Until::Always, |state, role| {
+            let left = change_owners(state, self.block, |owners| owners - 1);
+            if is_of_interest(state.blocks[self.block].label) {
+                let name = state.blocks[self.block].name();
+                state.say(match left {
+                    0 => format!("gives up the last share of {name}"),
+                    1 => format!("gives up a share of {name}: 1 owner left"),
+                    _ => format!("gives up a share of {name}: {left} owners left"),
+                });
+            }
+            state.seen(role, ("share", left == 0));
+            if left == 0 {
+                state.free(role, self.block);
+            }
+        });
+    }
+}
+
+impl<T> Deref for Arc<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+/// Counters. What `fetch_add` found there is seen by its thread, as in the real world.
+pub struct AtomicU64(std::sync::atomic::AtomicU64);
+
+impl AtomicU64 {
+    pub fn new(value: u64) -> AtomicU64 {
+        AtomicU64(std::sync::atomic::AtomicU64::new(value))
+    }
+
+    #[track_caller]
+    pub fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        let found = act(Until::Always, |state, role| {
+            let found = self.0.fetch_add(value, order);
+            state.seen(role, ("add", found));
+            found
+        });
+        found.unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn load(&self, order: Ordering) -> u64 {
+        let found = act(Until::Always, |state, role| {
+            let found = self.0.load(order);
+            state.seen(role, ("load", found));
+            found
+        });
+        found.unwrap_or_default()
+    }
+}
+
+/// A cell without a lock: entering it is something that others can see.
+#[allow(dead_code)]
+pub struct UnsafeCell<T> {
+    cell: usize,
+    value: std::cell::UnsafeCell<T>,
+}
+
+#[allow(dead_code)]
+impl<T> UnsafeCell<T> {
+    #[track_caller]
+    pub fn new(value: T) -> UnsafeCell<T> {
+        let cell = act(Until::Always, |state, _| state.new_cell());
+        UnsafeCell { cell: cell.unwrap_or_default(), value: std::cell::UnsafeCell::new(value) }
+    }
+
+    #[track_caller]
+    pub fn get(&self) -> *mut T {
+        act(Until::Always, |state, role| {
+            state.say("enters the session");
+            state.enter(role, self.cell);
+        });
+        self.value.get()
+    }
+}
+
+#[allow(dead_code)]
+pub struct Mutex<T> {
+    lock: usize,
+    cell: usize,
+    value: std::cell::UnsafeCell<T>,
+}
+
+// SAFETY: a lock gives the value to one thread at a time.
+unsafe impl<T: Send> Sync for Mutex<T> {}
+
+#[allow(dead_code)]
+pub struct MutexGuard<'a, T>(&'a Mutex<T>);
+
+#[allow(dead_code)]
+impl<T> Mutex<T> {
+    #[track_caller]
+    pub fn new(value: T) -> Mutex<T> {
+        let made = act(Until::Always, |state, _| {
+            state.locks.push(None);
+            (state.locks.len() - 1, state.new_cell())
+        });
+        let (lock, cell) = made.unwrap_or_default();
+        Mutex { lock, cell, value: std::cell::UnsafeCell::new(value) }
+    }
+
+    #[track_caller]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        act(Until::Lock(self.lock), |state, role| {
+            state.say("locks the session");
+            state.locks[self.lock] = Some(role);
+            state.enter(role, self.cell);
+        });
+        MutexGuard(self)
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        act(Until::Always, |state, role| {
+            state.say("unlocks the session");
+            state.locks[self.0.lock] = None;
+            state.leave(role);
+        });
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the lock is held, and the guard is borrowed exclusively.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+pub trait Task: Send {
+    /// The block of memory that it names.
+    fn block(&self) -> usize;
+}
+
+impl<T: Send + Sync> Task for Arc<T> {
+    fn block(&self) -> usize {
+        self.block
+    }
+}
+
+impl<T> Task for Raw<T> {
+    fn block(&self) -> usize {
+        Raw::block(self)
+    }
+}
+
+/// The task queue; what it holds is known to the world too.
+pub struct Queue<T>(std::sync::Mutex<VecDeque<T>>);
+
+impl<T: Task> Queue<T> {
+    pub fn new() -> Queue<T> {
+        Queue(std::sync::Mutex::default())
+    }
+
+    #[track_caller]
+    pub fn push(&self, task: T) {
+        act(Until::Always, |state, _| {
+            let block = task.block();
+            state.say(format!("queues {}", state.blocks[block].name()));
+            state.queue.push(block);
+            self.0.lock().expect("no panic in here").push_back(task);
+        });
+    }
+
+    #[track_caller]
+    pub fn pop(&self) -> Option<T> {
+        let task = act(Until::Task, |state, role| {
+            let task = self.0.lock().expect("no panic in here").pop_front();
+            if task.is_some() {
+                let block = state.queue.remove(0);
+                state.say(format!("takes {}", state.blocks[block].name()));
+                state.seen(role, ("take", block));
+            }
+            task
+        });
+        task.flatten()
+    }
+
+    pub fn close(&self) {
+        act(Until::Always, |state, _| state.closed = true);
+    }
+}
+
+pub struct JoinHandle(usize);
+
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
+    JoinHandle(world::spawn(name, body))
+}
+
+impl JoinHandle {
+    #[track_caller]
+    pub fn join(self) {
+        act(Until::Ended(self.0), |_, _| ());
+    }
+}

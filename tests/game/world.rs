@@ -1,0 +1,440 @@
+//! The third world: real threads that are handed a baton. One of them runs at a time; at each point it stands still,
+//! and whoever plays (the explorer, for the reader) says who goes on.
+//!
+//! A point is kept until the thread does something that another thread can see: what lies between is its own business.
+//! So a role stands *before* what it is about to do, and whether it could do it (is there a task, is the lock free) can
+//! be seen without trying.
+
+use std::cell::RefCell;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::panic::Location;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::net::{Failure, Net};
+
+/// Everything that the threads share.
+pub struct World {
+    state: Mutex<State>,
+    moved: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The state of the world, apart from what is on the threads' own stacks.
+pub struct State {
+    pub net: Net,
+    pub roles: Vec<Role>,
+    pub blocks: Vec<Block>,
+    pub queue: Vec<usize>,
+    pub closed: bool,
+    /// The holder of each lock.
+    pub locks: Vec<Option<usize>>,
+    /// For each piece of plain memory that threads share (what a lock guards, or should): its past, as one number.
+    cells: Vec<u64>,
+    pub verdict: Option<String>,
+    /// The role that has the baton.
+    turn: Option<usize>,
+    /// The play is over: every thread goes home.
+    over: bool,
+    /// What the role with the baton did in this move.
+    pub log: Vec<String>,
+    pub memory: Vec<Memory>,
+}
+
+/// Bytes behind a block. They are there until the play is over, freed or not.
+pub struct Memory {
+    pub at: *mut u8,
+    pub layout: std::alloc::Layout,
+}
+
+// SAFETY: one thread runs at a time, and the memory belongs to the world.
+unsafe impl Send for Memory {}
+
+/// One thread.
+pub struct Role {
+    pub name: String,
+    pub stand: Stand,
+    /// What it has seen so far: each result that the world gave it. Two states of the world are the same to a reader only
+    /// if everybody in them has the same past to act on.
+    seen: DefaultHasher,
+    /// The plain memory that it may read and write, unseen by the world.
+    inside: Option<usize>,
+}
+
+/// Where a thread is.
+#[derive(Clone, Copy, Debug)]
+pub enum Stand {
+    Running,
+    /// Before the point of this name, or inside a call that waits.
+    Parked {
+        point: &'static str,
+        at: &'static Location<'static>,
+        until: Until,
+    },
+    Ended,
+}
+
+/// What a parked role needs before it can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Until {
+    Always,
+    Event,
+    Task,
+    Lock(usize),
+    Ended(usize),
+}
+
+/// A piece of memory of interest.
+#[derive(Clone, Debug, Hash)]
+pub struct Block {
+    pub label: &'static str,
+    /// Counted from 1 among those of its label.
+    pub number: usize,
+    /// Owners, for shared memory.
+    pub owners: Option<usize>,
+    /// Who freed it, at which point.
+    pub freed: Option<(usize, &'static str)>,
+}
+
+impl Block {
+    pub fn name(&self) -> String {
+        format!("{} {}", self.label.to_lowercase(), self.number)
+    }
+}
+
+/// Thrown through a thread when the play is over.
+struct Home;
+
+struct Me {
+    world: Arc<World>,
+    role: usize,
+    /// The point that was announced and not yet acted on.
+    pending: Option<(&'static str, &'static Location<'static>)>,
+    /// The point that was passed last.
+    last: &'static str,
+    /// Where in the stage's own file this thread last did something.
+    place: &'static Location<'static>,
+}
+
+thread_local! {
+    static ME: RefCell<Option<Me>> = const { RefCell::new(None) };
+}
+
+pub fn point(name: &'static str, at: &'static Location<'static>) {
+    ME.with_borrow_mut(|me| {
+        if let Some(me) = me {
+            // A drop has no caller to name.
+            me.pending = Some((name, if is_of_a_stage(at) { at } else { me.place }));
+        }
+    });
+}
+
+/// Does something that others can see, once this role has the baton and `until` is met. `None` when the play is over
+/// and this thread is on its way home.
+#[track_caller]
+pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option<T> {
+    if std::thread::panicking() {
+        return None;
+    }
+    let at = Location::caller();
+    let found = ME.with_borrow_mut(|me| {
+        let me = me.as_mut()?;
+        if is_of_a_stage(at) {
+            me.place = at;
+        }
+        Some((me.world.clone(), me.role, me.pending.take(), me.last))
+    });
+    let (world, role, pending, last) = found?;
+    let mut state = world.lock();
+    let (point, at) = pending.unwrap_or((last, at));
+    if pending.is_some() || !state.is_met(until) {
+        state.roles[role].stand = Stand::Parked { point, at, until };
+        state.leave_traces(role);
+        if until == Until::Task {
+            // Who asks for the next task is done with the last one's session.
+            state.roles[role].inside = None;
+        }
+        state = world.give_back(state, role);
+        state.see_traces(role);
+    }
+    if let Some((point, _)) = pending {
+        ME.with_borrow_mut(|me| me.as_mut().expect("it was there").last = point);
+        state.roles[role].pass(point);
+    }
+    let result = what(&mut state, role);
+    if state.verdict.is_some() {
+        state.roles[role].stand = Stand::Ended;
+        drop(world.give_back(state, role));
+        unreachable!("nobody goes on after a verdict");
+    }
+    Some(result)
+}
+
+fn is_of_a_stage(at: &Location<'_>) -> bool {
+    at.file().contains("stages/")
+}
+
+/// The point that this thread passed last.
+pub fn last_point() -> &'static str {
+    ME.with_borrow(|me| me.as_ref().map_or("", |me| me.last))
+}
+
+/// Starts a thread that plays `name`; it waits for the baton.
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> usize {
+    let world = ME.with_borrow(|me| me.as_ref().expect("a role spawns").world.clone());
+    world.start(name, body)
+}
+
+impl World {
+    pub fn new() -> Arc<World> {
+        let state = State {
+            net: Net::default(),
+            roles: Vec::new(),
+            blocks: Vec::new(),
+            queue: Vec::new(),
+            closed: false,
+            locks: Vec::new(),
+            cells: Vec::new(),
+            verdict: None,
+            turn: None,
+            over: false,
+            log: Vec::new(),
+            memory: Vec::new(),
+        };
+        Arc::new(World { state: Mutex::new(state), moved: Condvar::new(), threads: Mutex::new(Vec::new()) })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn start(self: &Arc<World>, name: &str, body: impl FnOnce() + Send + 'static) -> usize {
+        let mut state = self.lock();
+        let role = state.roles.len();
+        state.roles.push(Role {
+            name: name.to_string(),
+            stand: Stand::Running,
+            seen: DefaultHasher::new(),
+            inside: None,
+        });
+        drop(state);
+        let world = self.clone();
+        let play = move || {
+            ME.set(Some(Me { world: world.clone(), role, pending: None, last: "", place: Location::caller() }));
+            let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                drop(world.wait_for_turn(world.lock(), role));
+                body();
+            }));
+            ME.set(None);
+            let mut state = world.lock();
+            state.roles[role].stand = Stand::Ended;
+            if let Err(cause) = end
+                && cause.downcast_ref::<Home>().is_none()
+            {
+                let text = cause.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| cause.downcast_ref::<&str>().map(|text| text.to_string()));
+                state.verdict = Some(format!("panic: {}", text.unwrap_or_default()));
+            }
+            state.turn = None;
+            world.moved.notify_all();
+        };
+        let thread = std::thread::Builder::new().stack_size(256 * 1024).spawn(play);
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread.expect("a thread"));
+        role
+    }
+
+    fn wait_for_turn<'a>(&'a self, mut state: MutexGuard<'a, State>, role: usize) -> MutexGuard<'a, State> {
+        loop {
+            if state.over {
+                drop(state);
+                std::panic::resume_unwind(Box::new(Home));
+            }
+            if state.turn == Some(role) {
+                state.roles[role].stand = Stand::Running;
+                return state;
+            }
+            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_back<'a>(&'a self, mut state: MutexGuard<'a, State>, role: usize) -> MutexGuard<'a, State> {
+        state.turn = None;
+        self.moved.notify_all();
+        self.wait_for_turn(state, role)
+    }
+
+    /// Hands the baton to `role` and waits until it stands again. Gives what it did.
+    pub fn go(&self, role: usize) -> Vec<String> {
+        let mut state = self.lock();
+        state.turn = Some(role);
+        self.moved.notify_all();
+        while state.turn.is_some() {
+            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::take(&mut state.log)
+    }
+
+    /// Ends the play: every thread goes home.
+    pub fn end(&self) {
+        self.lock().over = true;
+        self.moved.notify_all();
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            thread.join().expect("it catches its own panics");
+        }
+        for memory in self.lock().memory.drain(..) {
+            // SAFETY: allocated with this layout, and every thread that knew of it is gone.
+            unsafe { std::alloc::dealloc(memory.at, memory.layout) };
+        }
+    }
+}
+
+impl Role {
+    fn pass(&mut self, point: &'static str) {
+        ("passed", point).hash(&mut self.seen);
+    }
+}
+
+impl State {
+    pub fn is_met(&self, until: Until) -> bool {
+        match until {
+            Until::Always => true,
+            Until::Event => self.net.has_event(),
+            Until::Task => !self.queue.is_empty() || self.closed,
+            Until::Lock(lock) => self.locks[lock].is_none(),
+            Until::Ended(role) => matches!(self.roles[role].stand, Stand::Ended),
+        }
+    }
+
+    /// Whether that role can move.
+    pub fn can_move(&self, role: usize) -> bool {
+        match self.roles[role].stand {
+            Stand::Parked { until, .. } => self.verdict.is_none() && self.is_met(until),
+            Stand::Running | Stand::Ended => false,
+        }
+    }
+
+    /// This role has seen that: it may act on it from here on.
+    pub fn seen(&mut self, role: usize, what: impl Hash) {
+        what.hash(&mut self.roles[role].seen);
+    }
+
+    /// A new piece of plain memory.
+    pub fn new_cell(&mut self) -> usize {
+        self.cells.push(0);
+        self.cells.len() - 1
+    }
+
+    /// This role reads and writes that piece of plain memory from here on, until it leaves it or asks for the next task.
+    pub fn enter(&mut self, role: usize, cell: usize) {
+        self.roles[role].inside = Some(cell);
+        self.see_traces(role);
+    }
+
+    pub fn leave(&mut self, role: usize) {
+        self.leave_traces(role);
+        self.roles[role].inside = None;
+    }
+
+    /// What is in plain memory follows from who did what there, in which order; nobody need look into it.
+    fn leave_traces(&mut self, role: usize) {
+        if let Some(cell) = self.roles[role].inside {
+            let mut past = DefaultHasher::new();
+            (self.cells[cell], role, self.roles[role].seen.finish()).hash(&mut past);
+            self.cells[cell] = past.finish();
+        }
+    }
+
+    fn see_traces(&mut self, role: usize) {
+        if let Some(cell) = self.roles[role].inside {
+            self.seen(role, self.cells[cell]);
+        }
+    }
+
+    pub fn say(&mut self, text: impl Into<String>) {
+        self.log.push(text.into());
+    }
+
+    pub fn allocate(&mut self, role: usize, label: &'static str, owners: Option<usize>) -> usize {
+        let number = self.blocks.iter().filter(|block| block.label == label).count() + 1;
+        let block = Block { label, number, owners, freed: None };
+        if is_of_interest(label) {
+            self.say(format!("allocates {}", block.name()));
+        }
+        self.blocks.push(block);
+        self.seen(role, ("allocate", self.blocks.len()));
+        self.blocks.len() - 1
+    }
+
+    /// A block is freed: the second time is the end.
+    pub fn free(&mut self, role: usize, block: usize) {
+        self.seen(role, ("free", block));
+        let name = self.blocks[block].name();
+        match self.blocks[block].freed {
+            None => {
+                self.blocks[block].freed = Some((role, last_point()));
+                if is_of_interest(self.blocks[block].label) {
+                    self.say(format!("frees {name}"));
+                }
+            }
+            Some(first) => self.crash("double free", &name, role, "frees", first),
+        }
+    }
+
+    /// A block is used: if it was freed, that is the end.
+    pub fn touch(&mut self, role: usize, block: usize) {
+        self.seen(role, ("use", block));
+        if let Some(first) = self.blocks[block].freed {
+            let name = self.blocks[block].name();
+            self.crash("use after free", &name, role, "uses", first);
+        }
+    }
+
+    fn crash(&mut self, kind: &str, name: &str, role: usize, does: &str, (first, point): (usize, &str)) {
+        let first = if first == role { "it" } else { &self.roles[first].name };
+        self.log.push(format!("{does} {name}, which {first} has freed at its point {point}"));
+        self.verdict = Some(format!("{kind} of {name}"));
+    }
+
+    /// The world and everybody's past, as one number of 128 bits.
+    pub fn fingerprint(&self) -> u128 {
+        let half = |salt: u64| {
+            let mut hasher = DefaultHasher::new();
+            salt.hash(&mut hasher);
+            self.net.hash(&mut hasher);
+            self.blocks.hash(&mut hasher);
+            (&self.queue, self.closed, &self.locks, &self.cells, &self.verdict).hash(&mut hasher);
+            for role in &self.roles {
+                role.seen.finish().hash(&mut hasher);
+                match role.stand {
+                    Stand::Running => 0.hash(&mut hasher),
+                    Stand::Parked { point, at, until } => (1, point, at.line(), until).hash(&mut hasher),
+                    Stand::Ended => 2.hash(&mut hasher),
+                }
+            }
+            for memory in &self.memory {
+                // SAFETY: the bytes were zeroed when they were allocated, and nobody else runs.
+                unsafe { std::slice::from_raw_parts(memory.at, memory.layout.size()) }.hash(&mut hasher);
+            }
+            hasher.finish()
+        };
+        u128::from(half(1)) << 64 | u128::from(half(2))
+    }
+}
+
+/// Whether a reader wants to hear of such a block.
+pub fn is_of_interest(label: &str) -> bool {
+    label == "Session" || label == "Buffer"
+}
+
+impl From<Failure> for std::io::Error {
+    fn from(failure: Failure) -> Self {
+        use std::io::ErrorKind;
+        match failure {
+            Failure::WouldBlock => ErrorKind::WouldBlock,
+            Failure::Reset => ErrorKind::ConnectionReset,
+            Failure::BrokenPipe => ErrorKind::BrokenPipe,
+        }
+        .into()
+    }
+}

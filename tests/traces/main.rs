@@ -1,0 +1,184 @@
+//! The traces that the book's player plays: recorded from real runs, with the state of the world after each row.
+//!
+//! `LAB_RECORD=1 cargo test --test traces` writes them anew; without it, a recording that no longer matches what the
+//! binary does is a failure.
+
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use state::World;
+
+const STAGES: [(&str, &str); 4] = [
+    ("stage3_broken", env!("CARGO_BIN_EXE_stage3_broken")),
+    ("stage3_fixed", env!("CARGO_BIN_EXE_stage3_fixed")),
+    ("stage4_broken", env!("CARGO_BIN_EXE_stage4_broken")),
+    ("stage4_fixed", env!("CARGO_BIN_EXE_stage4_fixed")),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs an exhibit: its autopsy, and its trace.
+fn run(program: &str) -> (Value, Value) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let trace = folder.path().join("trace.json");
+    let output = Command::new(program).arg("--json").arg("--trace").arg(&trace).output().expect("the stage runs");
+    let autopsy = serde_json::from_slice(&output.stdout).expect("the autopsy is JSON");
+    let text = std::fs::read_to_string(&trace).expect("the trace was written");
+    (autopsy, serde_json::from_str(&text).expect("the trace is JSON"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// What the player shows: the rows of the autopsy, up to the end of the schedule (what comes after it is in no order).
+fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
+    let records = trace["records"].as_array().expect("there are records");
+    let all = autopsy["rows"].as_array().expect("there are rows");
+    let directed = all.iter().position(|row| row["role"].is_null()).unwrap_or(all.len());
+    let path = format!("lab/stages/{stage}.rs");
+    let mut rows = Vec::new();
+    let mut world = World::new(records);
+    let mut told = 0;
+    let number = |value: &Value, key: &str| value[key].as_u64();
+    for (at, row) in all[..directed].iter().enumerate() {
+        // A row stands for its record and for those up to the next row's, or up to where somebody comes to a point.
+        let own = number(row, "record");
+        let next = all[at + 1..].iter().find_map(|row| number(row, "record")).unwrap_or(u64::MAX);
+        while own.is_some() && told < records.len() {
+            let record = &records[told];
+            let after = number(record, "number") > own;
+            if after && (number(record, "number") >= Some(next) || matches!(text(&record["kind"]), "step" | "point")) {
+                break;
+            }
+            world.tell(record);
+            told += 1;
+        }
+        let line = own.and_then(|own| line(records, own, &path));
+        rows.push(json!([row["step"], row["role"], row["text"], row["mark"], line, world.panel()]));
+    }
+    let steps = autopsy["steps"].as_array().expect("there are steps");
+    let seen = |step: &&Value| !all[..directed].iter().any(|row| row["step"] == step["number"]);
+    if directed < all.len() {
+        // The last step's first visible deed may lie after the end of the schedule; its point does not.
+        for step in steps.iter().filter(seen) {
+            let of_it = |record: &&Value| record["kind"] == "step" && record["step"] == step["number"];
+            let from = records.iter().position(|record| of_it(&record)).unwrap_or(0);
+            let point = records[from..].iter().find(|r| r["kind"] == "point" && r["role"] == step["role"]);
+            let line = point.map(|point| point["line"].clone());
+            rows.push(json!([step["number"], step["role"], step["what"], null, line, world.panel()]));
+        }
+        let end = "the schedule is over; everybody goes on, and the client is served to the end";
+        rows.push(json!([null, null, end, null, null, world.panel()]));
+    }
+    let lanes = |role: &&Value| rows.iter().any(|row| row[1] == **role);
+    let roles: Vec<_> = trace["roles"].as_array().expect("there are roles").iter().filter(lanes).collect();
+    let source = std::fs::read_to_string(root().join(&path)).expect("a stage has a source");
+    json!({
+        "stage": stage,
+        "title": trace["title"],
+        "signal": trace["ending"]["signal"],
+        "roles": roles,
+        "sections": state::SECTIONS,
+        "file": path,
+        "source": source.lines().collect::<Vec<_>>(),
+        "rows": rows,
+    })
+}
+
+/// The line of the stage's file at which a record was made. A drop has no caller to name and carries the line of what
+/// its thread recorded before; where that thread has passed a point since, the point is the nearer one.
+fn line(records: &[Value], number: u64, path: &str) -> Option<u64> {
+    let at = records.iter().position(|record| record["number"] == number)?;
+    let mut record = &records[at];
+    if record["kind"] == "step" {
+        // Nothing was seen of the step but its point, which its role passes when the director has let it go.
+        let points = |next: &&Value| next["kind"] == "point" && next["role"] == record["role"];
+        record = records[at..].iter().find(points)?;
+    }
+    if record["file"] != path {
+        return None;
+    }
+    let line = record["line"].as_u64();
+    if matches!(text(&record["kind"]), "owners" | "free" | "close" | "unlock") {
+        let own = records[..at].iter().rev().filter(|before| before["role"] == record["role"]);
+        let own: Vec<_> = own.filter(|before| !matches!(text(&before["kind"]), "step" | "refused")).collect();
+        let before = own.iter().position(|before| before["kind"] != "point")?;
+        let same = own[before]["line"] == record["line"];
+        if same && let Some(point) = own[..before].iter().find(|point| point["file"] == path) {
+            return point["line"].as_u64();
+        }
+    }
+    line
+}
+
+/// One value a line where it matters, so that a change is easy to read.
+fn script(name: &str, value: &Value) -> String {
+    let mut text = format!("labData({}, {{\n", json!(name));
+    let object = value.as_object().expect("an object");
+    for (key, value) in object {
+        match value {
+            Value::Array(items) if items.len() > 4 => {
+                let items: Vec<_> = items.iter().map(Value::to_string).collect();
+                text += &format!("{}:[\n{}\n],\n", json!(key), items.join(",\n"));
+            }
+            _ => text += &format!("{}:{value},\n", json!(key)),
+        }
+    }
+    text + "});\n"
+}
+
+/// Descriptors have the numbers that were free when the server began.
+fn normalised(script: &str) -> String {
+    let mut out = String::new();
+    for part in script.split_inclusive("fd ") {
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        out += if out.ends_with("fd ") { &part[digits..] } else { part };
+    }
+    out
+}
+
+fn recording(stage: &str) -> PathBuf {
+    root().join("chapters/traces").join(format!("{stage}.js"))
+}
+
+#[test]
+fn the_players_traces_are_what_the_binaries_do() {
+    for (stage, program) in STAGES {
+        let (autopsy, trace) = run(program);
+        let now = script(stage, &play(stage, &autopsy, &trace));
+        let path = recording(stage);
+        if std::env::var_os("LAB_RECORD").is_some() {
+            std::fs::write(&path, &now).expect("chapters/traces can be written to");
+            continue;
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        let differs = normalised(&kept).lines().zip(normalised(&now).lines()).position(|(kept, now)| kept != now);
+        if normalised(&kept) != normalised(&now) {
+            let line = differs.unwrap_or(0);
+            panic!(
+                "{} no longer matches {stage} from line {}: `LAB_RECORD=1 cargo test --test traces`, and read the diff\n\
+                 kept: {:?}\nnow:  {:?}",
+                path.display(),
+                line + 1,
+                kept.lines().nth(line),
+                now.lines().nth(line)
+            );
+        }
+    }
+}
+
+#[test]
+fn the_broken_ones_end_at_their_crash_and_the_fixed_ones_are_served() {
+    for (stage, _) in STAGES {
+        let text = std::fs::read_to_string(recording(stage)).expect("it was recorded");
+        let crash = text.contains("\"SIGSEGV\"") || text.contains("\"SIGABRT\"");
+        assert_eq!(crash, stage.ends_with("broken"), "{stage}");
+        assert_eq!(text.contains("served to the end"), stage.ends_with("fixed"), "{stage}");
+    }
+}

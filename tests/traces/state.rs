@@ -1,0 +1,174 @@
+//! What there is to see in the world after each record of a run: who is on the interest list and armed, what is queued,
+//! which memory is live and whose, what lies in the socket.
+
+use serde_json::{Value, json};
+
+pub const SECTIONS: [&str; 4] = ["Interest list", "Task queue", "Memory", "Socket"];
+
+#[derive(Default)]
+pub struct World {
+    interest: Vec<Entry>,
+    queue: Vec<String>,
+    blocks: Vec<Block>,
+    socket: Option<Socket>,
+    /// The names of what has owners that are counted.
+    shared: Vec<String>,
+}
+
+struct Entry {
+    token: i64,
+    fd: u64,
+    events: String,
+    one_shot: bool,
+    armed: bool,
+}
+
+struct Block {
+    name: String,
+    owners: Option<u64>,
+    lock: Option<Option<String>>,
+    freed_by: Vec<String>,
+}
+
+#[derive(Default)]
+struct Socket {
+    fd: Option<u64>,
+    sent: u64,
+    read: u64,
+    over: &'static str,
+}
+
+/// Sessions and buffers; not the server's own household.
+fn is_of_interest(name: &str) -> bool {
+    name.starts_with("session") || name.starts_with("buffer")
+}
+
+impl World {
+    /// Before the first of these records.
+    pub fn new(records: &[Value]) -> World {
+        let shared = records.iter().filter(|record| record["kind"] == "owners");
+        let shared = shared.filter_map(|record| record["object"].as_str()).map(str::to_string).collect();
+        World { shared, ..World::default() }
+    }
+
+    /// That has happened.
+    pub fn tell(&mut self, record: &Value) {
+        let text = |key: &str| record[key].as_str().unwrap_or_default();
+        let number = |key: &str| record[key].as_u64().unwrap_or_default();
+        let name = text("object").to_string();
+        match text("kind") {
+            "epoll_add" | "epoll_modify" => {
+                let mut events = text("events").to_string();
+                for (bit, word) in [("edge_triggered", " ET"), ("one_shot", " ONESHOT")] {
+                    if record[bit] == true {
+                        events += word;
+                    }
+                }
+                let token = record["token"].as_i64().unwrap_or_default();
+                let entry =
+                    Entry { token, fd: number("fd"), events, one_shot: record["one_shot"] == true, armed: true };
+                self.interest.retain(|other| other.fd != entry.fd);
+                self.interest.push(entry);
+            }
+            "ready" => {
+                let token = record["token"].as_i64();
+                for entry in self.interest.iter_mut().filter(|entry| Some(entry.token) == token) {
+                    entry.armed &= !entry.one_shot;
+                }
+            }
+            "accept" => self.socket.get_or_insert_default().fd = Some(number("fd")),
+            "read" => self.socket.get_or_insert_default().read += number("bytes"),
+            "close" => {
+                self.interest.retain(|entry| entry.fd != number("fd"));
+                if let Some(socket) = &mut self.socket {
+                    socket.fd = socket.fd.filter(|fd| *fd != number("fd"));
+                }
+            }
+            "push" => self.queue.push(name),
+            "pop" if !self.queue.is_empty() => drop(self.queue.remove(0)),
+            "allocate" if is_of_interest(&name) => {
+                let owners = self.shared.contains(&name).then_some(1);
+                self.blocks.push(Block { name, owners, lock: None, freed_by: Vec::new() });
+            }
+            "owners" => {
+                if let Some(block) = self.block(&name) {
+                    block.owners = record["owners"].as_u64();
+                }
+            }
+            "free" => {
+                let role = text("role").to_string();
+                if let Some(block) = self.block(&name) {
+                    block.freed_by.push(role);
+                }
+            }
+            kind @ ("lock" | "unlock") => {
+                let holder = (kind == "lock").then(|| text("role").to_string());
+                if let Some(block) = self.block(name.trim_end_matches("'s lock")) {
+                    block.lock = Some(holder);
+                }
+            }
+            "client_connect" => drop(self.socket.get_or_insert_default()),
+            "client_send" => self.socket.get_or_insert_default().sent = number("total"),
+            "client_fin" => self.socket.get_or_insert_default().over = ", FIN",
+            "client_reset" => self.socket.get_or_insert_default().over = ", RST",
+            _ => {}
+        }
+    }
+
+    fn block(&mut self, name: &str) -> Option<&mut Block> {
+        self.blocks.iter_mut().rev().find(|block| block.name == name)
+    }
+
+    /// A list of (name, detail, tone) a section. Tones: `on`, `off`, `bad`.
+    pub fn panel(&self) -> Value {
+        let source = |token| match token {
+            0 => "listener".to_string(),
+            -1 => "stop".to_string(),
+            session => format!("session {session}"),
+        };
+        let interest = self.interest.iter().filter(|entry| entry.token >= 0).map(|entry| {
+            let armed = if entry.armed { "" } else { "reported, not armed: " };
+            json!([source(entry.token), format!("{armed}{}", entry.events), if entry.armed { "on" } else { "off" }])
+        });
+        let queue = self.queue.iter().map(|task| json!([task, "", "on"]));
+        let memory = self.blocks.iter().map(|block| {
+            let owners = match block.owners {
+                Some(1) => ", 1 owner".to_string(),
+                Some(owners) => format!(", {owners} owners"),
+                None => String::new(),
+            };
+            let lock = match &block.lock {
+                Some(Some(holder)) => format!(", locked by {holder}"),
+                Some(None) => ", unlocked".to_string(),
+                None => String::new(),
+            };
+            match block.freed_by.as_slice() {
+                [] => json!([block.name, format!("live{owners}{lock}"), "on"]),
+                [role] => json!([block.name, format!("freed by {role}"), "bad"]),
+                [first, again, ..] => json!([block.name, format!("freed by {first}, and again by {again}"), "bad"]),
+            }
+        });
+        let socket = self.socket.iter().map(|socket| {
+            let unread = socket.sent.saturating_sub(socket.read);
+            let detail = format!("{} bytes unread{}", grouped(unread), socket.over);
+            match socket.fd {
+                Some(fd) => json!([format!("fd {fd}"), detail, "on"]),
+                None => json!(["connection", detail, "off"]),
+            }
+        });
+        json!([
+            interest.collect::<Vec<_>>(),
+            queue.collect::<Vec<_>>(),
+            memory.collect::<Vec<_>>(),
+            socket.collect::<Vec<_>>()
+        ])
+    }
+}
+
+/// 16384 as `16,384`.
+fn grouped(number: u64) -> String {
+    match number {
+        0..1000 => number.to_string(),
+        _ => format!("{},{:03}", grouped(number / 1000), number % 1000),
+    }
+}
