@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::text::assert_same;
-use crate::{binary, command, read, recordings, root};
+use crate::{binary, command, lesson, read, recordings, root};
 
 /// The pages: paths from the root, and what is in them.
 fn pages() -> BTreeMap<String, String> {
@@ -179,6 +179,34 @@ fn every_page_is_in_the_summary() {
         // A file that another page includes is no page.
         let included = pages.iter().any(|(other, text)| includes(other, text).iter().any(|(path, _)| path == page));
         assert!(listed.contains(page) || included, "{page} is not in the summary");
+    }
+}
+
+/// What a chapter about a broken stage has, in this order, for each to be read in the same way.
+const FORM: [&str; 11] = [
+    "What you will be able to do",
+    "The situation",
+    "Predict before you run",
+    "Run",
+    "The autopsy, step by step",
+    "The cause",
+    "The fix",
+    "Run it fixed",
+    "The proof",
+    "Check yourself",
+    "What it costs",
+];
+
+#[test]
+fn the_chapter_of_a_broken_stage_goes_from_a_prediction_to_a_proof() {
+    let pages = pages();
+    for stage in lesson::pairs() {
+        let Some(text) = pages.get(&format!("chapters/{stage}.md")) else { continue };
+        let headings: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        let found: Vec<&str> = headings.into_iter().filter(|heading| FORM.contains(heading)).collect();
+        assert_eq!(found, FORM, "chapters/{stage}.md");
+        assert!(text.matches("<details>").count() >= 3, "chapters/{stage}.md: too few questions");
+        assert!(text.contains(&format!("recorded/{stage}_diff.txt")), "chapters/{stage}.md: the fix is its diff");
     }
 }
 
