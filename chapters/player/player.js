@@ -70,7 +70,7 @@
         add({ step, role, text, mark }) {
             const at = this.rows.length;
             const column = role === null ? '2 / -1' : String(this.roles.indexOf(role) + 2);
-            const crash = mark !== null && mark !== undefined && mark.startsWith('SIG');
+            const crash = /^(SIG|crash)/.test(mark || '');
             const button = element(
                 'button',
                 { type: 'button', class: `lab-event${crash ? ' bad' : ''}`, style: `--column: ${column}`, tabindex: '-1' },
@@ -314,18 +314,23 @@
 
         move(role) {
             const move = this.moveOf(role);
-            if (!move) return;
+            if (!move) {
+                const why = this.graph.texts[this.node[1][role]];
+                this.live.textContent = `${this.graph.head.roles[role]} cannot move now: it ${why}.`;
+                return;
+            }
             const [, , line, did, to] = move;
             const crash = this.graph.nodes[to][3] !== null && this.graph.nodes[to][4] === 0;
             this.path.push({ role, to, line });
             const name = this.graph.head.roles[role];
             const text = this.graph.texts[did];
-            this.lanes.add({ step: this.path.length, role: name, text, mark: crash ? 'SIGNAL' : null });
+            this.lanes.add({ step: this.path.length, role: name, text, mark: crash ? 'crash' : null });
             this.show(`${name} ${text}`);
         }
 
         back(length) {
-            this.path.length = Math.max(0, length);
+            if (length < 0 || length >= this.path.length) return;
+            this.path.length = length;
             this.lanes.cut(this.path.length);
             this.show('Taken back');
         }
@@ -343,7 +348,7 @@
                 choice.setAttribute('aria-disabled', String(!move));
                 choice.classList.remove('hinted');
                 const what = move ? `${texts[move[1]]}${move[2] ? `, line ${move[2]}` : ''}` : texts[stands[role]];
-                choice.replaceChildren(element('b', {}, name), element('span', {}, ` ${what}`));
+                choice.replaceChildren(element('kbd', {}, String(role + 1)), element('b', {}, ` ${name}`), ` ${what}`);
             });
             const lost = document.activeElement;
             if (lost && lost.parentNode === this.choices && lost.getAttribute('aria-disabled') === 'true') {

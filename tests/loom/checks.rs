@@ -1,0 +1,158 @@
+//! The models' own tests: that each kind of finding is found, that a run that was cut off fails, that the reductions
+//! lose nothing, and that a log becomes the right schedule.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use real::schedule::Plan;
+
+use crate::faulty;
+use crate::model::{Finding, Model};
+use crate::models::{Said, Test, model, requests, test, upload};
+use crate::runner::Serve;
+use crate::translate::{self, Finer};
+use crate::world::{CLIENT, Entry, Kind, MAIN, Place, Rules, Verdict, What};
+use crate::{stage3_fixed, stage4_fixed};
+
+pub fn all() -> Vec<Test> {
+    let mut tests = vec![
+        test("each_kind_of_finding_is_found", 1, each_kind_of_finding_is_found),
+        test("a_run_that_was_cut_off_is_a_failure", 1, a_run_that_was_cut_off_is_a_failure),
+        test("the_first_line_of_a_point_is_a_step", 1, the_first_line_of_a_point_is_a_step),
+        test("a_log_that_is_finer_than_the_points_is_no_schedule", 1, a_log_that_is_finer_than_the_points_is_no_schedule),
+    ];
+    for (stage, serve, letters) in [
+        ("stage3", stage3_fixed::serve as Serve, "r"),
+        ("stage3", stage3_fixed::serve as Serve, "f"),
+        ("stage4", stage4_fixed::serve as Serve, "r"),
+        ("stage4", stage4_fixed::serve as Serve, "f"),
+    ] {
+        let name = format!("the_reductions_lose_nothing_{stage}_{letters}");
+        tests.push(test(&name, 1, move || the_reductions_lose_nothing(stage, serve, letters)));
+    }
+    if std::env::var_os("LAB_REDUCTIONS").is_some() {
+        for letters in ["dr", "df"] {
+            for (stage, serve) in [("stage3", stage3_fixed::serve as Serve), ("stage4", stage4_fixed::serve)] {
+                let name = format!("the_reductions_lose_nothing_{stage}_{letters}");
+                tests.push(test(&name, 9, move || the_reductions_lose_nothing(stage, serve, letters)));
+            }
+        }
+    }
+    tests
+}
+
+fn each_kind_of_finding_is_found() -> Said {
+    let faults: [(Serve, Option<Kind>, &str); 8] = [
+        (faulty::serve::<{ faulty::NONE }>, None, ""),
+        (faulty::serve::<{ faulty::NO_REARM }>, Some(Kind::Hang), "hang: session 1 has ended, and nobody closes it"),
+        (faulty::serve::<{ faulty::NO_CLOSE }>, Some(Kind::Hang), "hang: session 1 has ended, and nobody closes it"),
+        (faulty::serve::<{ faulty::ONE_READ }>, Some(Kind::Lost), "lost bytes"),
+        (faulty::serve::<{ faulty::MISCOUNT }>, Some(Kind::Lost), "lost bytes"),
+        (faulty::serve::<{ faulty::LEAK }>, Some(Kind::Leak), "leak: u64 1 not freed"),
+        (faulty::serve::<{ faulty::FREE_TWICE }>, Some(Kind::DoubleFree), "double free of u64 1"),
+        (faulty::serve::<{ faulty::FORGET_THE_SOCKET }>, Some(Kind::Hang), "hang: session 1 has ended"),
+    ];
+    for (number, (serve, kind, text)) in faults.into_iter().enumerate() {
+        let mut model = model("faulty", serve, requests("data, FIN", "df"));
+        // This server answers nothing.
+        model.script.plan = Plan::Raw;
+        let found = model.explore().finding.map(|finding| finding.verdict);
+        let right = found.as_ref().map(|verdict| verdict.kind) == kind
+            && found.as_ref().is_none_or(|verdict| verdict.text.starts_with(text));
+        if !right {
+            return Err(format!("fault {number} should give {kind:?}, and gives {found:?}"));
+        }
+    }
+    Ok(String::new())
+}
+
+fn a_run_that_was_cut_off_is_a_failure() -> Said {
+    let model = Model { cap: 10, ..model("stage3_fixed", stage3_fixed::serve, requests("data, RST", "dr")) };
+    match model.explore().finding {
+        Some(finding) if finding.verdict.kind == Kind::Capped => Ok(String::new()),
+        other => Err(format!("it passed for a whole one: {other:?}")),
+    }
+}
+
+/// Every call a step, every sleeper woken by each task and free to go first: what everybody sees then, and what everybody
+/// sees in the reduced model, must be the same, but for the names of the workers.
+fn the_reductions_lose_nothing(stage: &'static str, serve: Serve, letters: &'static str) -> Said {
+    let script = if stage == "stage3" { requests(letters, letters) } else { upload(letters, letters) };
+    let explore = |eager: bool| {
+        let observed = Arc::new(Mutex::new(BTreeSet::new()));
+        let model = Model {
+            rules: Rules { eager, ..Rules::default() },
+            observed: Some(observed.clone()),
+            ..model(stage, serve, script.clone())
+        };
+        let outcome = model.explore();
+        let seen = std::mem::take(&mut *observed.lock().expect("nobody else has it"));
+        (outcome, seen)
+    };
+    let ((whole, all), (reduced, some)) = (explore(true), explore(false));
+    if let Some(finding) = whole.finding.or(reduced.finding) {
+        return Err(finding.verdict.to_string());
+    }
+    if all != some {
+        let lost: Vec<_> = all.symmetric_difference(&some).collect();
+        return Err(format!("{} of {} are different, the first: {}", lost.len(), all.len(), lost[0]));
+    }
+    let (whole, reduced) = (crate::thousands(whole.executions), crate::thousands(reduced.executions));
+    Ok(format!("{stage}_fixed, `{letters}`: {} histories, in {whole} executions and in {reduced}\n", all.len()))
+}
+
+fn finding(lines: &[(usize, &'static str, u64, What)]) -> Finding {
+    let entry = |(role, point, occurrence, what): &(usize, &'static str, u64, What)| Entry {
+        role: *role,
+        place: Place { point, occurrence: *occurrence },
+        what: what.clone(),
+    };
+    Finding {
+        verdict: Verdict { kind: Kind::UseAfterFree, text: String::new() },
+        roles: ["client", "main", "worker-1"].map(String::from).to_vec(),
+        log: lines.iter().map(entry).collect(),
+        blocks: vec!["session 1".to_string()],
+        plan: Plan::Get(1),
+    }
+}
+
+fn the_first_line_of_a_point_is_a_step() -> Said {
+    let worker = 2;
+    let finding = finding(&[
+        // Before its first point: no step.
+        (MAIN, "", 0, What::Accept(9)),
+        (CLIENT, "", 0, What::Connect),
+        // Two lines of one point: one step.
+        (MAIN, "wait", 1, What::Wait(vec![(0, 1)])),
+        (MAIN, "wait", 1, What::Accept(3)),
+        (CLIENT, "", 0, What::Send(5)),
+        (MAIN, "wait", 2, What::Wait(vec![(1, 1)])),
+        // Its second `read`, and nothing was seen of the first: the number is needed.
+        (worker, "read", 2, What::Read(Ok(5))),
+        (worker, "read", 3, What::Use(0)),
+    ]);
+    let text = translate::schedule(&finding).map_err(|finer| finer.to_string())?.to_string();
+    let right = "client    plan GET 1\nclient    connect\nmain      wait\nclient    send 5\nmain      wait\n\
+                 worker-1  read 2\nworker-1  read\n";
+    if text != right {
+        return Err(format!("not\n{right}but\n{text}"));
+    }
+    let numbers: Vec<_> = translate::rows(&finding).into_iter().map(|row| row.number).collect();
+    if numbers != [Some(1), Some(2), None, Some(3), Some(4), Some(5), Some(6)] {
+        return Err(format!("the lanes are numbered {numbers:?}"));
+    }
+    Ok(String::new())
+}
+
+fn a_log_that_is_finer_than_the_points_is_no_schedule() -> Said {
+    let finding = finding(&[
+        (CLIENT, "", 0, What::Connect),
+        (2, "read", 1, What::Read(Ok(5))),
+        (MAIN, "remove", 1, What::Free(0)),
+        (2, "read", 1, What::Use(0)),
+    ]);
+    match translate::schedule(&finding) {
+        Err(Finer { point: "read", .. }) => Ok(String::new()),
+        other => Err(format!("{other:?}")),
+    }
+}

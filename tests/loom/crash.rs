@@ -1,0 +1,58 @@
+//! From proof to crash: the order that loom has just found kills the real binary on the real kernel, and its fixed twin
+//! lives through the same order.
+
+use std::os::unix::process::ExitStatusExt;
+
+use real::catalogue;
+use real::schedule::Schedule;
+
+use crate::model::WORKERS;
+use crate::models::{Said, Test, drawn, for_the_director, refuted, test};
+use crate::support;
+use crate::translate;
+
+pub fn all() -> Vec<Test> {
+    let crash = |stage: &'static str, letters: &'static str, signal: i32| {
+        let name = format!("{stage}_crashes_in_the_order_that_loom_found_{letters}");
+        test(&name, 2, move || crash(stage, letters, signal))
+    };
+    let mut tests = Vec::new();
+    for letters in ["dr", "df", "ddf", "ddr"] {
+        tests.push(crash("stage3_broken", letters, libc::SIGSEGV));
+    }
+    if cfg!(target_env = "gnu") {
+        for letters in ["ddf", "ddr"] {
+            tests.push(crash("stage4_broken", letters, libc::SIGABRT));
+        }
+    }
+    tests
+}
+
+fn crash(stage: &'static str, letters: &'static str, signal: i32) -> Said {
+    let (model, kind) = for_the_director(stage, letters);
+    let (said, outcome) = refuted(&model, kind)?;
+    let finding = outcome.finding.as_ref().expect("it is refuted");
+    let schedule = translate::schedule(finding).map_err(|finer| finer.to_string())?;
+    let text = schedule.to_string();
+    let points = catalogue::find(stage).expect("it is in the catalogue").points();
+    let read = Schedule::parse(&text, &points, WORKERS).map_err(|error| format!("{error}\n{text}"))?;
+    if read.to_string() != text {
+        return Err(format!("it is read back as something else:\n{text}\n{read}"));
+    }
+    let run = |name: &str| {
+        let (_folder, path) = support::schedule(&text);
+        support::run(name, &["--schedule", &path, "--workers", &WORKERS.to_string()])
+    };
+    let (broken, fixed) = (run(stage), run(&stage.replace("broken", "fixed")));
+    if broken.status.signal() != Some(signal) {
+        return Err(format!("{stage} ended otherwise in this order:\n{text}\n{}", broken.all()));
+    }
+    if fixed.status.code() != Some(0) {
+        return Err(format!("the fixed twin does not live through this order:\n{text}\n{}", fixed.all()));
+    }
+    Ok(format!("{said}  as a schedule, on the real kernel: signal {signal}; the fixed twin serves\n{}", indent(&text, &drawn(&outcome))))
+}
+
+fn indent(schedule: &str, lanes: &str) -> String {
+    if std::env::var_os("LAB_SCHEDULES").is_some() { format!("{schedule}\n{lanes}") } else { String::new() }
+}

@@ -1,0 +1,109 @@
+//! Runs the tests of this target and prints what each has to say. Understands of libtest's arguments what people type:
+//! names to run, `--exact`, `--skip NAME`, `--list`, `--ignored`, `--test-threads N`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crate::models::{Said, Test};
+use crate::world::Refuted;
+
+struct Arguments {
+    names: Vec<String>,
+    skip: Vec<String>,
+    exact: bool,
+    list: bool,
+    ignored: bool,
+    threads: usize,
+}
+
+fn arguments() -> Arguments {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let mut got =
+        Arguments { names: vec![], skip: vec![], exact: false, list: false, ignored: false, threads };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => (name.to_string(), Some(value.to_string())),
+            _ => (word, None),
+        };
+        match name.as_str() {
+            "--exact" => got.exact = true,
+            "--list" => got.list = true,
+            "--ignored" => got.ignored = true,
+            "--skip" => got.skip.extend(value.or_else(|| words.next())),
+            "--test-threads" => {
+                got.threads = value.or_else(|| words.next()).and_then(|n| n.parse().ok()).unwrap_or(threads);
+            }
+            // Of libtest, and without a meaning here.
+            "--format" | "--color" | "--logfile" | "-Z" if value.is_none() => _ = words.next(),
+            other if other.starts_with('-') => {}
+            _ => got.names.push(name),
+        }
+    }
+    got
+}
+
+impl Arguments {
+    fn wants(&self, name: &str) -> bool {
+        let fits = |wanted: &String| if self.exact { name == wanted } else { name.contains(wanted.as_str()) };
+        (self.names.is_empty() || self.names.iter().any(fits)) && !self.skip.iter().any(fits)
+    }
+}
+
+pub fn main(tests: Vec<Test>) -> ExitCode {
+    let arguments = arguments();
+    let mut tests: Vec<Test> = tests.into_iter().filter(|test| arguments.wants(&test.name)).collect();
+    if arguments.ignored {
+        tests.clear();
+    }
+    if arguments.list {
+        tests.iter().for_each(|test| println!("{}: test", test.name));
+        return ExitCode::SUCCESS;
+    }
+    // A refuted execution ends by a panic, which is not for the reader.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic.payload().is::<Refuted>() {
+            print(panic);
+        }
+    }));
+    println!("\nrunning {} tests", tests.len());
+    let start = Instant::now();
+    tests.sort_by_key(|test| std::cmp::Reverse(test.weight));
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            scope.spawn(|| {
+                while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let said = run(test);
+                    // One call, so that the words of two tests do not mix.
+                    match said {
+                        Ok(said) => println!("test {} ... ok\n{}", test.name, indented(&said)),
+                        Err(why) => {
+                            println!("test {} ... FAILED\n{}", test.name, indented(&why));
+                            failed.lock().expect("nobody panics with it").push(test.name.clone());
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let mut failed = failed.into_inner().expect("nobody panics with it");
+    failed.sort();
+    let (verdict, seconds) = (if failed.is_empty() { "ok" } else { "FAILED" }, start.elapsed().as_secs_f64());
+    failed.iter().for_each(|name| println!("failed: {name}"));
+    let passed = tests.len() - failed.len();
+    println!("test result: {verdict}. {passed} passed; {} failed; finished in {seconds:.2}s\n", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
+
+fn run(test: &Test) -> Said {
+    catch_unwind(AssertUnwindSafe(|| (test.run)())).unwrap_or_else(|_| Err("it panicked".to_string()))
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}\n")).collect()
+}

@@ -1,0 +1,249 @@
+//! The kernel of the model: [`net`](crate::net) behind the facade's names, a tick a system call.
+
+use std::io;
+
+pub use real::kernel::{Event, Interest};
+
+use crate::heap;
+use crate::net::{Errno, Fd};
+use crate::world::{self, Kind, What, Why, World};
+
+/// What can be put on an interest list.
+pub trait Source {
+    fn fd(&self) -> Fd;
+}
+
+fn result<T>(result: Result<T, Errno>) -> io::Result<T> {
+    result.map_err(io::Error::from_raw_os_error)
+}
+
+/// One system call: afterwards whoever sleeps in a wait may have an event.
+pub fn call<T>(act: impl FnOnce(&mut World) -> T) -> T {
+    world::tick();
+    world::with(|world| {
+        let value = act(world);
+        world.wake_waiters();
+        value
+    })
+}
+
+/// A descriptor that the caller owns is open, unless somebody has closed it behind its back.
+fn check_open(fd: Fd) {
+    let closed = world::with(|world| (!world.net.is_open(fd)).then(|| world.who(world::me(), world.place())));
+    if let Some(who) = closed {
+        world::refute(Kind::ClosedDescriptor, format!("use of a closed descriptor: fd {fd} by {who}"));
+    }
+}
+
+fn close(fd: Fd) {
+    if world::is_over() {
+        return;
+    }
+    world::tick();
+    check_open(fd);
+    world::with(|world| {
+        _ = world.net.close(fd);
+        world.log(What::Close(fd));
+    });
+}
+
+pub struct Events {
+    events: Vec<Event>,
+    room: usize,
+}
+
+impl Events {
+    pub fn with_capacity(capacity: usize) -> Events {
+        Events { events: Vec::new(), room: capacity }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Event> + '_ {
+        self.events.iter().copied()
+    }
+}
+
+pub struct Epoll {
+    fd: Fd,
+}
+
+impl Epoll {
+    pub fn new() -> io::Result<Epoll> {
+        Ok(Epoll { fd: call(|world| world.net.epoll_create()) })
+    }
+
+    pub fn add(&self, source: &impl Source, token: u64, interest: Interest) -> io::Result<()> {
+        let (at, fd) = (std::ptr::from_ref(source) as *const u8 as usize, source.fd());
+        result(call(|world| {
+            world.tokens.push((at, token));
+            world.net.add(self.fd, fd, token, interest.bits())
+        }))
+    }
+
+    pub fn modify(&self, source: &impl Source, token: u64, interest: Interest) -> io::Result<()> {
+        let fd = source.fd();
+        result(call(|world| {
+            world.log(What::Modify(fd, interest.bits()));
+            world.net.modify(self.fd, fd, token, interest.bits())
+        }))
+    }
+
+    pub fn delete(&self, source: &impl Source) -> io::Result<()> {
+        let fd = source.fd();
+        result(call(|world| world.net.delete(self.fd, fd)))
+    }
+
+    pub fn wait(&self, events: &mut Events) -> io::Result<()> {
+        loop {
+            let tick = world::with(|world| world.tick.clone());
+            world::sleep_if(Why::Event(self.fd), &tick, || {
+                !world::with(|world| world.net.has_ready(self.fd))
+            });
+            self.poll(events)?;
+            if !events.events.is_empty() {
+                let seen = events.iter().map(|event| (event.token, event.mask)).collect();
+                world::log(What::Wait(seen));
+                return Ok(());
+            }
+        }
+    }
+
+    pub fn poll(&self, events: &mut Events) -> io::Result<()> {
+        let seen = result(call(|world| world.net.poll(self.fd, events.room)))?;
+        events.events = seen.into_iter().map(|(token, mask)| Event { token, mask }).collect();
+        Ok(())
+    }
+}
+
+impl Drop for Epoll {
+    fn drop(&mut self) {
+        close(self.fd);
+    }
+}
+
+pub struct Listener {
+    fd: Fd,
+}
+
+impl Listener {
+    pub fn new() -> Listener {
+        Listener { fd: call(|world| world.net.listen()) }
+    }
+
+    pub fn accept(&self) -> io::Result<Option<Socket>> {
+        let accepted = result(call(|world| {
+            let accepted = world.net.accept(self.fd);
+            if let Ok(Some(fd)) = accepted {
+                world.log(What::Accept(fd));
+            }
+            accepted
+        }))?;
+        Ok(accepted.map(|fd| Socket { fd }))
+    }
+}
+
+impl Source for Listener {
+    fn fd(&self) -> Fd {
+        self.fd
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        close(self.fd);
+    }
+}
+
+pub struct Socket {
+    fd: Fd,
+}
+
+impl Socket {
+    fn own(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// The kernel fills the buffer after it has taken the bytes, and whoever frees the buffer may come between.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        heap::touch(self.own());
+        let read = call(|world| {
+            let read = world.net.read(self.fd, buffer);
+            world.log(What::Read(read));
+            read
+        });
+        check_open_after(self.fd, &read);
+        heap::touch(buffer.as_ptr() as usize);
+        result(read)
+    }
+
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        heap::touch(self.own());
+        heap::touch(bytes.as_ptr() as usize);
+        let write = |world: &mut World| {
+            let written = world.net.write(self.fd, bytes);
+            world.log(What::Write(written));
+            written
+        };
+        // Where no connection breaks off, nobody can tell when a reply was written.
+        let written = match world::with(|world| world.rules.no_reset) {
+            true => world::with(write),
+            false => call(write),
+        };
+        check_open_after(self.fd, &written);
+        result(written)
+    }
+
+    pub fn shutdown_write(&self) {
+        heap::touch(self.own());
+        assert!(!world::with(|world| world.rules.no_reset), "a stream that the server ends can tell when it was written");
+        call(|world| {
+            _ = world.net.shutdown_write(self.fd);
+            world.log(What::Shutdown(self.fd));
+        });
+    }
+}
+
+fn check_open_after<T>(fd: Fd, result: &Result<T, Errno>) {
+    if matches!(result, Err(libc::EBADF)) {
+        check_open(fd);
+    }
+}
+
+impl Source for Socket {
+    fn fd(&self) -> Fd {
+        heap::touch(self.own());
+        self.fd
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        close(self.fd);
+    }
+}
+
+pub struct Stop {
+    fd: Fd,
+}
+
+impl Stop {
+    pub fn new() -> Stop {
+        Stop { fd: call(|world| world.net.eventfd()) }
+    }
+}
+
+/// Tells the server to stop.
+pub fn raise(fd: Fd) {
+    call(|world| world.net.raise(fd)).expect("the server has not closed it yet");
+}
+
+impl Source for Stop {
+    fn fd(&self) -> Fd {
+        self.fd
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        close(self.fd);
+    }
+}

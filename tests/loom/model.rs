@@ -1,0 +1,302 @@
+//! One model: a stage, a client's script, and how far it is explored.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use real::http;
+use real::schedule::{Action, Plan};
+
+use crate::heap;
+use crate::kernel::{self, Listener, Source, Stop};
+use crate::net::Client;
+use crate::runner::{Serve, Server};
+use crate::sync;
+use crate::world::{self, Entry, Grain, Kind, MAIN, Rules, Verdict, What};
+
+/// Every stage has two workers here: loom takes four threads beside its first.
+pub const WORKERS: usize = 2;
+
+/// What the clients do. A `Connect` begins a new connection, which the steps after it are about.
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub name: &'static str,
+    pub plan: Plan,
+    pub actions: Vec<Action>,
+}
+
+impl Script {
+    /// `d` sends the next of the plan's `pieces`, `f` is a FIN, `r` an RST, `c` another connection.
+    pub fn new(name: &'static str, plan: Plan, pieces: &[u64], letters: &str) -> Script {
+        let mut pieces = pieces.iter();
+        let action = |letter| match letter {
+            'd' => Action::Send(*pieces.next().expect("the script has a piece for each send")),
+            'f' => Action::Fin,
+            'r' => Action::Reset,
+            'c' => Action::Connect,
+            other => unreachable!("no such step: {other}"),
+        };
+        let actions = [Action::Connect].into_iter().chain(letters.chars().map(action)).collect();
+        Script { name, plan, actions }
+    }
+}
+
+/// What is explored.
+#[derive(Clone)]
+pub struct Model {
+    pub stage: &'static str,
+    pub serve: Serve,
+    pub script: Script,
+    pub rules: Rules,
+    /// At most so many preemptions in an execution; `None` for as many as there can be.
+    pub bound: Option<usize>,
+    /// More executions than this are a failure: a run that was cut off proves nothing.
+    pub cap: usize,
+    /// Where to note what everybody has seen in each execution.
+    pub observed: Option<Arc<Mutex<BTreeSet<String>>>>,
+}
+
+/// What came of it.
+pub struct Outcome {
+    pub executions: usize,
+    pub took: Duration,
+    pub finding: Option<Finding>,
+}
+
+/// What one execution showed, and how it came to that.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    pub verdict: Verdict,
+    pub roles: Vec<String>,
+    pub log: Vec<Entry>,
+    /// What the blocks were called.
+    pub blocks: Vec<String>,
+    pub plan: Plan,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { grain: Grain::Calls, two_inside: false, eager: false, no_reset: false, loom_arc: false, only: None }
+    }
+}
+
+impl Model {
+    /// Explores until something is found or everything was seen.
+    pub fn explore(&self) -> Outcome {
+        let executions = Arc::new(AtomicUsize::new(0));
+        let mut builder = loom::model::Builder::new();
+        // Each of these may be set from the environment, and then quietly cuts a run off.
+        builder.max_threads = loom::MAX_THREADS;
+        builder.max_branches = 10_000;
+        builder.max_permutations = None;
+        builder.max_duration = None;
+        builder.preemption_bound = self.bound;
+        builder.checkpoint_file = None;
+        builder.location = false;
+        builder.log = false;
+        builder.expect_explicit_explore = true;
+        let start = Instant::now();
+        let (model, counter) = (self.clone(), executions.clone());
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            builder.check(move || {
+                let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
+                let no_reset = !model.rules.eager && !model.script.actions.contains(&Action::Reset);
+                world::begin(Rules { no_reset, ..model.rules });
+                if number > model.cap {
+                    world::refute(Kind::Capped, format!("not finished after {} executions: nothing is proved", model.cap));
+                }
+                model.execute();
+                if let Some(observed) = &model.observed {
+                    observed.lock().expect("one thread explores").insert(world::observed());
+                }
+                drop(world::end());
+            });
+        }));
+        let finding = result.err().map(|panic| {
+            let world = world::end();
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let text = format!("panic: {}", said.unwrap_or("without a word"));
+            let Some(mut world) = world else {
+                let verdict = Verdict { kind: Kind::Panic, text };
+                return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plan: self.script.plan };
+            };
+            let verdict = world.verdict.take().unwrap_or(Verdict { kind: Kind::Panic, text });
+            Finding {
+                verdict,
+                roles: world.names(),
+                blocks: world.slots.iter().map(|slot| slot.name.clone()).collect(),
+                log: std::mem::take(&mut world.log),
+                plan: self.script.plan,
+            }
+        });
+        Outcome { executions: executions.load(Ordering::Relaxed), took: start.elapsed(), finding }
+    }
+
+    /// Raises the bound from 1 until something is found; all that was seen without a finding counts too.
+    pub fn search(&self, most: usize) -> (usize, Outcome) {
+        let mut before = (0, Duration::ZERO);
+        for bound in 1.. {
+            let mut outcome = Model { bound: Some(bound), ..self.clone() }.explore();
+            before = (before.0 + outcome.executions, before.1 + outcome.took);
+            (outcome.executions, outcome.took) = before;
+            if outcome.finding.is_some() || bound == most {
+                return (bound, outcome);
+            }
+        }
+        unreachable!("there is a last bound")
+    }
+
+    /// One execution.
+    fn execute(&self) {
+        let (listener, stop) = (Listener::new(), Stop::new());
+        let (stop_fd, serve) = (stop.fd(), self.serve);
+        let server = Server { listener, stop, workers: WORKERS };
+        sync::spawn("main", move || {
+            let served = serve(server).expect("no call of the model fails");
+            world::with(|world| world.served = Some(served));
+        });
+        world::wait_until_quiet();
+        let mut peer = Peer::default();
+        for (n, action) in self.script.actions.iter().enumerate() {
+            peer.act(action, self.script.plan);
+            if n == 0 {
+                // The first connection is accepted, and everybody idle: from here on, every order.
+                world::wait_until_quiet();
+                loom::explore();
+            }
+        }
+        world::wait_until_quiet();
+        loom::stop_exploring();
+        peer.check_quiet();
+        kernel::raise(stop_fd);
+        world::wait_for_end(MAIN);
+        peer.check_end(self.script.plan);
+    }
+}
+
+/// The clients, one after another.
+#[derive(Default)]
+struct Peer {
+    connections: Vec<Connection>,
+}
+
+struct Connection {
+    client: Client,
+    sent: u64,
+    reset: bool,
+    ended: bool,
+}
+
+impl Peer {
+    fn act(&mut self, action: &Action, plan: Plan) {
+        let connections = &mut self.connections;
+        kernel::call(|world| {
+            if *action == Action::Connect {
+                world.log(What::Connect);
+                connections.push(Connection { client: world.net.connect(), sent: 0, reset: false, ended: false });
+                return;
+            }
+            let connection = connections.last_mut().expect("a client connects first");
+            match action {
+                Action::Send(bytes) => {
+                    let mut chunk = vec![0; *bytes as usize];
+                    plan.fill(connection.sent, &mut chunk);
+                    world.net.send(connection.client, &chunk);
+                    connection.sent += bytes;
+                    world.log(What::Send(*bytes as usize));
+                }
+                Action::Fin => {
+                    world.net.fin(connection.client);
+                    connection.ended = true;
+                    world.log(What::Fin);
+                }
+                Action::Reset => {
+                    world.net.reset(connection.client);
+                    connection.ended = true;
+                    connection.reset = true;
+                    world.log(What::Reset);
+                }
+                Action::Connect | Action::Receive | Action::Pass { .. } => unreachable!("no step of a script"),
+            }
+        });
+    }
+
+    /// Nobody can move any more, and nobody has told the server to stop.
+    fn check_quiet(&self) {
+        if world::with(|world| world.is_stuck()) {
+            world::refute(Kind::Hang, format!("hang: {}", world::with(|world| world.blocked())));
+        }
+        for (number, connection) in (1..).zip(&self.connections) {
+            let (unread, open) =
+                world::with(|world| (world.net.unread(connection.client), world.net.is_served(connection.client)));
+            if unread > 0 && !connection.reset {
+                let blocked = world::with(|world| world.blocked());
+                world::refute(Kind::Hang, format!("hang: {unread} bytes of session {number} wait, and {blocked}"));
+            }
+            if connection.ended && open {
+                world::refute(Kind::Hang, format!("hang: session {number} has ended, and nobody closes it"));
+            }
+        }
+    }
+
+    /// The server has stopped.
+    fn check_end(&self, plan: Plan) {
+        let served = world::with(|world| world.served).expect("the server has come to its end");
+        let (mut least, mut most, mut replies) = (0, 0, 0);
+        for (number, connection) in (1..).zip(&self.connections) {
+            most += connection.sent;
+            if connection.reset {
+                continue;
+            }
+            least += connection.sent;
+            let due = due(plan, connection.sent);
+            replies += due.1;
+            world::with(|world| world.replies(connection.client) == due.0).then_some(()).unwrap_or_else(|| {
+                world::refute(Kind::Lost, format!("session {number} did not get the replies that it is owed"))
+            });
+        }
+        if !(least..=most).contains(&served.received) {
+            world::refute(
+                Kind::Lost,
+                format!("lost bytes: {most} were sent, {least} of them before a FIN, and {} counted", served.received),
+            );
+        }
+        if served.replies < replies {
+            world::refute(Kind::Lost, format!("{replies} replies were due, and {} counted", served.replies));
+        }
+        let left = heap::leaks();
+        if !left.is_empty() {
+            world::refute(Kind::Leak, format!("leak: {} not freed", left.join(", ")));
+        }
+        let (files, arcs) = world::with(|world| (world.net.open_files(), world.arcs));
+        if files > 0 || arcs > 0 {
+            world::refute(Kind::Leak, format!("leak: {files} descriptors are open, {arcs} shares alive"));
+        }
+    }
+}
+
+/// The replies to the first `sent` bytes of a plan: the bytes, and how many replies.
+fn due(plan: Plan, sent: u64) -> (Vec<u8>, u64) {
+    match plan {
+        Plan::Raw => (Vec::new(), 0),
+        Plan::Get(_) => {
+            let requests = sent / plan.head().len() as u64;
+            (http::HELLO.repeat(requests as usize), requests)
+        }
+        Plan::Post(bytes) if plan.length() == Some(sent) => {
+            let mut reply = [0; 256];
+            let length = http::Reply::Stored(bytes).write_to(&mut reply);
+            (reply[..length].to_vec(), 1)
+        }
+        Plan::Post(_) => (Vec::new(), 0),
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} executions, {:.1} s", crate::thousands(self.executions), self.took.as_secs_f64())
+    }
+}

@@ -1,0 +1,169 @@
+//! The models: which stage, which script, how far, and what must come of it.
+
+use real::autopsy::lanes;
+use real::schedule::Plan;
+
+use crate::half::{lock_without_ownership, ownership_without_lock};
+use crate::model::{Model, Outcome, Script};
+use crate::runner::Serve;
+use crate::world::{Grain, Kind, Rules};
+use crate::{stage3_broken, stage3_fixed, stage4_broken, stage4_fixed, thousands, translate};
+
+/// Larger scripts are explored up to so many preemptions.
+const BOUND: usize = 5;
+/// More executions than any model here needs: who comes to it has not finished.
+const CAP: usize = 5_000_000;
+/// Where a broken stage is searched no further.
+const MOST: usize = 5;
+
+/// Two requests, each in one piece.
+pub fn requests(name: &'static str, letters: &str) -> Script {
+    let one = Plan::Get(1).head().len() as u64;
+    Script::new(name, Plan::Get(2), &[one, one], letters)
+}
+
+/// An upload in two pieces: its head and the first half of its body, and the rest.
+pub fn upload(name: &'static str, letters: &str) -> Script {
+    let plan = Plan::Post(16);
+    Script::new(name, plan, &[plan.head().len() as u64 + 8, 8], letters)
+}
+
+pub fn model(stage: &'static str, serve: Serve, script: Script) -> Model {
+    Model { stage, serve, script, rules: Rules::default(), bound: None, cap: CAP, observed: None }
+}
+
+/// What a test says: for the reader if it passed, or why it did not.
+pub type Said = Result<String, String>;
+
+fn line(what: &str, how_far: &str, outcome: &Outcome) -> String {
+    format!("{what}: every execution of this model under loom, {how_far}: {outcome}")
+}
+
+/// A fixed stage: nothing may be found.
+fn sound(model: &Model) -> Said {
+    let outcome = model.explore();
+    let how_far = match model.bound {
+        None => "complete".to_string(),
+        Some(bound) => format!("up to {bound} preemptions"),
+    };
+    let line = line(&format!("{}, {}", model.stage, model.script.name), &how_far, &outcome);
+    match &outcome.finding {
+        None => Ok(format!("{line}: nothing found\n")),
+        Some(finding) => Err(format!("{line}: {}\n{}", finding.verdict, drawn(&outcome))),
+    }
+}
+
+/// A broken stage: this kind of finding, at the smallest bound that shows one.
+pub fn refuted(model: &Model, kind: Kind) -> Result<(String, Outcome), String> {
+    let (bound, outcome) = model.search(MOST);
+    let name = format!("{}, {}", model.stage, model.script.name);
+    let preemptions = if bound == 1 { "preemption" } else { "preemptions" };
+    match &outcome.finding {
+        None => Err(format!("{name}: not found up to {bound} preemptions: {outcome}")),
+        Some(finding) if finding.verdict.kind != kind => Err(format!("{name}: not that, but: {}", finding.verdict)),
+        Some(finding) => {
+            let number = thousands(outcome.executions);
+            let seconds = outcome.took.as_secs_f64();
+            let verdict = &finding.verdict;
+            let said = format!("{name}: {verdict}\n  at execution {number}, up to {bound} {preemptions}: {seconds:.1} s\n");
+            Ok((said, outcome))
+        }
+    }
+}
+
+pub fn drawn(outcome: &Outcome) -> String {
+    outcome.finding.as_ref().map_or(String::new(), |finding| {
+        lanes::draw(&finding.roles, &translate::rows(finding), 100, false)
+    })
+}
+
+fn with_lanes((said, outcome): (String, Outcome)) -> String {
+    format!("{said}{}", drawn(&outcome))
+}
+
+/// A test: its name, what it does, and how long it takes by comparison.
+pub struct Test {
+    pub name: String,
+    pub run: Box<dyn Fn() -> Said + Send + Sync>,
+    /// Long ones begin first.
+    pub weight: u32,
+}
+
+pub fn test(name: &str, weight: u32, run: impl Fn() -> Said + Send + Sync + 'static) -> Test {
+    Test { name: name.to_string(), run: Box::new(run), weight }
+}
+
+/// Every test, in the order of the report.
+pub fn all() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for (stage, serve, script) in [
+        ("stage3_fixed", stage3_fixed::serve as Serve, requests as fn(_, _) -> Script),
+        ("stage4_fixed", stage4_fixed::serve, upload),
+    ] {
+        let mut add = |name: &str, weight, model: Model| {
+            tests.push(test(&format!("{stage}_{name}"), weight, move || sound(&model)));
+        };
+        let whole = |name, letters| model(stage, serve, script(name, letters));
+        let bounded = |name, letters| Model { bound: Some(bound()), ..model(stage, serve, script(name, letters)) };
+        let loom_arc = Rules { loom_arc: true, ..Rules::default() };
+        add("is_sound_for_data_and_rst", 1, whole("data, RST", "dr"));
+        add("is_sound_for_data_and_fin", 1, whole("data, FIN", "df"));
+        add("is_sound_for_two_chunks_and_fin", 5, bounded("two chunks, FIN", "ddf"));
+        add("is_sound_for_two_chunks_and_rst", 5, bounded("two chunks, RST", "ddr"));
+        add("is_sound_for_a_reconnect", 9, bounded("RST, a second connection, FIN", "rcf"));
+        let arc = Model { rules: loom_arc, ..bounded("data, RST, with loom's own Arc", "dr") };
+        add("is_sound_with_looms_arc", 3, arc);
+    }
+    for (letters, name) in [("dr", "data, RST"), ("df", "data, FIN"), ("ddf", "two chunks, FIN"), ("ddr", "two chunks, RST")]
+    {
+        let model = model("stage3_broken", stage3_broken::serve, requests(name, letters));
+        let test_name = format!("stage3_broken_uses_a_freed_session_{letters}");
+        let show = letters == "df";
+        tests.push(test(&test_name, 1, move || {
+            let found = refuted(&model, Kind::UseAfterFree)?;
+            Ok(if show { with_lanes(found) } else { found.0 })
+        }));
+    }
+    for (letters, name) in [("dr", "data, RST"), ("df", "data, FIN"), ("ddf", "two chunks, FIN"), ("ddr", "two chunks, RST")]
+    {
+        let model = model("stage4_broken", stage4_broken::serve, requests(name, letters));
+        let inside = Model { rules: Rules { two_inside: true, ..Rules::default() }, ..model.clone() };
+        tests.push(test(&format!("stage4_broken_lets_two_workers_in_{letters}"), 1, move || {
+            Ok(refuted(&inside, Kind::TwoInside)?.0)
+        }));
+        if letters.starts_with("dd") {
+            let show = letters == "ddf";
+            tests.push(test(&format!("stage4_broken_frees_a_buffer_twice_{letters}"), 1, move || {
+                let found = refuted(&model, Kind::DoubleFree)?;
+                Ok(if show { with_lanes(found) } else { found.0 })
+            }));
+        }
+    }
+    let half = model("ownership without the lock", ownership_without_lock::serve, requests("two chunks, FIN", "ddf"));
+    tests.push(test("ownership_without_the_lock_is_refuted", 1, move || {
+        let inside = Model { rules: Rules { two_inside: true, ..Rules::default() }, ..half.clone() };
+        let (said, _) = refuted(&inside, Kind::TwoInside)?;
+        let double = Model { rules: Rules { only: Some(Kind::DoubleFree), ..Rules::default() }, ..half.clone() };
+        Ok(said + &refuted(&double, Kind::DoubleFree)?.0)
+    }));
+    let half = model("the lock without ownership", lock_without_ownership::serve, upload("data, RST", "dr"));
+    tests.push(test("the_lock_without_ownership_is_refuted", 1, move || Ok(refuted(&half, Kind::UseAfterFree)?.0)));
+    tests.extend(crate::crash::all());
+    tests.extend(crate::checks::all());
+    tests
+}
+
+/// The preemption bound of the larger scripts: 5, or what `LAB_PREEMPTIONS` says.
+fn bound() -> usize {
+    std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(BOUND)
+}
+
+/// For a counterexample that the director can run: the same search, in steps from point to point.
+pub fn for_the_director(stage: &'static str, letters: &'static str) -> (Model, Kind) {
+    let (serve, script, kind) = match stage {
+        "stage3_broken" => (stage3_broken::serve as Serve, requests(letters, letters), Kind::UseAfterFree),
+        _ => (stage4_broken::serve as Serve, upload(letters, letters), Kind::DoubleFree),
+    };
+    let rules = Rules { grain: Grain::Points, only: Some(kind), ..Rules::default() };
+    (Model { rules, ..model(stage, serve, script) }, kind)
+}

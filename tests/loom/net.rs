@@ -1,0 +1,373 @@
+//! The modelled kernel as a machine without threads: descriptors, epoll, one listener, TCP streams, events.
+//!
+//! Each function is one system call, done at once. Who calls when is not its business: `kernel` puts loom around it, and
+//! `tests/kernel_model.rs` compares it call by call with Linux.
+//!
+//! What it knows, after `net/ipv4/tcp.c` and `fs/eventpoll.c`:
+//! - a descriptor gets the lowest free number; closing takes it off every interest list;
+//! - an interest list has a ready list, in the order of the wake-ups. A wait asks each file on it anew, reports what is
+//!   still there, and puts a level-triggered file back at the end. What a full buffer left over stays in front;
+//! - a one-shot file that was reported has an empty mask: hang-up and error are not reported either, and no wake-up
+//!   puts it on the ready list. `EPOLL_CTL_ADD` and `EPOLL_CTL_MOD` ask the file at once;
+//! - an edge is a wake-up: each arrival is one, and so is a FIN, an RST, and the server's own `shutdown(2)`;
+//! - bytes that arrived before an RST can still be read; then the error is told once, by whichever call asks first; then
+//!   the stream is at its end. After a FIN an RST is no error to a reader.
+//!
+//! What it leaves out:
+//! - the time that a packet needs: what a client does has arrived when its call ends, and each send arrives in one piece;
+//! - full buffers: a write never gives `EAGAIN` and is never short, a client's send always fits;
+//! - the limit on descriptors; signals; a client's own errors once its server has closed;
+//! - `EPOLLOUT`, `EPOLLPRI` and urgent data, more than one listener, connections that the server opens.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// An error number.
+pub type Errno = i32;
+/// A descriptor.
+pub type Fd = usize;
+/// A client's end of a connection.
+pub type Client = usize;
+
+const IN: u32 = libc::EPOLLIN as u32;
+const RDHUP: u32 = libc::EPOLLRDHUP as u32;
+const HUP: u32 = libc::EPOLLHUP as u32;
+const ERR: u32 = libc::EPOLLERR as u32;
+const EDGE: u32 = libc::EPOLLET as u32;
+const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
+/// The bits that say how, not what.
+const HOW: u32 = EDGE | ONE_SHOT;
+
+#[derive(Default)]
+pub struct Net {
+    files: Vec<Option<File>>,
+    streams: Vec<Stream>,
+    /// Connections that nobody has accepted yet.
+    backlog: VecDeque<usize>,
+}
+
+enum File {
+    Epoll(Epoll),
+    Listener,
+    Stream(usize),
+    Event(u64),
+}
+
+#[derive(Default)]
+struct Epoll {
+    interest: BTreeMap<Fd, Item>,
+    ready: VecDeque<Fd>,
+}
+
+struct Item {
+    token: u64,
+    mask: u32,
+}
+
+/// A connection: the server's socket, and what its client has seen of it.
+#[derive(Default)]
+struct Stream {
+    arrived: VecDeque<u8>,
+    /// The client has closed its sending side.
+    fin: bool,
+    /// The server has closed its sending side.
+    shut: bool,
+    /// Nothing comes or goes any more.
+    dead: bool,
+    /// Not told to the server yet.
+    error: Option<Errno>,
+    /// The server's descriptor is closed.
+    closed: bool,
+    /// The client has left.
+    gone: bool,
+    /// What has arrived at the client.
+    replies: Vec<u8>,
+}
+
+impl Stream {
+    fn mask(&self) -> u32 {
+        let mut mask = 0;
+        if self.dead || (self.fin && self.shut) {
+            mask |= HUP;
+        }
+        if self.fin || self.dead {
+            mask |= IN | RDHUP;
+        }
+        if !self.arrived.is_empty() {
+            mask |= IN;
+        }
+        if self.error.is_some() {
+            mask |= ERR;
+        }
+        mask
+    }
+}
+
+impl Net {
+    fn open(&mut self, file: File) -> Fd {
+        let fd = self.files.iter().position(Option::is_none).unwrap_or(self.files.len());
+        if fd == self.files.len() {
+            self.files.push(None);
+        }
+        self.files[fd] = Some(file);
+        fd
+    }
+
+    fn file(&self, fd: Fd) -> Result<&File, Errno> {
+        self.files.get(fd).and_then(Option::as_ref).ok_or(libc::EBADF)
+    }
+
+    fn epoll(&mut self, fd: Fd) -> Result<&mut Epoll, Errno> {
+        match self.files.get_mut(fd).and_then(Option::as_mut) {
+            Some(File::Epoll(epoll)) => Ok(epoll),
+            Some(_) => Err(libc::EINVAL),
+            None => Err(libc::EBADF),
+        }
+    }
+
+    fn stream(&mut self, fd: Fd) -> Result<&mut Stream, Errno> {
+        match *self.file(fd)? {
+            File::Stream(stream) => Ok(&mut self.streams[stream]),
+            _ => Err(libc::ENOTSOCK),
+        }
+    }
+
+    /// What `poll(2)` would say of a file.
+    fn mask(&self, fd: Fd) -> u32 {
+        match self.file(fd) {
+            Ok(File::Listener) if !self.backlog.is_empty() => IN,
+            Ok(File::Event(count)) if *count > 0 => IN,
+            Ok(File::Stream(stream)) => self.streams[*stream].mask(),
+            _ => 0,
+        }
+    }
+
+    /// Something has happened to a file: every list that asks for it hears of it.
+    fn wake(&mut self, fd: Fd) {
+        for epoll in self.files.iter_mut().flatten() {
+            if let File::Epoll(epoll) = epoll
+                && epoll.interest.get(&fd).is_some_and(|item| item.mask & !HOW != 0)
+                && !epoll.ready.contains(&fd)
+            {
+                epoll.ready.push_back(fd);
+            }
+        }
+    }
+
+    fn wake_stream(&mut self, stream: usize) {
+        let is_it = |file: &Option<File>| matches!(file, Some(File::Stream(other)) if *other == stream);
+        if let Some(fd) = self.files.iter().position(is_it) {
+            self.wake(fd);
+        }
+    }
+
+    pub fn epoll_create(&mut self) -> Fd {
+        self.open(File::Epoll(Epoll::default()))
+    }
+
+    pub fn listen(&mut self) -> Fd {
+        self.open(File::Listener)
+    }
+
+    pub fn eventfd(&mut self) -> Fd {
+        self.open(File::Event(0))
+    }
+
+    pub fn add(&mut self, epoll: Fd, fd: Fd, token: u64, mask: u32) -> Result<(), Errno> {
+        self.file(fd)?;
+        let list = self.epoll(epoll)?;
+        if list.interest.contains_key(&fd) {
+            return Err(libc::EEXIST);
+        }
+        list.interest.insert(fd, Item { token, mask });
+        self.ask(epoll, fd)
+    }
+
+    pub fn modify(&mut self, epoll: Fd, fd: Fd, token: u64, mask: u32) -> Result<(), Errno> {
+        self.file(fd)?;
+        let item = self.epoll(epoll)?.interest.get_mut(&fd).ok_or(libc::ENOENT)?;
+        *item = Item { token, mask };
+        self.ask(epoll, fd)
+    }
+
+    /// A file that is ready when it comes to a list is on its ready list at once.
+    fn ask(&mut self, epoll: Fd, fd: Fd) -> Result<(), Errno> {
+        let now = self.mask(fd);
+        let list = self.epoll(epoll)?;
+        let asked = list.interest[&fd].mask & !HOW | ERR | HUP;
+        if now & asked != 0 && !list.ready.contains(&fd) {
+            list.ready.push_back(fd);
+        }
+        Ok(())
+    }
+
+    pub fn delete(&mut self, epoll: Fd, fd: Fd) -> Result<(), Errno> {
+        self.file(fd)?;
+        let list = self.epoll(epoll)?;
+        list.interest.remove(&fd).ok_or(libc::ENOENT)?;
+        list.ready.retain(|other| *other != fd);
+        Ok(())
+    }
+
+    /// Reports at most `room` events: tokens and masks.
+    pub fn poll(&mut self, epoll: Fd, room: usize) -> Result<Vec<(u64, u32)>, Errno> {
+        let mut waiting = std::mem::take(&mut self.epoll(epoll)?.ready);
+        let (mut events, mut again) = (Vec::new(), VecDeque::new());
+        while events.len() < room {
+            let Some(fd) = waiting.pop_front() else { break };
+            let now = self.mask(fd);
+            let item = self.epoll(epoll)?.interest.get_mut(&fd).expect("what is ready is on the list");
+            let asked = if item.mask & !HOW == 0 { 0 } else { item.mask & !HOW | ERR | HUP };
+            if now & asked == 0 {
+                continue;
+            }
+            events.push((item.token, now & asked));
+            if item.mask & ONE_SHOT != 0 {
+                item.mask &= HOW;
+            } else if item.mask & EDGE == 0 {
+                again.push_back(fd);
+            }
+        }
+        waiting.extend(again);
+        self.epoll(epoll)?.ready = waiting;
+        Ok(events)
+    }
+
+    pub fn accept(&mut self, listener: Fd) -> Result<Option<Fd>, Errno> {
+        match self.file(listener)? {
+            File::Listener => {}
+            _ => return Err(libc::EINVAL),
+        }
+        Ok(self.backlog.pop_front().map(|stream| self.open(File::Stream(stream))))
+    }
+
+    pub fn read(&mut self, fd: Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let stream = self.stream(fd)?;
+        if !stream.arrived.is_empty() || buffer.is_empty() {
+            let n = buffer.len().min(stream.arrived.len());
+            for (to, from) in buffer.iter_mut().zip(stream.arrived.drain(..n)) {
+                *to = from;
+            }
+            return Ok(n);
+        }
+        if stream.fin {
+            return Ok(0);
+        }
+        match stream.error.take() {
+            Some(error) => Err(error),
+            None if stream.dead => Ok(0),
+            None => Err(libc::EAGAIN),
+        }
+    }
+
+    pub fn write(&mut self, fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
+        let stream = self.stream(fd)?;
+        if stream.dead || stream.shut {
+            return Err(stream.error.take().unwrap_or(libc::EPIPE));
+        }
+        stream.replies.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    pub fn shutdown_write(&mut self, fd: Fd) -> Result<(), Errno> {
+        self.stream(fd)?.shut = true;
+        self.wake(fd);
+        Ok(())
+    }
+
+    pub fn raise(&mut self, fd: Fd) -> Result<(), Errno> {
+        match self.files.get_mut(fd).and_then(Option::as_mut) {
+            Some(File::Event(count)) => *count += 1,
+            _ => return Err(libc::EBADF),
+        }
+        self.wake(fd);
+        Ok(())
+    }
+
+    pub fn close(&mut self, fd: Fd) -> Result<(), Errno> {
+        if let File::Stream(stream) = *self.file(fd)? {
+            self.streams[stream].closed = true;
+        }
+        self.files[fd] = None;
+        for file in self.files.iter_mut().flatten() {
+            if let File::Epoll(epoll) = file {
+                epoll.interest.remove(&fd);
+                epoll.ready.retain(|other| *other != fd);
+            }
+        }
+        Ok(())
+    }
+
+    /// A client connects.
+    pub fn connect(&mut self) -> Client {
+        self.streams.push(Stream::default());
+        self.backlog.push_back(self.streams.len() - 1);
+        let listener = self.files.iter().position(|file| matches!(file, Some(File::Listener)));
+        self.wake(listener.expect("somebody listens"));
+        self.streams.len() - 1
+    }
+
+    pub fn send(&mut self, client: Client, bytes: &[u8]) {
+        let stream = &mut self.streams[client];
+        if !stream.closed && !stream.dead && !stream.fin && !bytes.is_empty() {
+            stream.arrived.extend(bytes);
+            self.wake_stream(client);
+        }
+    }
+
+    /// The client closes its sending side.
+    pub fn fin(&mut self, client: Client) {
+        let stream = &mut self.streams[client];
+        if !stream.closed && !stream.dead && !stream.fin {
+            stream.fin = true;
+            self.wake_stream(client);
+        }
+    }
+
+    /// The client breaks the connection off. Where both sides have closed theirs there is nothing to break.
+    pub fn reset(&mut self, client: Client) {
+        let stream = &mut self.streams[client];
+        let over = stream.fin && stream.shut;
+        stream.gone = true;
+        if !stream.closed && !stream.dead && !over {
+            stream.dead = true;
+            stream.error = Some(if stream.fin { libc::EPIPE } else { libc::ECONNRESET });
+            self.wake_stream(client);
+        }
+    }
+
+    /// What has arrived at the client since it last asked, and whether its stream is at its end.
+    pub fn receive(&mut self, client: Client) -> (usize, bool) {
+        let stream = &mut self.streams[client];
+        let n = stream.replies.drain(..).count();
+        (n, stream.shut || stream.closed)
+    }
+
+    /// What has arrived at the client.
+    pub fn replies(&self, client: Client) -> &[u8] {
+        &self.streams[client].replies
+    }
+
+    /// How many descriptors are open.
+    pub fn open_files(&self) -> usize {
+        self.files.iter().flatten().count()
+    }
+
+    /// Bytes that have arrived for the server, and that it has not read.
+    pub fn unread(&self, client: Client) -> usize {
+        self.streams[client].arrived.len()
+    }
+
+    /// Whether a wait would report something, or may.
+    pub fn has_ready(&self, epoll: Fd) -> bool {
+        matches!(self.file(epoll), Ok(File::Epoll(epoll)) if !epoll.ready.is_empty())
+    }
+
+    /// Whether the server has not closed this connection yet.
+    pub fn is_served(&self, client: Client) -> bool {
+        !self.streams[client].closed
+    }
+
+    pub fn is_open(&self, fd: Fd) -> bool {
+        self.file(fd).is_ok()
+    }
+}

@@ -1,0 +1,321 @@
+//! What threads share, in the model. Each lock and each queue has a loom atomic of its own, which ticks when it is used.
+
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering::Relaxed;
+
+use loom::sync::atomic::AtomicUsize;
+
+pub use std::sync::atomic::Ordering;
+
+use crate::heap::{self, Raw};
+use crate::world::{self, Kind, Role, What, Why};
+
+/// Shared ownership. std's stands behind it, or loom's own where the rules say so: then each clone and drop is a step.
+pub struct Arc<T> {
+    inner: ManuallyDrop<Inner<T>>,
+}
+
+enum Inner<T> {
+    Std(std::sync::Arc<T>),
+    Loom(loom::sync::Arc<T>),
+}
+
+impl<T> Arc<T> {
+    pub fn new(value: T) -> Arc<T> {
+        let loom = world::with(|world| {
+            world.arcs += 1;
+            world.rules.loom_arc
+        });
+        let inner = match loom {
+            true => Inner::Loom(world::switching(|| loom::sync::Arc::new(value))),
+            false => Inner::Std(std::sync::Arc::new(value)),
+        };
+        Arc { inner: ManuallyDrop::new(inner) }
+    }
+}
+
+impl<T> Clone for Arc<T> {
+    fn clone(&self) -> Self {
+        let inner = match &*self.inner {
+            Inner::Std(arc) => Inner::Std(arc.clone()),
+            Inner::Loom(arc) => Inner::Loom(world::switching(|| arc.clone())),
+        };
+        world::with(|world| world.arcs += 1);
+        Arc { inner: ManuallyDrop::new(inner) }
+    }
+}
+
+impl<T> Drop for Arc<T> {
+    fn drop(&mut self) {
+        // loom's may not be dropped outside of an execution, where unwinding ends.
+        if !world::is_over() {
+            world::with(|world| world.arcs -= 1);
+            // SAFETY: nobody uses it after its drop.
+            let inner = unsafe { ManuallyDrop::take(&mut self.inner) };
+            world::switching(|| drop(inner));
+        }
+    }
+}
+
+impl<T> Deref for Arc<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        match &*self.inner {
+            Inner::Std(arc) => arc,
+            Inner::Loom(arc) => arc,
+        }
+    }
+}
+
+/// A counter. Adding gives nothing back: so the order of two additions cannot be seen, and needs no step.
+pub struct AtomicU64 {
+    value: std::sync::atomic::AtomicU64,
+}
+
+impl AtomicU64 {
+    pub fn new(value: u64) -> AtomicU64 {
+        AtomicU64 { value: std::sync::atomic::AtomicU64::new(value) }
+    }
+
+    pub fn fetch_add(&self, n: u64, _: Ordering) {
+        self.value.fetch_add(n, Relaxed);
+    }
+
+    /// For the end, when whoever added has been joined.
+    pub fn load(&self, _: Ordering) -> u64 {
+        self.value.load(Relaxed)
+    }
+}
+
+/// A cell without a lock. Who takes the address is inside until he asks for his next task; where the rules say so, a
+/// second thread inside is a finding.
+pub struct UnsafeCell<T> {
+    inner: std::cell::UnsafeCell<T>,
+}
+
+impl<T> UnsafeCell<T> {
+    pub fn new(value: T) -> UnsafeCell<T> {
+        UnsafeCell { inner: std::cell::UnsafeCell::new(value) }
+    }
+
+    pub fn get(&self) -> *mut T {
+        let cell = std::ptr::from_ref(self) as usize;
+        heap::touch(cell);
+        let two_inside = world::with(|world| world.rules.two_inside);
+        if two_inside {
+            world::tick();
+        }
+        let other = world::with(|world| {
+            let (me, place) = (world::me(), world.place());
+            let other = world.inside.iter().find(|(other, role, _)| *other == cell && *role != me).copied();
+            world.log(What::Inside(cell));
+            world.inside.push((cell, me, place));
+            let (_, role, since) = other?;
+            Some(format!("two threads inside one cell: {}, and {}", world.who(role, since), world.who(me, place)))
+        });
+        if let Some(text) = other.filter(|_| two_inside) {
+            world::refute(Kind::TwoInside, text);
+        }
+        self.inner.get()
+    }
+}
+
+/// A lock, fair to nobody: whoever comes when it is free has it.
+pub struct Mutex<T> {
+    tick: AtomicUsize,
+    holder: std::sync::Mutex<Option<Role>>,
+    inner: std::sync::Mutex<T>,
+}
+
+pub struct MutexGuard<'a, T> {
+    lock: &'a Mutex<T>,
+    inner: std::sync::MutexGuard<'a, T>,
+}
+
+fn plain<T>(lock: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    lock.try_lock().expect("coroutines of one thread switch only where none of these is held")
+}
+
+impl<T> Mutex<T> {
+    pub fn new(value: T) -> Mutex<T> {
+        Mutex {
+            tick: world::switching(|| AtomicUsize::new(0)),
+            holder: std::sync::Mutex::new(None),
+            inner: std::sync::Mutex::new(value),
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        let address = std::ptr::from_ref(self) as usize;
+        loop {
+            heap::touch(address);
+            world::sleep_if(Why::Lock(address), &self.tick, || plain(&self.holder).is_some());
+            world::tick_of(&self.tick);
+            let mut holder = plain(&self.holder);
+            if holder.is_none() {
+                *holder = Some(world::me());
+                drop(holder);
+                world::log(What::Lock(address));
+                return MutexGuard { lock: self, inner: plain(&self.inner) };
+            }
+        }
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        if world::is_over() {
+            return;
+        }
+        let address = std::ptr::from_ref(self.lock) as usize;
+        heap::touch(address);
+        world::tick_of(&self.lock.tick);
+        *plain(&self.lock.holder) = None;
+        world::with(|world| {
+            world.log(What::Unlock(address));
+            world.wake(|why| why == Why::Lock(address));
+        });
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+/// Something that can wait in a queue.
+pub trait Task: Send {
+    /// What to call it.
+    fn describe(&self) -> String;
+}
+
+impl<T: Send + Sync> Task for Arc<T> {
+    fn describe(&self) -> String {
+        let start = std::ptr::from_ref(&**self) as usize;
+        world::with(|world| world.task(start, size_of::<T>()))
+    }
+}
+
+impl<T> Task for Raw<T> {
+    fn describe(&self) -> String {
+        let (start, size) = self.range();
+        world::with(|world| world.task(start, size))
+    }
+}
+
+/// The task queue: one read-modify-write a push and a pop.
+pub struct Queue<T> {
+    tick: AtomicUsize,
+    state: std::sync::Mutex<(VecDeque<T>, bool)>,
+}
+
+impl<T: Task> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Task> Queue<T> {
+    pub fn new() -> Queue<T> {
+        let tick = world::switching(|| AtomicUsize::new(0));
+        Queue { tick, state: std::sync::Mutex::new((VecDeque::new(), false)) }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as *const u8 as usize
+    }
+
+    /// Empty and open: who wants a task sleeps.
+    fn is_empty(&self) -> bool {
+        let state = plain(&self.state);
+        state.0.is_empty() && !state.1
+    }
+
+    pub fn push(&self, task: T) {
+        world::tick_of(&self.tick);
+        let name = task.describe();
+        plain(&self.state).0.push_back(task);
+        world::with(|world| {
+            world.log(What::Push(name));
+            let queue = self.address();
+            world.wake_for_task(queue);
+        });
+    }
+
+    pub fn pop(&self) -> Option<T> {
+        leave_cells();
+        loop {
+            world::sleep_if(Why::Task(self.address()), &self.tick, || self.is_empty());
+            world::tick_of(&self.tick);
+            let (task, closed) = {
+                let mut state = plain(&self.state);
+                (state.0.pop_front(), state.1)
+            };
+            if let Some(task) = task {
+                world::log(What::Pop(task.describe()));
+                return Some(task);
+            }
+            if closed {
+                return None;
+            }
+        }
+    }
+
+    pub fn close(&self) {
+        world::tick_of(&self.tick);
+        plain(&self.state).1 = true;
+        world::with(|world| {
+            world.log(What::Closed);
+            let queue = self.address();
+            world.wake(|why| why == Why::Task(queue));
+        });
+    }
+}
+
+/// Who asks for a task has left every cell.
+fn leave_cells() {
+    let me = world::me();
+    if world::tick_if_inside().is_some() {
+        if world::with(|world| world.rules.two_inside) {
+            world::tick();
+        }
+        world::with(|world| world.inside.retain(|(_, role, _)| *role != me));
+    }
+}
+
+pub struct JoinHandle {
+    role: Role,
+}
+
+/// Room for a worker's read buffer on a coroutine's stack, in words.
+const STACK: usize = 0x4000;
+
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
+    let role = world::add_role(name);
+    let builder = loom::thread::Builder::new().name(name.to_string()).stack_size(STACK);
+    world::switching(|| {
+        builder.spawn(move || {
+            world::start(role);
+            body();
+            world::finish();
+        })
+    })
+    .expect("loom has a thread to give");
+    JoinHandle { role }
+}
+
+impl JoinHandle {
+    pub fn join(self) {
+        world::wait_for_end(self.role);
+    }
+}
