@@ -59,10 +59,38 @@ pub fn say(program: &Path, names: &str, part: Part) -> String {
                 Part::Lanes => in_lanes,
             };
             if wanted && !line.trim().is_empty() {
-                out += &format!("{line}\n");
+                out += &if in_lanes { format!("{line}\n") } else { folded(line) };
             }
         }
     }
     assert!(!out.is_empty(), "no model called {names}");
     out
+}
+
+/// The line, folded where it is wider than a page.
+fn folded(line: &str) -> String {
+    const WIDTH: usize = 84;
+    let indent = line.len() - line.trim_start().len();
+    let (mut out, mut width) = (String::new(), 0);
+    for word in line.split_whitespace() {
+        if width > 0 && width + 1 + word.len() > WIDTH {
+            out += &format!("\n{:indent$}    {word}", "");
+            width = indent + 4 + word.len();
+        } else if width > 0 {
+            out += &format!(" {word}");
+            width += 1 + word.len();
+        } else {
+            out += &format!("{:indent$}{word}", "");
+            width = indent + word.len();
+        }
+    }
+    out + "\n"
+}
+
+#[test]
+fn a_line_is_folded_between_words_and_keeps_its_indent() {
+    let line = format!("  {}", "word ".repeat(20));
+    let folded = folded(&line);
+    assert!(folded.lines().count() == 2 && folded.lines().all(|line| line.len() <= 84), "{folded}");
+    assert!(folded.starts_with("  word") && folded.contains("\n      word"), "{folded}");
 }

@@ -279,14 +279,22 @@ fn the_models_say_what_was_recorded() {
     };
     for (name, filter, part) in models::PARTS {
         let recorded = read(&path(name));
-        if filter != models::SOUND {
-            assert_same(&path(name), &normal(&recorded), &normal(&models::say(&program, filter, part)), ADVICE);
-        } else {
-            let wrong =
-                recorded.lines().find(|line| !line.ends_with(": nothing found") || !line.contains(" executions"));
+        if filter == models::SOUND {
+            let each = recorded.split("stage").skip(1).map(unfolded);
+            let wrong = each.clone().find(|said| !said.ends_with(": nothing found") || !said.contains(" executions"));
             assert_eq!(wrong, None, "{name}: every model of a fixed stage was explored, and nothing found");
+            assert!(each.count() > 5, "{name}: hardly a model");
+        } else {
+            let now = models::say(&program, filter, part);
+            // A time of another length may have folded the line at another place.
+            let same = unfolded(&normal(&recorded)) == unfolded(&normal(&now));
+            assert!(same, "{} ({ADVICE}):\n{}", path(name), printed(&diff(&recorded, &now), 1));
         }
     }
+}
+
+fn unfolded(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The names of all recordings, as a chapter includes them.
