@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::text::{assert_same, diff, normal, printed};
-use crate::{binary, command, compiler, lesson, read, root};
+use crate::{binary, command, compiler, lesson, models, read, root};
 
 /// How to record, for messages.
 const ADVICE: &str = "if the program is right, `LAB_RECORD=1 cargo test --test book` records it anew";
@@ -126,6 +126,9 @@ pub fn ready() {
     if wanted == "1" || wanted == "reports" {
         RECORDED.get_or_init(|| {
             record();
+            if root().join("tests/loom").exists() {
+                explore();
+            }
             let new = |name: &str| wanted == "1" || !root().join(path(name)).exists();
             measure(MEASURED.into_iter().filter(|(name, _)| new(name)).collect());
             fill_the_readme();
@@ -144,6 +147,20 @@ fn record() {
     }
     for name in compiler::programs().into_iter().filter(|name| !compiler::promised(name).is_empty()) {
         write(&format!("compiler_{name}"), &compiler::message(&name));
+    }
+}
+
+/// Explores the models, all of them.
+fn explore() {
+    let built = command(env!("CARGO")).args(["test", "--test", "loom", "--no-run"]).status().expect("cargo runs");
+    assert!(built.success(), "the models build");
+    let program = models::program().expect("the models' program is there");
+    for (name, filter, part) in models::PARTS {
+        let now = models::say(&program, filter, part);
+        let known = std::fs::read_to_string(root().join(path(name))).is_ok_and(|old| normal(&old) == normal(&now));
+        if !known {
+            write(name, &now);
+        }
     }
 }
 
@@ -253,6 +270,25 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
     }
 }
 
+#[test]
+fn the_models_say_what_was_recorded() {
+    ready();
+    let Some(program) = models::program() else {
+        eprintln!("skipped: the models are not built; `cargo test` builds them");
+        return;
+    };
+    for (name, filter, part) in models::PARTS {
+        let recorded = read(&path(name));
+        if filter != models::SOUND {
+            assert_same(&path(name), &normal(&recorded), &normal(&models::say(&program, filter, part)), ADVICE);
+        } else {
+            let wrong =
+                recorded.lines().find(|line| !line.ends_with(": nothing found") || !line.contains(" executions"));
+            assert_eq!(wrong, None, "{name}: every model of a fixed stage was explored, and nothing found");
+        }
+    }
+}
+
 /// The names of all recordings, as a chapter includes them.
 pub fn names() -> Vec<String> {
     let failing = compiler::programs().into_iter().filter(|name| !compiler::promised(name).is_empty());
@@ -261,6 +297,7 @@ pub fn names() -> Vec<String> {
         .map(|(name, _)| name)
         .chain(MEASURED.iter().map(|(name, _)| name.to_string()))
         .chain(failing.map(|name| format!("compiler_{name}")))
+        .chain(models::PARTS.iter().map(|(name, ..)| name.to_string()))
         .chain(["machine".to_string()])
         .collect()
 }
