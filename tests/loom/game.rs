@@ -46,7 +46,10 @@ pub fn agrees(stage: &str, schedule: &Schedule, kind: Kind) -> Result<(), String
         match next_of(here) {
             Some((next, to)) if next == *what => here = node(&to),
             other => {
-                return Err(format!("the game's graph of {stage} has no `{role} {what}` in step {}: {other:?}", at + 1));
+                return Err(format!(
+                    "the game's graph of {stage} has no `{role} {what}` in step {}: {other:?}",
+                    at + 1
+                ));
             }
         }
         let goal = steps[at + 1..].iter().find(|(other, _)| other == role).map(|(_, goal)| goal);
