@@ -191,7 +191,7 @@
             const keys = 'Arrow keys step, Home and End jump, space plays.';
             const label = `Player: the recorded run of ${data.stage}. ${keys}`;
             const live = element('div', { class: 'lab-box', role: 'region', 'aria-label': label, tabindex: '0' });
-            live.append(title, controls, this.live, body);
+            live.append(title, controls, this.live, body, element('p', { class: 'lab-keys' }, keys));
             live.addEventListener('keydown', (event) => this.key(event));
             replace(place, live);
             this.go(0);
@@ -270,6 +270,7 @@
             const attributes = { class: 'lab-box', role: 'region', 'aria-label': `You are the scheduler. ${keys}`, tabindex: '0' };
             const live = element('div', attributes, element('p', { class: 'lab-title' }, element('b', {}, 'You are the scheduler')));
             live.append(this.twins, this.proof, this.choices, tools, this.score, this.live, this.body);
+            live.append(element('p', { class: 'lab-keys' }, keys));
             live.addEventListener('keydown', (event) => this.key(event));
             replace(place, live);
             this.pick(0);

@@ -19,7 +19,11 @@ pub fn all() -> Vec<Test> {
         test("each_kind_of_finding_is_found", 1, each_kind_of_finding_is_found),
         test("a_run_that_was_cut_off_is_a_failure", 1, a_run_that_was_cut_off_is_a_failure),
         test("the_first_line_of_a_point_is_a_step", 1, the_first_line_of_a_point_is_a_step),
-        test("a_log_that_is_finer_than_the_points_is_no_schedule", 1, a_log_that_is_finer_than_the_points_is_no_schedule),
+        test(
+            "a_log_that_is_finer_than_the_points_is_no_schedule",
+            1,
+            a_log_that_is_finer_than_the_points_is_no_schedule,
+        ),
     ];
     for (stage, serve, letters) in [
         ("stage3", stage3_fixed::serve as Serve, "r"),

@@ -39,6 +39,10 @@ fn crash(stage: &'static str, letters: &'static str, signal: i32) -> Said {
     if read.to_string() != text {
         return Err(format!("it is read back as something else:\n{text}\n{read}"));
     }
+    // The scripts of the game's scenarios.
+    if matches!((stage, letters), ("stage3_broken", "dr") | ("stage4_broken", "ddf")) {
+        crate::game::agrees(stage, &schedule, kind)?;
+    }
     let run = |name: &str| {
         let (_folder, path) = support::schedule(&text);
         support::run(name, &["--schedule", &path, "--workers", &WORKERS.to_string()])
@@ -50,7 +54,10 @@ fn crash(stage: &'static str, letters: &'static str, signal: i32) -> Said {
     if fixed.status.code() != Some(0) {
         return Err(format!("the fixed twin does not live through this order:\n{text}\n{}", fixed.all()));
     }
-    Ok(format!("{said}  as a schedule, on the real kernel: signal {signal}; the fixed twin serves\n{}", indent(&text, &drawn(&outcome))))
+    Ok(format!(
+        "{said}  as a schedule, on the real kernel: signal {signal}; the fixed twin serves\n{}",
+        indent(&text, &drawn(&outcome))
+    ))
 }
 
 fn indent(schedule: &str, lanes: &str) -> String {

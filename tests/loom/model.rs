@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use real::http;
@@ -106,7 +106,10 @@ impl Model {
                 let no_reset = !model.rules.eager && !model.script.actions.contains(&Action::Reset);
                 world::begin(Rules { no_reset, ..model.rules });
                 if number > model.cap {
-                    world::refute(Kind::Capped, format!("not finished after {} executions: nothing is proved", model.cap));
+                    world::refute(
+                        Kind::Capped,
+                        format!("not finished after {} executions: nothing is proved", model.cap),
+                    );
                 }
                 model.execute();
                 if let Some(observed) = &model.observed {
