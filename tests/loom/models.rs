@@ -16,16 +16,23 @@ const CAP: usize = 5_000_000;
 /// Where a broken stage is searched no further.
 const MOST: usize = 5;
 
-/// Two requests, each in one piece.
+/// Requests, each in one piece.
 pub fn requests(name: &'static str, letters: &str) -> Script {
-    let one = Plan::Get(1).head().len() as u64;
-    Script::new(name, Plan::Get(2), &[one, one], letters)
+    let (one, count) = (Plan::Get(1).head().len() as u64, letters.matches('d').count());
+    Script::new(name, Plan::Get(count as u64), &vec![one; count], letters)
 }
 
 /// An upload in two pieces: its head and the first half of its body, and the rest.
 pub fn upload(name: &'static str, letters: &str) -> Script {
     let plan = Plan::Post(16);
     Script::new(name, plan, &[plan.head().len() as u64 + 8, 8], letters)
+}
+
+/// An upload whose head comes in two pieces: what has arrived of it waits in the session.
+fn split(name: &'static str, letters: &str) -> Script {
+    let plan = Plan::Post(16);
+    let length = plan.head().len() as u64 + 16;
+    Script::new(name, plan, &[20, length - 20], letters)
 }
 
 pub fn model(stage: &'static str, serve: Serve, script: Script) -> Model {
@@ -98,7 +105,7 @@ pub fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     for (stage, serve, script) in [
         ("stage3_fixed", stage3_fixed::serve as Serve, requests as fn(_, _) -> Script),
-        ("stage4_fixed", stage4_fixed::serve, upload),
+        ("stage4_fixed", stage4_fixed::serve, split),
     ] {
         let mut add = |name: &str, weight, model: Model| {
             tests.push(test(&format!("{stage}_{name}"), weight, move || sound(&model)));
