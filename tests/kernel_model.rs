@@ -541,12 +541,7 @@ fn source() -> impl Strategy<Value = Source> {
 
 fn interest() -> impl Strategy<Value = Interest> {
     let read = Interest::READ;
-    prop_oneof![
-        Just(read),
-        Just(read.edge_triggered()),
-        Just(read.one_shot()),
-        Just(read.edge_triggered().one_shot())
-    ]
+    prop_oneof![Just(read), Just(read.edge_triggered()), Just(read.one_shot()), Just(read.edge_triggered().one_shot())]
 }
 
 fn call() -> impl Strategy<Value = Call> {

@@ -50,7 +50,10 @@ fn crash(stage: &'static str, letters: &'static str, signal: i32) -> Said {
     if fixed.status.code() != Some(0) {
         return Err(format!("the fixed twin does not live through this order:\n{text}\n{}", fixed.all()));
     }
-    Ok(format!("{said}  as a schedule, on the real kernel: signal {signal}; the fixed twin serves\n{}", indent(&text, &drawn(&outcome))))
+    Ok(format!(
+        "{said}  as a schedule, on the real kernel: signal {signal}; the fixed twin serves\n{}",
+        indent(&text, &drawn(&outcome))
+    ))
 }
 
 fn indent(schedule: &str, lanes: &str) -> String {

@@ -21,8 +21,7 @@ struct Arguments {
 
 fn arguments() -> Arguments {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut got =
-        Arguments { names: vec![], skip: vec![], exact: false, list: false, ignored: false, threads };
+    let mut got = Arguments { names: vec![], skip: vec![], exact: false, list: false, ignored: false, threads };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let (name, value) = match word.split_once('=') {

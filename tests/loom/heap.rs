@@ -118,9 +118,7 @@ pub fn touch(address: usize) {
 
 /// What is still allocated, at the end.
 pub fn leaks() -> Vec<String> {
-    world::with(|world| {
-        world.slots.iter().filter(|slot| slot.freed.is_none()).map(|slot| slot.name.clone()).collect()
-    })
+    world::with(|world| world.slots.iter().filter(|slot| slot.freed.is_none()).map(|slot| slot.name.clone()).collect())
 }
 
 /// The last part of a type's path: `Session`.

@@ -95,9 +95,7 @@ impl Epoll {
     pub fn wait(&self, events: &mut Events) -> io::Result<()> {
         loop {
             let tick = world::with(|world| world.tick.clone());
-            world::sleep_if(Why::Event(self.fd), &tick, || {
-                !world::with(|world| world.net.has_ready(self.fd))
-            });
+            world::sleep_if(Why::Event(self.fd), &tick, || !world::with(|world| world.net.has_ready(self.fd)));
             self.poll(events)?;
             if !events.events.is_empty() {
                 let seen = events.iter().map(|event| (event.token, event.mask)).collect();
@@ -125,7 +123,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn new() -> Listener {
+    pub fn open() -> Listener {
         Listener { fd: call(|world| world.net.listen()) }
     }
 
@@ -194,7 +192,10 @@ impl Socket {
 
     pub fn shutdown_write(&self) {
         heap::touch(self.own());
-        assert!(!world::with(|world| world.rules.no_reset), "a stream that the server ends can tell when it was written");
+        assert!(
+            !world::with(|world| world.rules.no_reset),
+            "a stream that the server ends can tell when it was written"
+        );
         call(|world| {
             _ = world.net.shutdown_write(self.fd);
             world.log(What::Shutdown(self.fd));
@@ -226,7 +227,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    pub fn new() -> Stop {
+    pub fn open() -> Stop {
         Stop { fd: call(|world| world.net.eventfd()) }
     }
 }

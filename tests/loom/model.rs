@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use real::http;
@@ -117,7 +117,10 @@ impl Model {
                 let no_reset = !model.rules.eager && !model.script.actions.contains(&Action::Reset);
                 world::begin(Rules { no_reset, ..model.rules });
                 if number > model.cap {
-                    world::refute(Kind::Capped, format!("not finished after {} executions: nothing is proved", model.cap));
+                    world::refute(
+                        Kind::Capped,
+                        format!("not finished after {} executions: nothing is proved", model.cap),
+                    );
                 }
                 model.execute();
                 if let Some(observed) = &model.observed {
@@ -163,7 +166,7 @@ impl Model {
 
     /// One execution.
     fn execute(&self) {
-        let (listener, stop) = (Listener::new(), Stop::new());
+        let (listener, stop) = (Listener::open(), Stop::open());
         let (stop_fd, serve) = (stop.fd(), self.serve);
         let server = Server { listener, stop, workers: WORKERS };
         sync::spawn("main", move || {
@@ -266,9 +269,9 @@ impl Peer {
             least += connection.sent;
             let due = due(plan, connection.sent);
             replies += due.1;
-            world::with(|world| world.replies(connection.client) == due.0).then_some(()).unwrap_or_else(|| {
-                world::refute(Kind::Lost, format!("session {number} did not get the replies that it is owed"))
-            });
+            if world::with(|world| world.replies(connection.client) != due.0) {
+                world::refute(Kind::Lost, format!("session {number} did not get the replies that it is owed"));
+            }
         }
         if !(least..=most).contains(&served.received) {
             world::refute(

@@ -72,16 +72,18 @@ pub fn refuted(model: &Model, kind: Kind) -> Result<(String, Outcome), String> {
             let number = thousands(outcome.executions);
             let seconds = outcome.took.as_secs_f64();
             let verdict = &finding.verdict;
-            let said = format!("{name}: {verdict}\n  at execution {number}, up to {bound} {preemptions}: {seconds:.1} s\n");
+            let said =
+                format!("{name}: {verdict}\n  at execution {number}, up to {bound} {preemptions}: {seconds:.1} s\n");
             Ok((said, outcome))
         }
     }
 }
 
 pub fn drawn(outcome: &Outcome) -> String {
-    outcome.finding.as_ref().map_or(String::new(), |finding| {
-        lanes::draw(&finding.roles, &translate::rows(finding), 100, false)
-    })
+    outcome
+        .finding
+        .as_ref()
+        .map_or(String::new(), |finding| lanes::draw(&finding.roles, &translate::rows(finding), 100, false))
 }
 
 fn with_lanes((said, outcome): (String, Outcome)) -> String {
@@ -121,7 +123,8 @@ pub fn all() -> Vec<Test> {
         let arc = Model { rules: loom_arc, ..bounded("data, RST, with loom's own Arc", "dr") };
         add("is_sound_with_looms_arc", 3, arc);
     }
-    for (letters, name) in [("dr", "data, RST"), ("df", "data, FIN"), ("ddf", "two chunks, FIN"), ("ddr", "two chunks, RST")]
+    for (letters, name) in
+        [("dr", "data, RST"), ("df", "data, FIN"), ("ddf", "two chunks, FIN"), ("ddr", "two chunks, RST")]
     {
         let model = model("stage3_broken", stage3_broken::serve, requests(name, letters));
         let test_name = format!("stage3_broken_uses_a_freed_session_{letters}");
@@ -131,7 +134,8 @@ pub fn all() -> Vec<Test> {
             Ok(if show { with_lanes(found) } else { found.0 })
         }));
     }
-    for (letters, name) in [("dr", "data, RST"), ("df", "data, FIN"), ("ddf", "two chunks, FIN"), ("ddr", "two chunks, RST")]
+    for (letters, name) in
+        [("dr", "data, RST"), ("df", "data, FIN"), ("ddf", "two chunks, FIN"), ("ddr", "two chunks, RST")]
     {
         let model = model("stage4_broken", stage4_broken::serve, requests(name, letters));
         let inside = Model { rules: Rules { two_inside: true, ..Rules::default() }, ..model.clone() };

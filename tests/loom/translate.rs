@@ -159,8 +159,7 @@ fn texts(finding: &Finding, what: &What) -> Vec<String> {
 
 /// `IN RDHUP`
 fn names(mask: u32) -> String {
-    let known =
-        [(libc::EPOLLIN, "IN"), (libc::EPOLLRDHUP, "RDHUP"), (libc::EPOLLHUP, "HUP"), (libc::EPOLLERR, "ERR")];
+    let known = [(libc::EPOLLIN, "IN"), (libc::EPOLLRDHUP, "RDHUP"), (libc::EPOLLHUP, "HUP"), (libc::EPOLLERR, "ERR")];
     let words = known.into_iter().filter(|(bit, _)| mask & *bit as u32 != 0).map(|(_, name)| name);
     words.collect::<Vec<_>>().join(" ")
 }

@@ -339,7 +339,8 @@ pub fn observed() -> String {
     with(|world| {
         let seen = |entry: &&Entry| !matches!(entry.what, What::Lock(_) | What::Unlock(_) | What::Inside(_));
         let of = |role| world.log.iter().filter(move |entry| entry.role == role).filter(seen).map(|entry| &entry.what);
-        let mut all: Vec<_> = (0..world.roles.len()).map(|role| format!("{:?}\n", of(role).collect::<Vec<_>>())).collect();
+        let mut all: Vec<_> =
+            (0..world.roles.len()).map(|role| format!("{:?}\n", of(role).collect::<Vec<_>>())).collect();
         all[MAIN + 1..].sort();
         all.concat()
     })

@@ -30,7 +30,6 @@ struct Inbox {
     parser: Parser,
 }
 
-
 struct Totals {
     received: AtomicU64,
     replies: AtomicU64,

@@ -29,7 +29,6 @@ struct Inbox {
     parser: Parser,
 }
 
-
 // SAFETY: the map and every task own the session, so it lives as long as anybody uses it. (As if that were enough.)
 unsafe impl Sync for Session {}
 
