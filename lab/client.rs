@@ -30,6 +30,8 @@ pub struct Client {
     pending: Vec<u8>,
     totals: ClientTotals,
     limit: Duration,
+    /// The sending side is closed: what is left of the plan stays unsent.
+    closed: bool,
     finished: bool,
 }
 
@@ -38,7 +40,17 @@ impl Client {
     pub fn new(blackbox: Blackbox, port: u16, plan: Plan, limit: Duration) -> Client {
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let totals = ClientTotals::default();
-        Client { blackbox, server, plan, stream: None, pending: Vec::new(), totals, limit, finished: false }
+        Client {
+            blackbox,
+            server,
+            plan,
+            stream: None,
+            pending: Vec::new(),
+            totals,
+            limit,
+            closed: false,
+            finished: false,
+        }
     }
 
     /// What it has done so far.
@@ -93,6 +105,7 @@ impl Client {
     /// Those of `shutdown(2)`.
     pub fn fin(&mut self) -> io::Result<()> {
         self.stream()?.shutdown(Shutdown::Write)?;
+        self.closed = true;
         self.note(Kind::ClientFin, 0, 0);
         // The FIN counts as one byte that is to be acknowledged.
         self.settle("the FIN", || Ok(unacknowledged(self.stream()?)? == 0))
@@ -171,7 +184,8 @@ impl Client {
         Ok((there == length).then_some(length))
     }
 
-    /// Does what is left of the plan: sends the rest, takes every reply, closes. Nothing after a reset.
+    /// Does what is left of the plan: sends the rest, unless it has closed its side, takes every reply that is due, and
+    /// closes. Nothing after a reset.
     ///
     /// # Errors
     /// Those of `read(2)` and `write(2)`; `InvalidData` for a wrong reply; `UnexpectedEof` where one is missing.
@@ -182,7 +196,7 @@ impl Client {
         if self.left() > 0 {
             self.send(self.left())?;
         }
-        while self.totals.replies < self.plan.replies() {
+        while self.owed() > 0 {
             if self.receive_some()? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
@@ -200,11 +214,15 @@ impl Client {
 
     /// Replies that are still to come.
     pub fn owed(&self) -> u64 {
-        self.plan.replies().saturating_sub(self.totals.replies)
+        let due = if self.closed { self.plan.replies_to(self.totals.sent) } else { self.plan.replies() };
+        due.saturating_sub(self.totals.replies)
     }
 
-    /// Bytes of the plan that are not sent.
+    /// Bytes of the plan that are still to be sent.
     fn left(&self) -> u64 {
+        if self.closed {
+            return 0;
+        }
         self.plan.length().map_or(0, |length| length - self.totals.sent)
     }
 

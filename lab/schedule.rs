@@ -306,7 +306,16 @@ impl Plan {
         }
     }
 
-    /// How many replies it is owed.
+    /// How many replies it is owed for its first `sent` bytes.
+    pub fn replies_to(self, sent: u64) -> u64 {
+        match self {
+            Plan::Raw => 0,
+            Plan::Get(_) => sent / self.head().len() as u64,
+            Plan::Post(_) => u64::from(self.length().is_some_and(|length| sent >= length)),
+        }
+    }
+
+    /// How many replies it is owed in all.
     pub fn replies(self) -> u64 {
         match self {
             Plan::Raw => 0,
@@ -407,6 +416,16 @@ mod tests {
         );
         Schedule::parse_for("conn-78 read", &POINTS, Threads::PerConnection, 4)
             .expect("it is the last that has a role");
+    }
+
+    #[test]
+    fn a_reply_is_owed_for_what_was_sent_whole() {
+        let head = Plan::Get(3).head().len() as u64;
+        assert_eq!([0, head - 1, head, 2 * head, 3 * head].map(|sent| Plan::Get(3).replies_to(sent)), [0, 0, 1, 2, 3]);
+        let post = Plan::Post(10);
+        let whole = post.length().expect("it has an end");
+        assert_eq!([whole - 1, whole].map(|sent| post.replies_to(sent)), [0, 1]);
+        assert_eq!(Plan::Raw.replies_to(1000), 0);
     }
 
     #[test]

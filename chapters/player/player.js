@@ -70,7 +70,7 @@
         add({ step, role, text, mark }) {
             const at = this.rows.length;
             const column = role === null ? '2 / -1' : String(this.roles.indexOf(role) + 2);
-            const crash = mark !== null && mark !== undefined && mark.startsWith('SIG');
+            const crash = /^(SIG|crash)/.test(mark || '');
             const button = element(
                 'button',
                 { type: 'button', class: `lab-event${crash ? ' bad' : ''}`, style: `--column: ${column}`, tabindex: '-1' },
@@ -191,7 +191,7 @@
             const keys = 'Arrow keys step, Home and End jump, space plays.';
             const label = `Player: the recorded run of ${data.stage}. ${keys}`;
             const live = element('div', { class: 'lab-box', role: 'region', 'aria-label': label, tabindex: '0' });
-            live.append(title, controls, this.live, body);
+            live.append(title, controls, this.live, body, element('p', { class: 'lab-keys' }, keys));
             live.addEventListener('keydown', (event) => this.key(event));
             replace(place, live);
             this.go(0);
@@ -270,6 +270,7 @@
             const attributes = { class: 'lab-box', role: 'region', 'aria-label': `You are the scheduler. ${keys}`, tabindex: '0' };
             const live = element('div', attributes, element('p', { class: 'lab-title' }, element('b', {}, 'You are the scheduler')));
             live.append(this.twins, this.proof, this.choices, tools, this.score, this.live, this.body);
+            live.append(element('p', { class: 'lab-keys' }, keys));
             live.addEventListener('keydown', (event) => this.key(event));
             replace(place, live);
             this.pick(0);
@@ -314,18 +315,23 @@
 
         move(role) {
             const move = this.moveOf(role);
-            if (!move) return;
+            if (!move) {
+                const why = this.graph.texts[this.node[1][role]];
+                this.live.textContent = `${this.graph.head.roles[role]} cannot move now: it ${why}.`;
+                return;
+            }
             const [, , line, did, to] = move;
             const crash = this.graph.nodes[to][3] !== null && this.graph.nodes[to][4] === 0;
             this.path.push({ role, to, line });
             const name = this.graph.head.roles[role];
             const text = this.graph.texts[did];
-            this.lanes.add({ step: this.path.length, role: name, text, mark: crash ? 'SIGNAL' : null });
+            this.lanes.add({ step: this.path.length, role: name, text, mark: crash ? 'crash' : null });
             this.show(`${name} ${text}`);
         }
 
         back(length) {
-            this.path.length = Math.max(0, length);
+            if (length < 0 || length >= this.path.length) return;
+            this.path.length = length;
             this.lanes.cut(this.path.length);
             this.show('Taken back');
         }
@@ -343,7 +349,7 @@
                 choice.setAttribute('aria-disabled', String(!move));
                 choice.classList.remove('hinted');
                 const what = move ? `${texts[move[1]]}${move[2] ? `, line ${move[2]}` : ''}` : texts[stands[role]];
-                choice.replaceChildren(element('b', {}, name), element('span', {}, ` ${what}`));
+                choice.replaceChildren(element('kbd', {}, String(role + 1)), element('b', {}, ` ${name}`), ` ${what}`);
             });
             const lost = document.activeElement;
             if (lost && lost.parentNode === this.choices && lost.getAttribute('aria-disabled') === 'true') {

@@ -15,7 +15,7 @@ labData("stage3_broken", {
 [8,"main","epoll_wait: fd 6 IN RDHUP HUP ERR",null,63,[[["listener","IN RDHUP","on"],["session 1","IN RDHUP ET","on"]],[],[["session 1","live","on"]],[["fd 6","0 bytes unread, RST","on"]]]],
 [null,"main","queue session 1",null,83,[[["listener","IN RDHUP","on"],["session 1","IN RDHUP ET","on"]],[["session 1","","on"]],[["session 1","live","on"]],[["fd 6","0 bytes unread, RST","on"]]]],
 [9,"main","close fd 6",null,86,[[["listener","IN RDHUP","on"]],[["session 1","","on"]],[["session 1","live","on"]],[["connection","0 bytes unread, RST","off"]]]],
-[null,"main","free session 1",null,107,[[["listener","IN RDHUP","on"]],[["session 1","","on"]],[["session 1","freed by main","bad"]],[["connection","0 bytes unread, RST","off"]]]],
+[null,"main","free session 1",null,107,[[["listener","IN RDHUP","on"]],[["session 1","","on"]],[["session 1","freed by main","gone"]],[["connection","0 bytes unread, RST","off"]]]],
 [10,"worker-1","use session 1","SIGSEGV",128,[[["listener","IN RDHUP","on"]],[["session 1","","on"]],[["session 1","freed by main","bad"]],[["connection","0 bytes unread, RST","off"]]]]
 ],
 "sections":["Interest list","Task queue","Memory","Socket"],

@@ -38,12 +38,13 @@ pub fn message(name: &str) -> String {
     format!("{}{}\n", String::from_utf8_lossy(&output.stderr), version())
 }
 
-/// What a program prints: `chapters/`*folder*`/`*name*`.rs`, compiled without warnings and run.
-pub fn run(folder: &str, name: &str) -> String {
+/// What a program prints: `chapters/`*folder*`/`*name*`.rs`, compiled without warnings and run; with `flags` for rustc.
+pub fn run(folder: &str, name: &str, flags: &[&str]) -> String {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let program = scratch.path().join(name);
     let source = format!("chapters/{folder}/{name}.rs");
-    let built = rustc().args(["--edition", "2024", "-D", "warnings", "-o"]).arg(&program).arg(source).status();
+    let built =
+        rustc().args(flags).args(["--edition", "2024", "-D", "warnings", "-o"]).arg(&program).arg(source).status();
     assert!(built.expect("rustc runs").success(), "{name} compiles");
     let output = command(&program).output().expect("it runs");
     String::from_utf8(output.stdout).expect("it prints text")

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::text::{assert_same, diff, normal, printed};
-use crate::{binary, command, compiler, lesson, read, root};
+use crate::{binary, command, compiler, lesson, models, read, root};
 
 /// How to record, for messages.
 const ADVICE: &str = "if the program is right, `LAB_RECORD=1 cargo test --test book` records it anew";
@@ -53,21 +53,26 @@ fn exact() -> Vec<Recording> {
         });
     }
     for name in ["shared", "unseen"] {
-        add(&format!("compiler_{name}"), Box::new(move || compiler::run("compiler", name)));
+        add(&format!("compiler_{name}"), Box::new(move || compiler::run("compiler", name, &[])));
     }
-    add("double_free", Box::new(|| format!("{}\n{}\n", compiler::run("heap", "double_free"), libc_version())));
+    add("double_free", Box::new(|| format!("{}\n{}\n", compiler::run("heap", "double_free", &[]), libc_version())));
     list
 }
 
-/// Odds and timings: the command that gives them, without `cargo run --release --bin`.
-const MEASURED: [(&str, &str); 7] = [
-    ("cost", "lab -- cost --connections 1000,10000"),
-    ("wild_stage3_broken", "stage3_broken -- --wild --rounds 100000"),
-    ("wild_stage3_fixed", "stage3_fixed -- --wild --rounds 100000"),
-    ("wild_stage4_broken", "stage4_broken -- --wild --workers 16 --seconds 60 --rounds 100000"),
-    ("wild_stage4_fixed", "stage4_fixed -- --wild --rounds 100000"),
-    ("repeat_stage3_broken", "stage3_broken -- --repeat 210"),
-    ("repeat_stage4_broken", "stage4_broken -- --repeat 210"),
+/// Odds and timings, and the command that gives them.
+const MEASURED: [(&str, &str); 9] = [
+    ("cost_of_sharing", "rustc -O --edition 2024 -o /tmp/sharing chapters/cost/sharing.rs"),
+    ("point_cost", "cargo run --release --bin lab -- point-cost"),
+    ("cost", "cargo run --release --bin lab -- cost --connections 1000,10000"),
+    ("wild_stage3_broken", "cargo run --release --bin stage3_broken -- --wild --rounds 100000"),
+    ("wild_stage3_fixed", "cargo run --release --bin stage3_fixed -- --wild --rounds 100000"),
+    (
+        "wild_stage4_broken",
+        "cargo run --release --bin stage4_broken -- --wild --workers 16 --seconds 60 --rounds 100000",
+    ),
+    ("wild_stage4_fixed", "cargo run --release --bin stage4_fixed -- --wild --rounds 100000"),
+    ("repeat_stage3_broken", "cargo run --release --bin stage3_broken -- --repeat 210"),
+    ("repeat_stage4_broken", "cargo run --release --bin stage4_broken -- --repeat 210"),
 ];
 
 fn path(name: &str) -> String {
@@ -121,6 +126,9 @@ pub fn ready() {
     if wanted == "1" || wanted == "reports" {
         RECORDED.get_or_init(|| {
             record();
+            if root().join("tests/loom").exists() {
+                explore();
+            }
             let new = |name: &str| wanted == "1" || !root().join(path(name)).exists();
             measure(MEASURED.into_iter().filter(|(name, _)| new(name)).collect());
             fill_the_readme();
@@ -142,6 +150,20 @@ fn record() {
     }
 }
 
+/// Explores the models, all of them.
+fn explore() {
+    let built = command(env!("CARGO")).args(["test", "--test", "loom", "--no-run"]).status().expect("cargo runs");
+    assert!(built.success(), "the models build");
+    let program = models::program().expect("the models' program is there");
+    for (name, filter, part) in models::PARTS {
+        let now = models::say(&program, filter, part);
+        let known = std::fs::read_to_string(root().join(path(name))).is_ok_and(|old| normal(&old) == normal(&now));
+        if !known {
+            write(name, &now);
+        }
+    }
+}
+
 /// Takes odds and timings, with a release build.
 fn measure(wanted: Vec<(&str, &str)>) {
     if wanted.is_empty() {
@@ -152,10 +174,16 @@ fn measure(wanted: Vec<(&str, &str)>) {
     assert!(built.success(), "the release build is there");
     let release = binary("lab").parent().and_then(Path::parent).expect("a target folder").join("release");
     for (name, line) in wanted {
-        let (program, arguments) = line.split_once(" -- ").expect("a program and its arguments");
-        let output = command(release.join(program)).args(arguments.split(' ')).output().expect("the program runs");
-        let mut text = String::from_utf8(output.stdout).expect("it prints text");
-        let _ = write!(text, "\ntaken by cargo run --release --bin {line}\non a {}\n", machine());
+        let mut text = match line.strip_prefix("cargo run --release --bin ") {
+            None => compiler::run("cost", "sharing", &["-O"]),
+            Some(run) => {
+                let (program, arguments) = run.split_once(" -- ").expect("a program and its arguments");
+                let mut command = command(release.join(program));
+                let output = command.args(arguments.split(' ')).output().expect("the program runs");
+                String::from_utf8(output.stdout).expect("it prints text")
+            }
+        };
+        let _ = write!(text, "\ntaken by {line}\non a {}\n", machine());
         write(name, &text);
     }
 }
@@ -202,7 +230,7 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
     ready();
     for (name, line) in MEASURED {
         let text = read(&path(name));
-        assert!(text.contains(&format!("\ntaken by cargo run --release --bin {line}\non a ")), "{name}: taken where?");
+        assert!(text.contains(&format!("\ntaken by {line}\non a ")), "{name}: taken where?");
         let numbers = |row: &str| -> Vec<u64> { row.split_whitespace().filter_map(|word| word.parse().ok()).collect() };
         if name.starts_with("wild_") {
             let rounds = text.split(" rounds").next().and_then(|head| head.rsplit(' ').next());
@@ -227,6 +255,8 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
                 assert_eq!(runs, right, "{name}: every run ended as it must: {row}");
             }
             assert!(text.contains("\n  all "), "{name}: the sum of all");
+        } else if name == "point_cost" || name == "cost_of_sharing" {
+            assert!(text.contains(" ns"), "{name}: nanoseconds");
         } else {
             // One thread each and `main`, against one for all; and what a connection costs.
             for (connections, threads) in [("1,000", "1,001"), ("10,000", "10,001")] {
@@ -240,6 +270,25 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
     }
 }
 
+#[test]
+fn the_models_say_what_was_recorded() {
+    ready();
+    let Some(program) = models::program() else {
+        eprintln!("skipped: the models are not built; `cargo test` builds them");
+        return;
+    };
+    for (name, filter, part) in models::PARTS {
+        let recorded = read(&path(name));
+        if filter != models::SOUND {
+            assert_same(&path(name), &normal(&recorded), &normal(&models::say(&program, filter, part)), ADVICE);
+        } else {
+            let wrong =
+                recorded.lines().find(|line| !line.ends_with(": nothing found") || !line.contains(" executions"));
+            assert_eq!(wrong, None, "{name}: every model of a fixed stage was explored, and nothing found");
+        }
+    }
+}
+
 /// The names of all recordings, as a chapter includes them.
 pub fn names() -> Vec<String> {
     let failing = compiler::programs().into_iter().filter(|name| !compiler::promised(name).is_empty());
@@ -248,6 +297,7 @@ pub fn names() -> Vec<String> {
         .map(|(name, _)| name)
         .chain(MEASURED.iter().map(|(name, _)| name.to_string()))
         .chain(failing.map(|name| format!("compiler_{name}")))
+        .chain(models::PARTS.iter().map(|(name, ..)| name.to_string()))
         .chain(["machine".to_string()])
         .collect()
 }

@@ -103,7 +103,8 @@ fn normal_line(line: &str) -> String {
         } else if first.is_ascii_digit() {
             let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ',')).unwrap_or(rest.len());
             let (number, after) = rest.split_at(end);
-            let is_time = [" ms", " µs", " us", " s "].iter().any(|unit| after.starts_with(unit)) || after == " s";
+            let is_time =
+                [" ms", " µs", " us", " s ", " s:"].iter().any(|unit| after.starts_with(unit)) || after == " s";
             let is_port = out.ends_with("127.0.0.1:") || out.ends_with("port ");
             out += match () {
                 () if is_time => "TIME",

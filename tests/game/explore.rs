@@ -59,7 +59,7 @@ pub struct End {
     pub text: String,
 }
 
-/// The state of the world: sections of rows of (name, detail, tone).
+/// The state of the world: sections of rows of (name, detail, tone). Tones: `on`, `off`, `gone`, `bad`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Panel(pub [Vec<Row>; 4]);
 
@@ -161,7 +161,7 @@ impl<'a> Play<'a> {
 
 fn stand(state: &State, role: usize) -> String {
     match state.roles[role].stand {
-        Stand::Ended | Stand::Running => "is gone".to_string(),
+        Stand::Ended | Stand::Running => "has crashed".to_string(),
         Stand::Parked { point, until, .. } => match until {
             _ if state.is_met(until) => format!("stands at {point}"),
             Until::Event => "sleeps in epoll_wait".to_string(),
@@ -222,7 +222,11 @@ fn panel(state: &State) -> Panel {
         };
         match block.freed {
             None => (block.name(), format!("live{owners}{lock}"), "on"),
-            Some((role, _)) => (block.name(), format!("freed by {}", state.roles[role].name), "bad"),
+            Some((role, _)) => {
+                let fatal = state.verdict.as_ref().is_some_and(|verdict| verdict.ends_with(&block.name()));
+                let tone = if fatal { "bad" } else { "gone" };
+                (block.name(), format!("freed by {}", state.roles[role].name), tone)
+            }
         }
     });
     let memory = memory.collect();
@@ -301,7 +305,7 @@ pub fn explore(scenario: &Scenario, limit: usize) -> Graph {
         let (to, new) = walk.meet(&play, &path);
         assert!(walk.nodes.len() <= limit, "more than {limit} states");
         let chosen = &mut walk.nodes[node].moves[at];
-        (chosen.did, chosen.to) = (if did.is_empty() { chosen.next.clone() } else { did }, to);
+        (chosen.did, chosen.to) = (if did.is_empty() { format!("passes {}", chosen.next) } else { did }, to);
         here = new.then_some(to);
     }
     Graph { roles: std::iter::once("client".to_string()).chain(roles).collect(), nodes: walk.nodes }

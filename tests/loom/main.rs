@@ -73,6 +73,7 @@ pub use real::http;
 mod checks;
 mod crash;
 mod faulty;
+mod game;
 mod harness;
 mod model;
 mod models;

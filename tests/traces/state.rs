@@ -28,6 +28,7 @@ struct Block {
     owners: Option<u64>,
     lock: Option<Option<String>>,
     freed_by: Vec<String>,
+    used_since: bool,
 }
 
 #[derive(Default)]
@@ -88,7 +89,7 @@ impl World {
             "pop" if !self.queue.is_empty() => drop(self.queue.remove(0)),
             "allocate" if is_of_interest(&name) => {
                 let owners = self.shared.contains(&name).then_some(1);
-                self.blocks.push(Block { name, owners, lock: None, freed_by: Vec::new() });
+                self.blocks.push(Block { name, owners, lock: None, freed_by: Vec::new(), used_since: false });
             }
             "owners" => {
                 if let Some(block) = self.block(&name) {
@@ -99,6 +100,11 @@ impl World {
                 let role = text("role").to_string();
                 if let Some(block) = self.block(&name) {
                     block.freed_by.push(role);
+                }
+            }
+            "use" => {
+                if let Some(block) = self.block(&name) {
+                    block.used_since |= !block.freed_by.is_empty();
                 }
             }
             kind @ ("lock" | "unlock") => {
@@ -119,7 +125,7 @@ impl World {
         self.blocks.iter_mut().rev().find(|block| block.name == name)
     }
 
-    /// A list of (name, detail, tone) a section. Tones: `on`, `off`, `bad`.
+    /// A list of (name, detail, tone) a section. Tones: `on`, `off`, `gone`, `bad`.
     pub fn panel(&self) -> Value {
         let source = |token| match token {
             0 => "listener".to_string(),
@@ -144,7 +150,10 @@ impl World {
             };
             match block.freed_by.as_slice() {
                 [] => json!([block.name, format!("live{owners}{lock}"), "on"]),
-                [role] => json!([block.name, format!("freed by {role}"), "bad"]),
+                [role] => {
+                    let tone = if block.used_since { "bad" } else { "gone" };
+                    json!([block.name, format!("freed by {role}"), tone])
+                }
                 [first, again, ..] => json!([block.name, format!("freed by {first}, and again by {again}"), "bad"]),
             }
         });
