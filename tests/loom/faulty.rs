@@ -53,7 +53,7 @@ pub fn serve<const FAULT: u8>(server: Server) -> io::Result<Served> {
                         if FAULT == FORGET_THE_SOCKET {
                             std::mem::forget(socket);
                         }
-                    } else if FAULT != NO_REARM {
+                    } else if FAULT != NO_REARM && !event.hung_up() {
                         point("rearm");
                         epoll.modify(socket, id, once)?;
                     }

@@ -123,7 +123,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn new() -> Listener {
+    pub fn open() -> Listener {
         Listener { fd: call(|world| world.net.listen()) }
     }
 
@@ -227,7 +227,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    pub fn new() -> Stop {
+    pub fn open() -> Stop {
         Stop { fd: call(|world| world.net.eventfd()) }
     }
 }

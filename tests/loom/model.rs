@@ -1,5 +1,6 @@
 //! One model: a stage, a client's script, and how far it is explored.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,6 +84,15 @@ impl Default for Rules {
     }
 }
 
+thread_local! {
+    static EXPLORING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread explores a model: then a panic is a verdict.
+pub fn is_exploring() -> bool {
+    EXPLORING.get()
+}
+
 impl Model {
     /// Explores until something is found or everything was seen.
     pub fn explore(&self) -> Outcome {
@@ -100,6 +110,7 @@ impl Model {
         builder.expect_explicit_explore = true;
         let start = Instant::now();
         let (model, counter) = (self.clone(), executions.clone());
+        EXPLORING.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| {
             builder.check(move || {
                 let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
@@ -118,6 +129,7 @@ impl Model {
                 drop(world::end());
             });
         }));
+        EXPLORING.set(false);
         let finding = result.err().map(|panic| {
             let world = world::end();
             let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
@@ -154,7 +166,7 @@ impl Model {
 
     /// One execution.
     fn execute(&self) {
-        let (listener, stop) = (Listener::new(), Stop::new());
+        let (listener, stop) = (Listener::open(), Stop::open());
         let (stop_fd, serve) = (stop.fd(), self.serve);
         let server = Server { listener, stop, workers: WORKERS };
         sync::spawn("main", move || {
@@ -257,9 +269,9 @@ impl Peer {
             least += connection.sent;
             let due = due(plan, connection.sent);
             replies += due.1;
-            world::with(|world| world.replies(connection.client) == due.0).then_some(()).unwrap_or_else(|| {
-                world::refute(Kind::Lost, format!("session {number} did not get the replies that it is owed"))
-            });
+            if world::with(|world| world.replies(connection.client) != due.0) {
+                world::refute(Kind::Lost, format!("session {number} did not get the replies that it is owed"));
+            }
         }
         if !(least..=most).contains(&served.received) {
             world::refute(

@@ -362,6 +362,11 @@ impl Net {
         matches!(self.file(epoll), Ok(File::Epoll(epoll)) if !epoll.ready.is_empty())
     }
 
+    /// As if the bytes that the server has not read were gone.
+    pub fn drop_unread(&mut self, client: Client) {
+        self.streams[client].arrived.clear();
+    }
+
     /// Whether the server has not closed this connection yet.
     pub fn is_served(&self, client: Client) -> bool {
         !self.streams[client].closed

@@ -110,7 +110,9 @@ impl<T> UnsafeCell<T> {
         let other = world::with(|world| {
             let (me, place) = (world::me(), world.place());
             let other = world.inside.iter().find(|(other, role, _)| *other == cell && *role != me).copied();
-            world.log(What::Inside(cell));
+            if two_inside {
+                world.log(What::Inside(cell));
+            }
             world.inside.push((cell, me, place));
             let (_, role, since) = other?;
             Some(format!("two threads inside one cell: {}, and {}", world.who(role, since), world.who(me, place)))
