@@ -15,6 +15,15 @@ fn a_step_that_never_comes_is_named_with_what_its_thread_was_doing() {
 }
 
 #[test]
+fn a_death_is_told_as_it_was_even_if_a_step_is_left() {
+    let (_folder, path) = schedule(
+        "client connect\nclient send 10\nmain wait\nmain queue\nmain remove\nworker-1 take\nworker-1 read\nclient reset\n",
+    );
+    let output = run("stage3_broken", &["--schedule", &path]);
+    assert_eq!(output.signal(), Some(libc::SIGSEGV), "{}", output.all());
+}
+
+#[test]
 fn a_worker_beyond_the_tasks_waits_and_is_named() {
     let (_folder, path) = schedule(
         "client connect\nclient send 10\nmain wait\nmain queue\nworker-1 take\nworker-2 take\nworker-2 read\nworker-1 read\nclient reset\n",

@@ -178,8 +178,11 @@ fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
     if run.hang.is_some() && run.ending == Ending::Exit(0) {
         return End::Code(1);
     }
-    if let Some(step) = run.steps.iter().find(|step| matches!(step.outcome, Outcome::Unmet(_))) {
-        return End::Failed(format!("a step of the schedule never came: {} {}", step.role, step.what));
+    // A death is told as it was, also where an order of the reader's own did not get to its end.
+    let told = options.schedule.is_some() && matches!(run.ending, Ending::Signal(_));
+    let unmet = run.steps.iter().find(|step| matches!(step.outcome, Outcome::Unmet(_)));
+    if let Some(step) = unmet.filter(|_| !told) {
+        return End::Unmet(format!("{} {}", step.role, step.what));
     }
     match run.ending {
         Ending::Signal(signal) => End::Signal(signal),

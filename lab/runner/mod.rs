@@ -64,6 +64,8 @@ enum End {
     Signal(i32),
     /// With status 3: not on this machine.
     Impossible(String),
+    /// With status 70: this step of the schedule never came.
+    Unmet(String),
     /// With status 70: the lab itself failed.
     Failed(String),
 }
@@ -86,6 +88,12 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
         Ok(End::Impossible(why)) => {
             complain(&format!("{name}: this cannot happen on this machine: {why}"));
             ExitCode::from(3)
+        }
+        Ok(End::Unmet(step)) => {
+            complain(&format!(
+                "{name}: a step of the schedule never came: {step}; the report says what happened instead"
+            ));
+            ExitCode::from(70)
         }
         Ok(End::Failed(why)) => {
             complain(&format!("{name}: the lab itself failed: {why}"));
