@@ -100,6 +100,7 @@ pub fn serve(server: Server) -> io::Result<Served> {
 }
 // ANCHOR_END: reactor
 
+// ANCHOR: release
 /// The map gives a session up.
 fn release(session: Handle) {
     // ANCHOR: lesson
@@ -107,6 +108,7 @@ fn release(session: Handle) {
     unsafe { session.free() };
     // ANCHOR_END: lesson
 }
+// ANCHOR_END: release
 
 // ANCHOR: worker
 /// A worker: takes a session that has something to read, and reads until the socket is empty.

@@ -99,12 +99,14 @@ pub fn serve(server: Server) -> io::Result<Served> {
 }
 // ANCHOR_END: reactor
 
+// ANCHOR: release
 /// The map gives a session up.
 fn release(session: Handle) {
     // ANCHOR: lesson
     drop(session);
     // ANCHOR_END: lesson
 }
+// ANCHOR_END: release
 
 // ANCHOR: worker
 /// A worker: takes a session that has something to read, and reads until the socket is empty.
