@@ -159,7 +159,10 @@ impl<T> Mutex<T> {
             if holder.is_none() {
                 *holder = Some(world::me());
                 drop(holder);
-                world::log(What::Lock(address));
+                world::with(|world| {
+                    world.log(What::Lock(address));
+                    world.guests.push((address, world::me()));
+                });
                 return MutexGuard { lock: self, inner: plain(&self.inner) };
             }
         }
@@ -288,10 +291,13 @@ impl<T: Task> Queue<T> {
 fn leave_cells() {
     let me = world::me();
     if world::tick_if_inside().is_some() {
-        if world::with(|world| world.rules.two_inside) {
+        if world::with(|world| world.rules.two_inside && world.inside.iter().any(|(_, role, _)| *role == me)) {
             world::tick();
         }
-        world::with(|world| world.inside.retain(|(_, role, _)| *role != me));
+        world::with(|world| {
+            world.inside.retain(|(_, role, _)| *role != me);
+            world.guests.retain(|(_, role)| *role != me);
+        });
     }
 }
 

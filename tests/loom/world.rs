@@ -157,10 +157,12 @@ pub struct World {
     pub tokens: Vec<(usize, u64)>,
     /// Who is inside which cell, and since when.
     pub inside: Vec<(usize, Role, Place)>,
+    /// Who has held a lock since he asked for his task: he may have kept a pointer to what it guards.
+    pub guests: Vec<(usize, Role)>,
     /// Living shares of std's `Arc`.
     pub arcs: usize,
-    /// The tick of what lies inside of any cell.
-    cells: Arc<AtomicUsize>,
+    /// The tick of what lies inside of a cell, or behind a lock, at that address.
+    cells: Vec<(usize, Arc<AtomicUsize>)>,
     /// There was a task already.
     has_pushed: bool,
     /// What the server counted, when it came to its end.
@@ -191,10 +193,11 @@ pub fn begin(rules: Rules) {
         verdict: None,
         tokens: Vec::new(),
         inside: Vec::new(),
+        guests: Vec::new(),
         arcs: 0,
         has_pushed: false,
         served: None,
-        cells: Arc::new(AtomicUsize::new(0)),
+        cells: Vec::new(),
         tick: Arc::new(AtomicUsize::new(0)),
         roles: Vec::new(),
     };
@@ -275,12 +278,23 @@ pub fn tick() {
     tick_of(&tick);
 }
 
-/// The tick of what lies inside of cells, for a thread that is in one.
+/// The tick of what lies inside of the cell, or behind the lock, that the current thread has come to last.
 pub fn tick_if_inside() -> Option<Arc<AtomicUsize>> {
     if is_over() {
         return None;
     }
-    with(|world| world.inside.iter().any(|(_, role, _)| *role == me()).then(|| world.cells.clone()))
+    let me = me();
+    let (cell, known) = with(|world| {
+        let cells = world.inside.iter().filter(|(_, role, _)| *role == me).map(|(cell, ..)| *cell);
+        let locks = world.guests.iter().filter(|(_, role)| *role == me).map(|(lock, _)| *lock);
+        let cell = cells.chain(locks).last()?;
+        Some((cell, world.cells.iter().find(|(other, _)| *other == cell).map(|(_, tick)| tick.clone())))
+    })?;
+    Some(known.unwrap_or_else(|| {
+        let tick = Arc::new(AtomicUsize::new(0));
+        with(|world| world.cells.push((cell, tick.clone())));
+        tick
+    }))
 }
 
 /// The section of the current thread: as long as it does not change, nobody else has run.
