@@ -5,7 +5,6 @@
 //! cargo test --test loom                                  every model, under a minute on two cores
 //! cargo test --test loom stage3                           those with `stage3` in their names
 //! LAB_PREEMPTIONS=6 cargo test --test loom is_sound       the larger scripts further
-//! LAB_REDUCTIONS=1 cargo test --test loom reductions      the reductions below, checked on larger scripts too
 //! LAB_SCHEDULES=1 cargo test --test loom crashes          the counterexamples as schedules of the director
 //! ```
 //!
@@ -38,7 +37,8 @@
 //! Each call ticks once ([`world`]), and calls about different things commute. A call that has to wait is no step until
 //! it can go on. Where no script breaks a connection off, a write is no step. Before the first task the workers are alike,
 //! so worker-1 alone is woken for it. `the_reductions_lose_nothing_*` explores a stage without any of these and with all
-//! of them, and compares what each role can have seen; on the smallest scripts always, on larger ones on demand.
+//! of them, and compares what each role can have seen: on the smallest scripts with none of them, on the next larger ones
+//! (which do not end within minutes with none) with only the first.
 //!
 //! # loom, and where it is incomplete
 //!

@@ -16,7 +16,7 @@ use crate::kernel::{self, Listener, Source, Stop};
 use crate::net::Client;
 use crate::runner::{Serve, Server};
 use crate::sync;
-use crate::world::{self, Entry, Grain, Kind, MAIN, Rules, Verdict, What};
+use crate::world::{self, Entry, Grain, Kind, MAIN, Reduced, Rules, Verdict, What};
 
 /// Every stage has two workers here: loom takes four threads beside its first.
 pub const WORKERS: usize = 2;
@@ -80,7 +80,14 @@ pub struct Finding {
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { grain: Grain::Calls, two_inside: false, eager: false, no_reset: false, loom_arc: false, only: None }
+        Rules {
+            grain: Grain::Calls,
+            two_inside: false,
+            reduced: Reduced::All,
+            no_reset: false,
+            loom_arc: false,
+            only: None,
+        }
     }
 }
 
@@ -114,7 +121,7 @@ impl Model {
         let result = catch_unwind(AssertUnwindSafe(|| {
             builder.check(move || {
                 let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
-                let no_reset = !model.rules.eager && !model.script.actions.contains(&Action::Reset);
+                let no_reset = model.rules.reduced == Reduced::All && !model.script.actions.contains(&Action::Reset);
                 world::begin(Rules { no_reset, ..model.rules });
                 if number > model.cap {
                     world::refute(

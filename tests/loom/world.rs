@@ -29,6 +29,17 @@ pub enum Grain {
     Points,
 }
 
+/// How much is left out that changes nothing. Less than all of it is explored only to check that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduced {
+    /// Nothing: a call that has to wait is a step too.
+    Not,
+    /// Who cannot go on sleeps without a step.
+    Waits,
+    /// That; a write is no step where no connection is broken off; worker-1 alone is woken for the first task.
+    All,
+}
+
 /// What to look for, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -39,8 +50,7 @@ pub struct Rules {
     pub loom_arc: bool,
     /// No connection is broken off, so a write is no step: it always succeeds, and only its own stream's end could tell.
     pub no_reset: bool,
-    /// Calls that have to wait are steps too, though they change nothing. Only to check that they may be left out.
-    pub eager: bool,
+    pub reduced: Reduced,
     /// Nothing but this kind of finding counts.
     pub only: Option<Kind>,
 }
@@ -340,7 +350,7 @@ pub fn block(why: Why) {
 /// of its own. But who was woken must tick before it looks again: loom has to know what it was about to do, even where
 /// another thread was faster. (Without that tick, executions in which both workers get a task are lost.)
 pub fn sleep_if(why: Why, object: &AtomicUsize, cannot: impl Fn() -> bool) {
-    if with(|world| world.rules.eager) {
+    if with(|world| world.rules.reduced == Reduced::Not) {
         tick_of(object);
     }
     if cannot() {
@@ -452,7 +462,7 @@ impl World {
     /// loss of an order that differs in more than names, worker-1 alone is woken for that one.
     pub fn wake_for_task(&mut self, queue: usize) {
         let first = !std::mem::replace(&mut self.has_pushed, true);
-        let mut left = if first && !self.rules.eager { 1 } else { usize::MAX };
+        let mut left = if first && self.rules.reduced == Reduced::All { 1 } else { usize::MAX };
         for role in &mut self.roles {
             if role.state == State::Blocked(Why::Task(queue)) && left > 0 {
                 left -= 1;
