@@ -42,6 +42,7 @@ fn crash(stage: &'static str, letters: &'static str, signal: i32) -> Said {
     // The scripts of the game's scenarios.
     if matches!((stage, letters), ("stage3_broken", "dr") | ("stage4_broken", "ddf")) {
         crate::game::agrees(stage, &schedule, kind)?;
+        keep(stage, &text)?;
     }
     let run = |name: &str| {
         let (_folder, path) = support::schedule(&text);
@@ -58,6 +59,20 @@ fn crash(stage: &'static str, letters: &'static str, signal: i32) -> Said {
         "{said}  as a schedule, on the real kernel: signal {signal}; the fixed twin serves\n{}",
         indent(&text, &drawn(&outcome))
     ))
+}
+
+/// The book plays this order: the file that it plays is what loom found. `LAB_RECORD=1` writes it anew.
+fn keep(stage: &str, text: &str) -> Result<(), String> {
+    let path = format!("{}/chapters/exercises/loom_{stage}.schedule", env!("CARGO_MANIFEST_DIR"));
+    let head = format!("# What loom found for {stage}, as a schedule of the director. Two workers.\n\n");
+    let text = format!("{head}{text}");
+    if std::env::var_os("LAB_RECORD").is_some() {
+        return std::fs::write(&path, text).map_err(|error| format!("{path}: {error}"));
+    }
+    match std::fs::read_to_string(&path) {
+        Ok(kept) if kept == text => Ok(()),
+        _ => Err(format!("{path} is not what loom found: `LAB_RECORD=1 cargo test --test loom crashes`\n{text}")),
+    }
 }
 
 fn indent(schedule: &str, lanes: &str) -> String {

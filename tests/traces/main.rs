@@ -11,11 +11,27 @@ use std::process::Command;
 use serde_json::{Value, json};
 use state::World;
 
-const STAGES: [(&str, &str); 4] = [
-    ("stage3_broken", env!("CARGO_BIN_EXE_stage3_broken")),
-    ("stage3_fixed", env!("CARGO_BIN_EXE_stage3_fixed")),
-    ("stage4_broken", env!("CARGO_BIN_EXE_stage4_broken")),
-    ("stage4_fixed", env!("CARGO_BIN_EXE_stage4_fixed")),
+/// A run to be played: the name of its recording, the stage, its binary, and the order, if it is not the built-in one.
+type Exhibit = (&'static str, &'static str, &'static str, Option<&'static str>);
+
+const STAGES: [Exhibit; 6] = [
+    ("stage3_broken", "stage3_broken", env!("CARGO_BIN_EXE_stage3_broken"), None),
+    ("stage3_fixed", "stage3_fixed", env!("CARGO_BIN_EXE_stage3_fixed"), None),
+    ("stage4_broken", "stage4_broken", env!("CARGO_BIN_EXE_stage4_broken"), None),
+    ("stage4_fixed", "stage4_fixed", env!("CARGO_BIN_EXE_stage4_fixed"), None),
+    // What loom found, on the real kernel.
+    (
+        "loom_stage3_broken",
+        "stage3_broken",
+        env!("CARGO_BIN_EXE_stage3_broken"),
+        Some("chapters/exercises/loom_stage3_broken.schedule"),
+    ),
+    (
+        "loom_stage4_broken",
+        "stage4_broken",
+        env!("CARGO_BIN_EXE_stage4_broken"),
+        Some("chapters/exercises/loom_stage4_broken.schedule"),
+    ),
 ];
 
 fn root() -> &'static Path {
@@ -23,10 +39,15 @@ fn root() -> &'static Path {
 }
 
 /// Runs an exhibit: its autopsy, and its trace.
-fn run(program: &str) -> (Value, Value) {
+fn run(program: &str, schedule: Option<&str>) -> (Value, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let trace = folder.path().join("trace.json");
-    let output = Command::new(program).arg("--json").arg("--trace").arg(&trace).output().expect("the stage runs");
+    let mut command = Command::new(program);
+    command.arg("--json").arg("--trace").arg(&trace);
+    if let Some(schedule) = schedule {
+        command.arg("--workers=2").arg("--schedule").arg(root().join(schedule));
+    }
+    let output = command.output().expect("the stage runs");
     let autopsy = serde_json::from_slice(&output.stdout).expect("the autopsy is JSON");
     let text = std::fs::read_to_string(&trace).expect("the trace was written");
     (autopsy, serde_json::from_str(&text).expect("the trace is JSON"))
@@ -149,10 +170,10 @@ fn recording(stage: &str) -> PathBuf {
 
 #[test]
 fn the_players_traces_are_what_the_binaries_do() {
-    for (stage, program) in STAGES {
-        let (autopsy, trace) = run(program);
-        let now = script(stage, &play(stage, &autopsy, &trace));
-        let path = recording(stage);
+    for (name, stage, program, schedule) in STAGES {
+        let (autopsy, trace) = run(program, schedule);
+        let now = script(name, &play(stage, &autopsy, &trace));
+        let path = recording(name);
         if std::env::var_os("LAB_RECORD").is_some() {
             std::fs::write(&path, &now).expect("chapters/traces can be written to");
             continue;
@@ -162,7 +183,7 @@ fn the_players_traces_are_what_the_binaries_do() {
         if normalised(&kept) != normalised(&now) {
             let line = differs.unwrap_or(0);
             panic!(
-                "{} no longer matches {stage} from line {}: `LAB_RECORD=1 cargo test --test traces`, and read the diff\n\
+                "{} no longer matches {name} from line {}: `LAB_RECORD=1 cargo test --test traces`, and read the diff\n\
                  kept: {:?}\nnow:  {:?}",
                 path.display(),
                 line + 1,
@@ -175,7 +196,7 @@ fn the_players_traces_are_what_the_binaries_do() {
 
 #[test]
 fn the_broken_ones_end_at_their_crash_and_the_fixed_ones_are_served() {
-    for (stage, _) in STAGES {
+    for (stage, ..) in STAGES {
         let text = std::fs::read_to_string(recording(stage)).expect("it was recorded");
         let crash = text.contains("\"SIGSEGV\"") || text.contains("\"SIGABRT\"");
         assert_eq!(crash, stage.ends_with("broken"), "{stage}");
