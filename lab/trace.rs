@@ -1,6 +1,6 @@
 //! What the black box held, and what the parent saw, put together after a run.
 
-use crate::blackbox::{Fault, Record, ServedCounts, Waiting};
+use crate::blackbox::{Blackbox, Fault, Record, ServedCounts, Waiting};
 use crate::catalogue::Stage;
 use crate::heap::Heap;
 
@@ -48,6 +48,27 @@ pub struct Hang {
     pub owed: u64,
     /// What each thread of the server does: its name, and for what it waits.
     pub doing: Vec<(String, String)>,
+}
+
+impl Run {
+    /// What the box of a server tells of its run, once that is over. Who directed it adds the rest.
+    pub fn of(blackbox: &Blackbox, stage: &'static Stage, heap: Heap, ending: Ending) -> Run {
+        Run {
+            stage,
+            steps: Vec::new(),
+            heap,
+            roles: blackbox.roles(),
+            records: blackbox.records(),
+            dropped: blackbox.dropped(),
+            fault: blackbox.fault(),
+            ending,
+            stderr: String::new(),
+            served: blackbox.served(),
+            client: ClientTotals::default(),
+            hang: None,
+            millis: 0.0,
+        }
+    }
 }
 
 /// One step of a schedule.

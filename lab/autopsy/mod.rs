@@ -49,4 +49,5 @@ mod rows;
 mod tests;
 
 pub use json::{VERSION, json, trace_json};
+pub use objects::thousands;
 pub use report::{ending, report};

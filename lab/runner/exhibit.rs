@@ -96,9 +96,8 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
     if !in_time && !matches!(verdict, Verdict::Failed(_)) {
         verdict = Verdict::Failed(format!("the server did not stop in {PATIENCE:?}"));
     }
-    let millis = process.millis();
-    let stderr = process.stderr();
-    Ok((gather(plan, blackbox, client, steps, ending, stderr, millis, &verdict), verdict))
+    let run = gather(plan, &blackbox, client.as_ref(), steps, ending, &verdict);
+    Ok((Run { millis: process.millis(), stderr: process.stderr(), ..run }, verdict))
 }
 
 fn finish(client: &mut Client, verdict: &mut Verdict, alive: &mut dyn FnMut() -> bool) {
@@ -138,34 +137,23 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         let directed = direction.join().expect("the director does not panic");
         served.map(|()| directed)
     })?;
-    Ok((gather(plan, blackbox, Some(client), steps, Ending::Exit(0), String::new(), 0.0, &verdict), verdict))
+    Ok((gather(plan, &blackbox, Some(&client), steps, Ending::Exit(0), &verdict), verdict))
 }
 
-#[allow(clippy::too_many_arguments)]
+/// What is known of a run that the director has seen.
 fn gather(
     plan: &Plan<'_>,
-    blackbox: Blackbox,
-    client: Option<Client>,
+    blackbox: &Blackbox,
+    client: Option<&Client>,
     steps: Vec<Step>,
     ending: Ending,
-    stderr: String,
-    millis: f64,
     verdict: &Verdict,
 ) -> Run {
     Run {
-        stage: plan.stage,
         steps,
-        heap: plan.setup.heap,
-        roles: blackbox.roles(),
-        records: blackbox.records(),
-        dropped: blackbox.dropped(),
-        fault: blackbox.fault(),
-        ending,
-        stderr,
-        served: blackbox.served(),
-        client: client.map(|client| client.totals()).unwrap_or_default(),
-        millis,
+        client: client.map(Client::totals).unwrap_or_default(),
         hang: if let Verdict::Hangs(hang) = verdict { Some(hang.clone()) } else { None },
+        ..Run::of(blackbox, plan.stage, plan.setup.heap, ending)
     }
 }
 

@@ -141,6 +141,17 @@ impl Process {
         self.blackbox.port()
     }
 
+    /// The port that it listens on.
+    ///
+    /// # Errors
+    /// Its own reason, if it could not come up.
+    pub fn listening(&mut self, limit: Duration) -> Result<u16> {
+        self.port(limit).ok_or_else(|| {
+            self.end(Duration::ZERO);
+            anyhow::Error::msg(self.blackbox.message().unwrap_or_else(|| "the server did not come up".to_string()))
+        })
+    }
+
     /// What tells it to stop.
     pub fn stop_event(&self) -> &Stop {
         &self.stop

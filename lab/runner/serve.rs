@@ -15,7 +15,7 @@ use crate::catalogue::Stage;
 use crate::heap::{self, Heap};
 use crate::kernel::{Listener, Stop, raise_fd};
 use crate::point::Mode;
-use crate::trace::{ClientTotals, Ending, Run};
+use crate::trace::{Ending, Run};
 
 static STOP_FD: AtomicI32 = AtomicI32::new(-1);
 
@@ -59,10 +59,7 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
     let blackbox = super::exhibit::new_blackbox()?;
     let mut process = Process::start(setup, blackbox)?;
     stop_on_signals(process.stop_event());
-    let Some(port) = process.port(Duration::from_secs(10)) else {
-        process.end(Duration::ZERO);
-        bail!("{}", blackbox.message().unwrap_or_else(|| "the server did not come up".to_string()));
-    };
+    let port = process.listening(Duration::from_secs(10))?;
     let address = SocketAddr::new(setup.address.ip(), port);
     let listens = format!("{} listens on {address}; Ctrl-C ends it\n", stage.name);
     if options.json {
@@ -74,22 +71,8 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
     if ending == Ending::Exit(process::UNABLE) {
         bail!("{}", blackbox.message().unwrap_or_default());
     }
-    let millis = process.millis();
-    let run = Run {
-        stage,
-        steps: Vec::new(),
-        heap: setup.heap,
-        roles: blackbox.roles(),
-        records: blackbox.records(),
-        dropped: blackbox.dropped(),
-        fault: blackbox.fault(),
-        ending,
-        stderr: process.stderr(),
-        served: blackbox.served(),
-        client: ClientTotals::default(),
-        hang: None,
-        millis,
-    };
+    let run = Run::of(&blackbox, stage, setup.heap, ending);
+    let run = Run { millis: process.millis(), stderr: process.stderr(), ..run };
     super::publish(&run, options)?;
     Ok(match ending {
         Ending::Exit(0) => End::Code(0),

@@ -61,10 +61,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, 
 fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bool) -> Result<()> {
     let blackbox = super::exhibit::new_blackbox()?;
     let mut process = Process::start(setup, blackbox)?;
-    let Some(port) = process.port(ROUND) else {
-        process.end(Duration::ZERO);
-        bail!("{}", blackbox.message().unwrap_or_else(|| "the server did not come up".to_string()));
-    };
+    let port = process.listening(ROUND)?;
     let (mut played, mut watch) = (0, Watch::default());
     while more(odds) && process.is_alive() {
         (played, odds.rounds) = (played + 1, odds.rounds + 1);

@@ -103,13 +103,5 @@ fn main() -> std::process::ExitCode {
 
 /// `16,384`
 fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    real::autopsy::thousands(number as u64)
 }
