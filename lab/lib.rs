@@ -19,6 +19,7 @@
 //! - [`trace`]: what the box held, put in order
 //! - [`autopsy`]: the report
 //! - [`catalogue`]: what each stage shows and how it must end
+//! - [`herd`]: what several reactors count
 //! - [`cost`]: what connections cost, counted
 //!
 //! [`http`] parses requests, in both worlds.
@@ -44,6 +45,8 @@ pub mod cost;
 pub mod director;
 #[cfg(target_os = "linux")]
 pub mod heap;
+#[cfg(target_os = "linux")]
+pub mod herd;
 #[cfg(target_os = "linux")]
 pub mod http;
 #[cfg(target_os = "linux")]

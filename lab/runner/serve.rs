@@ -13,7 +13,8 @@ use super::{End, Serve, Server, explain, say};
 use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::heap::{self, Heap};
-use crate::kernel::{Listener, Stop, raise_fd};
+use crate::herd;
+use crate::kernel::{Stop, raise_fd};
 use crate::point::Mode;
 use crate::trace::{Ending, Run};
 
@@ -37,11 +38,12 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let heap = options.heap.unwrap_or(Heap::Malloc);
     if options.trace.is_some() || options.json {
         let (workers, reading) = (options.workers, options.reading);
-        let setup = Setup { serve, workers, reading, heap, mode: Mode::Recorded, address, core: true };
+        let threads = stage.threads;
+        let setup = Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address, core: true };
         return recorded(stage, setup, options);
     }
     heap::choose(heap);
-    let listener = Listener::bind(address)
+    let listener = super::listen(stage.threads, address)
         .with_context(|| format!("cannot listen on {address}; choose another address, or port 0 for any"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
@@ -50,7 +52,12 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name));
     let served = serve(Server { listener, stop, workers: options.workers, reading: options.reading })
         .map_err(|error| explain(error, "the server could not go on"))?;
-    say(&format!("served {} bytes, {} replies\n", served.received, served.replies));
+    let herd = herd::told();
+    let herd = match herd.reactors.len() {
+        0 => String::new(),
+        _ => format!("; wake-ups: {}; accepted: {}", herd.wakeups(), herd.spread()),
+    };
+    say(&format!("served {} bytes, {} replies{herd}\n", served.received, served.replies));
     Ok(End::Code(0))
 }
 
