@@ -193,6 +193,21 @@ const STAGE8_VARIANTS: &[Variant] = &[Variant {
     },
 }];
 
+const STAGE9: Stage = Stage {
+    name: "stage9_sharded",
+    chapter: 9,
+    title: "a reactor for every core, and nothing between them",
+    why: "no client ever meets a second thread, so there is nothing to lock, to queue or to arm again",
+    expect: Expect::Serves,
+    next: "lab -- list",
+    source: text!("lab/stages/stage9_sharded.rs"),
+    schedule: text!("lab/schedules/stage9.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Upload,
+    threads: Threads::Shards,
+    variants: &[],
+};
+
 /// The stages, in the order of the book.
 pub static STAGES: &[Stage] = &[
     STAGE1,
@@ -263,6 +278,7 @@ pub static STAGES: &[Stage] = &[
         ..STAGE8
     },
     Stage { variants: STAGE8_VARIANTS, ..STAGE8 },
+    STAGE9,
 ];
 
 /// The stage of that name.

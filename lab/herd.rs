@@ -129,6 +129,9 @@ mod tests {
         assert_eq!(none.wakeups(), "1 for 1 connection; none in vain");
         let full = Herd { reactors: vec![Counts { woken: 2, empty: 0, accepted: 1, exhausted: 1 }] };
         assert_eq!(full.wakeups(), "2 for 1 connection; none in vain; 1 found no descriptor left");
-        assert_eq!((herd(&[]).ratio(), full.spread()), ("no connection came".to_string(), "1 by 1 reactor".to_string()));
+        assert_eq!(
+            (herd(&[]).ratio(), full.spread()),
+            ("no connection came".to_string(), "1 by 1 reactor".to_string())
+        );
     }
 }

@@ -77,6 +77,9 @@ pub struct Event {
 }
 
 impl Event {
+    /// An event that nobody has reported: somebody wants to see for himself whether there is something to read.
+    pub const READABLE: Event = Event { token: 0, mask: libc::EPOLLIN as u32 };
+
     /// There is something to read, if only the end of the stream.
     pub fn readable(self) -> bool {
         self.mask & libc::EPOLLIN as u32 != 0

@@ -46,7 +46,8 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, 
     let heap = options.heap.unwrap_or(Heap::Malloc);
     let (workers, reading) = (options.workers, options.reading);
     let threads = stage.threads;
-    let setup = Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let setup =
+        Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {
