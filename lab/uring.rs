@@ -500,3 +500,231 @@ fn note(kind: Kind, at: &'static Location<'static>, fd: RawFd, result: i32) {
         blackbox::note(kind, "", at, [fd as u64, i64::from(result) as u64, 0]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// The smallest ring that works.
+    const TINY: Room = Room { requests: 2, completions: 4, buffers: 2, buffer: 16 };
+
+    /// A ring, or nothing where the kernel has none to give: then the tests of the stage say so.
+    fn ring(room: Room) -> Option<Ring> {
+        match Ring::new(room) {
+            Ok(ring) => Some(ring),
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+                eprintln!("skipped: {error}");
+                None
+            }
+        }
+    }
+
+    fn listener() -> (TcpListener, std::net::SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        (listener, address)
+    }
+
+    /// A connection: the client's end and the server's.
+    fn pair(listener: &TcpListener) -> (TcpStream, Socket) {
+        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+        let server = listener.accept().expect("the client is there").0;
+        (client, Socket::new(server.into()))
+    }
+
+    fn next(ring: &mut Ring) -> Event {
+        loop {
+            if let Some(event) = ring.next_event() {
+                return event;
+            }
+            ring.wait(None).expect("it waits");
+        }
+    }
+
+    fn received(event: Event) -> Bytes {
+        match event.outcome {
+            Outcome::Received(Ok(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_listener_that_does_not_block_is_accepted_from_as_often_as_somebody_comes() {
+        let Some(mut ring) = ring(TINY) else { return };
+        let (listener, address) = listener();
+        listener.set_nonblocking(true).expect("it can");
+        ring.accept(&listener, 7).expect("it asks");
+        for _ in 0..20 {
+            let mut client = TcpStream::connect(address).expect("it listens");
+            let event = next(&mut ring);
+            assert!(event.more && event.token == 7);
+            let Outcome::Accepted(Ok(socket)) = event.outcome else { panic!("{event:?}") };
+            ring.send(&socket, 8, b"hello".to_vec(), 1).expect("it asks");
+            let event = next(&mut ring);
+            assert!(matches!(&event.outcome, Outcome::Sent(Ok(4), bytes) if bytes == b"hello"), "{event:?}");
+            drop(socket);
+            let mut said = String::new();
+            client.read_to_string(&mut said).expect("it sends and closes");
+            assert_eq!(said, "ello");
+        }
+    }
+
+    /// Both buffers are out, and the third piece of the stream waits in the socket until one is back.
+    #[test]
+    fn without_a_free_buffer_a_receive_stalls_and_loses_nothing() {
+        let Some(mut ring) = ring(TINY) else { return };
+        let (listener, _) = listener();
+        let (mut client, socket) = pair(&listener);
+        let sent: Vec<u8> = (0..100).collect();
+        client.write_all(&sent).expect("it takes them");
+        ring.receive(&socket, 1).expect("it asks");
+        let mut got = Vec::new();
+        let mut stalls = 0;
+        while got.len() < sent.len() {
+            let mut held = Vec::new();
+            loop {
+                let event = next(&mut ring);
+                match event.outcome {
+                    Outcome::Received(Ok(bytes)) => held.push(bytes),
+                    Outcome::Stalled => break assert!(!event.more),
+                    other => panic!("{other:?}"),
+                }
+                if got.len() + held.iter().map(|bytes| bytes.len()).sum::<usize>() == sent.len() {
+                    break;
+                }
+            }
+            stalls += 1;
+            got.extend(held.iter().flat_map(|bytes| bytes.to_vec()));
+            drop(held);
+            ring.receive(&socket, 1).expect("it asks again");
+        }
+        assert_eq!(got, sent);
+        // Two buffers of 16 bytes at a time.
+        assert_eq!(stalls, 4);
+    }
+
+    #[test]
+    fn a_receive_that_is_stopped_ends_and_can_be_taken_up_again() {
+        let Some(mut ring) = ring(TINY) else { return };
+        let (listener, _) = listener();
+        let (mut client, socket) = pair(&listener);
+        ring.receive(&socket, 1).expect("it asks");
+        client.write_all(b"one").expect("it takes it");
+        assert_eq!(*received(next(&mut ring)), *b"one");
+        ring.stop_receiving(&socket).expect("it asks");
+        let event = next(&mut ring);
+        assert!(matches!(event, Event { token: 1, more: false, outcome: Outcome::Stalled }), "{event:?}");
+        client.write_all(b"two").expect("it takes it");
+        ring.wait(Some(0)).expect("it waits");
+        assert!(ring.next_event().is_none(), "nobody receives");
+        ring.stop_receiving(&socket).expect("there is nothing to stop");
+        ring.receive(&socket, 2).expect("it asks");
+        let event = next(&mut ring);
+        assert_eq!(event.token, 2);
+        assert_eq!(*received(event), *b"two");
+        drop(client);
+        let event = next(&mut ring);
+        assert!(!event.more);
+        assert!(received(event).is_empty(), "the end of the stream");
+    }
+
+    /// A request names its socket by the number, so the number must not go to somebody else before the request is over.
+    #[test]
+    fn a_dropped_socket_keeps_its_number_until_the_kernel_is_done_with_it() {
+        let Some(mut ring) = ring(TINY) else { return };
+        let (listener, _) = listener();
+        let (_client, socket) = pair(&listener);
+        let number = socket.open.fd.as_raw_fd();
+        ring.send(&socket, 1, b"for the first".to_vec(), 0).expect("it asks");
+        drop(socket);
+        // Not handed over yet.
+        let (mut stranger, second) = pair(&listener);
+        assert_ne!(second.open.fd.as_raw_fd(), number);
+        let event = next(&mut ring);
+        assert!(matches!(event.outcome, Outcome::Sent(Err(_), _)), "both directions have ended: {event:?}");
+        drop(second);
+        let mut said = Vec::new();
+        stranger.read_to_end(&mut said).expect("it closes");
+        assert_eq!(said, b"", "a stranger's bytes");
+        // SAFETY: fcntl(2) with F_GETFD touches nothing.
+        assert_eq!(unsafe { libc::fcntl(number, libc::F_GETFD) }, -1, "it is closed with the last request");
+    }
+
+    /// A send that has no room waits inside the kernel; dropping the socket ends it, and the bytes come back.
+    #[test]
+    fn a_send_without_room_ends_with_its_socket() {
+        let Some(mut ring) = ring(TINY) else { return };
+        let (listener, _) = listener();
+        let (_client, socket) = pair(&listener);
+        let mut sent = 0;
+        let rest = loop {
+            ring.send(&socket, 1, vec![b'x'; 1 << 20], 0).expect("it asks");
+            ring.wait(Some(0)).expect("it waits");
+            match ring.next_event() {
+                Some(Event { outcome: Outcome::Sent(Ok(count), _), .. }) => sent += count,
+                Some(other) => panic!("{other:?}"),
+                None => break ring.requests.iter().flatten().count(),
+            }
+        };
+        assert!(sent > 0 && rest == 1, "{sent} bytes, {rest} requests");
+        drop(socket);
+        let event = next(&mut ring);
+        assert!(matches!(&event.outcome, Outcome::Sent(Err(_), bytes) if bytes.len() == 1 << 20), "{event:?}");
+    }
+
+    /// More answers than the completion ring has room for wait in the kernel, in order, and none is lost.
+    #[test]
+    fn more_completions_than_there_is_room_for_come_later() {
+        let Some(mut ring) = ring(Room { buffers: 64, ..TINY }) else { return };
+        let (listener, _) = listener();
+        let mut pairs: Vec<_> = (0..50).map(|_| pair(&listener)).collect();
+        for (token, (client, socket)) in (0..).zip(&mut pairs) {
+            ring.receive(socket, token).expect("it asks");
+            client.write_all(&[token as u8]).expect("it takes it");
+        }
+        let mut got = vec![0; pairs.len()];
+        while got.contains(&0) {
+            let event = next(&mut ring);
+            let (token, more) = (event.token, event.more);
+            let bytes = received(event);
+            assert_eq!(*bytes, [token as u8]);
+            got[token as usize] += 1;
+            if !more {
+                ring.receive(&pairs[token as usize].1, token).expect("it asks again");
+            }
+        }
+        assert_eq!(got, vec![1; pairs.len()]);
+        assert!(ring.ring.completion().capacity() < pairs.len());
+    }
+
+    #[test]
+    fn a_ring_that_is_dropped_ends_what_it_was_busy_with() {
+        let Some(mut ring) = ring(TINY) else { return };
+        let (listener, address) = listener();
+        let stop = Stop::new().expect("an eventfd");
+        let (mut client, socket) = pair(&listener);
+        ring.watch(&stop, 0).expect("it asks");
+        ring.accept(&listener, 1).expect("it asks");
+        ring.receive(&socket, 2).expect("it asks");
+        ring.wait(Some(0)).expect("it hands over");
+        let (buffers, waiting) = (ring.buffers.clone(), TcpStream::connect(address).expect("it listens"));
+        drop(ring);
+        assert_eq!(Rc::strong_count(&buffers), 1, "no received bytes are left, and nothing is leaked");
+        assert_eq!(Rc::strong_count(&socket.open), 1, "no request is left");
+        drop((socket, listener, waiting));
+        assert_eq!(client.read(&mut [0; 1]).expect("it closes"), 0);
+    }
+
+    #[test]
+    fn a_raised_stop_is_seen_even_when_it_was_raised_before() {
+        let Some(mut ring) = ring(TINY) else { return };
+        let stop = Stop::new().expect("an eventfd");
+        stop.raise();
+        ring.watch(&stop, 9).expect("it asks");
+        let event = next(&mut ring);
+        assert!(matches!(event, Event { token: 9, more: false, outcome: Outcome::Raised }), "{event:?}");
+    }
+}
