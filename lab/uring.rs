@@ -96,7 +96,8 @@ pub enum Outcome {
     Accepted(io::Result<Socket>),
     /// Bytes have arrived; none is the end of the stream.
     Received(io::Result<Bytes>),
-    /// A receive is over, and nothing is lost: all buffers were out, or it was stopped.
+    /// The request is over, and nothing is lost: all buffers were out, or the receive was stopped, or somebody had gone again
+    /// before he was accepted. Who wants more asks again.
     Stalled,
     /// How many of the bytes have gone, and all of them back: from the first of them that was to be sent.
     Sent(io::Result<usize>, Vec<u8>),
@@ -274,14 +275,17 @@ impl Ring {
         let more = cqueue::more(flags);
         let (work, outcome) = match work {
             Work::Watch => (work, Outcome::Raised),
-            Work::Accept => {
-                let accepted = result.map(|fd| {
+            Work::Accept => match result {
+                Ok(fd) => {
                     note(Kind::Accept, at, fd as RawFd, 0);
                     // SAFETY: the descriptor is new, and nobody else owns it.
-                    Socket::new(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-                });
-                (work, Outcome::Accepted(accepted))
-            }
+                    let socket = Socket::new(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+                    (work, Outcome::Accepted(Ok(socket)))
+                }
+                // Who knocked has gone again.
+                Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => (work, Outcome::Stalled),
+                Err(error) => (work, Outcome::Accepted(Err(error))),
+            },
             Work::Receive(open) => {
                 note(Kind::Read, at, open.fd.as_raw_fd(), completion.result());
                 if !more {

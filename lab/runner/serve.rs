@@ -41,7 +41,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
         return recorded(stage, setup, options);
     }
     heap::choose(heap);
-    let listener = Listener::bind(address)
+    let listener = Listener::bind_shared(address)
         .with_context(|| format!("cannot listen on {address}; choose another address, or port 0 for any"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
