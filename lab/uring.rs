@@ -465,7 +465,8 @@ impl Buffers {
             place.set_addr(start as u64);
             place.set_len(self.size as u32);
             place.set_bid(id);
-            AtomicU16::from_ptr(BufRingEntry::tail(self.base).cast_mut()).store(tail.wrapping_add(1), Ordering::Release);
+            AtomicU16::from_ptr(BufRingEntry::tail(self.base).cast_mut())
+                .store(tail.wrapping_add(1), Ordering::Release);
         }
         self.tail.set(tail.wrapping_add(1));
     }

@@ -154,13 +154,14 @@ impl Reactor {
                 self.served.replies += client.connection.receive(&bytes, self.now, &mut self.replies);
             }
             Outcome::Sent(Ok(count), bytes) => {
-                let left = client.connection.settle(count, self.now);
-                if left > 0 {
+                match client.connection.settle(count, self.now) {
+                    0 => self.keep(bytes),
                     // There was no room for all of it.
-                    let from = bytes.len() - left;
-                    return self.ring.send(&client.socket, event.token, bytes, from);
+                    left => {
+                        let from = bytes.len() - left;
+                        self.ring.send(&client.socket, event.token, bytes, from)?;
+                    }
                 }
-                self.keep(bytes);
             }
             // The receive ended for want of a buffer, or because it was stopped. Nothing is lost.
             Outcome::Stalled => {}
