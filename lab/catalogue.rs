@@ -279,6 +279,20 @@ pub static STAGES: &[Stage] = &[
     },
     Stage { variants: STAGE8_VARIANTS, ..STAGE8 },
     STAGE9,
+    Stage {
+        name: "stage10_uring",
+        chapter: 10,
+        title: "a reactor per core on io_uring, and many replies a system call",
+        why: "the kernel works on what it was asked for; memory, socket and number stay until it has answered",
+        expect: Expect::Serves,
+        next: "lab -- list",
+        source: text!("lab/stages/stage10_uring.rs"),
+        schedule: text!("lab/schedules/stage4.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Upload,
+        threads: Threads::Shards,
+        variants: &[],
+    },
 ];
 
 /// The stage of that name.

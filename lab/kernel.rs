@@ -615,7 +615,11 @@ impl Stop {
         raise_fd(self.fd.as_raw_fd());
     }
 
-    pub(crate) fn try_clone(&self) -> io::Result<Stop> {
+    /// The same event, for another thread.
+    ///
+    /// # Errors
+    /// Those of `fcntl(2)`: `EMFILE` when the file limit is reached.
+    pub fn try_clone(&self) -> io::Result<Stop> {
         Ok(Stop { fd: self.fd.try_clone()? })
     }
 }

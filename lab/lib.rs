@@ -22,7 +22,8 @@
 //! - [`herd`]: what several reactors count
 //! - [`cost`]: what connections cost, counted
 //!
-//! [`http`] parses requests, in both worlds.
+//! [`http`] parses requests, in both worlds. With the feature `uring` there is one facade more, `uring`, for stage 10: the
+//! kernel by way of io_uring.
 #![warn(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]
@@ -61,3 +62,5 @@ pub mod schedule;
 pub mod sync;
 #[cfg(target_os = "linux")]
 pub mod trace;
+#[cfg(all(target_os = "linux", feature = "uring"))]
+pub mod uring;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::cli::Options;
 use super::process::{self, Process, Setup};
@@ -41,9 +41,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let blackbox = new_blackbox()?;
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
     let (run, verdict) = if options.bare { bare(&plan, blackbox)? } else { in_process(&plan, blackbox)? };
-    if run.ending == Ending::Exit(process::UNABLE) {
-        bail!("{}", blackbox.message().unwrap_or_default());
-    }
+    process::check(run.ending, &blackbox)?;
     super::publish(&run, options)?;
     let end = judge(&run, &verdict, options);
     if let End::Signal(signal) = end

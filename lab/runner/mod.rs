@@ -110,6 +110,10 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
             complain(&format!("{name}: the lab itself failed: {why}"));
             ExitCode::from(70)
         }
+        Err(error) if process::is_impossible(&error) => {
+            complain(&format!("{name}: this cannot happen on this machine: {}", error.root_cause()));
+            ExitCode::from(3)
+        }
         Err(error) => {
             complain(&format!("{name}: {error:#}"));
             ExitCode::from(2)

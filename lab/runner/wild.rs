@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use super::cli::Options;
@@ -114,9 +114,9 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
     let (ending, in_time) = process.end(ROUND);
     odds.herd.add(&blackbox.herd());
     let text = process.stderr();
+    process::check(ending, &blackbox)?;
     match ending {
         Ending::Exit(0) => Ok(()),
-        Ending::Exit(process::UNABLE) => bail!("{}", blackbox.message().unwrap_or_default()),
         _ if !in_time => odds.died_after("it does not stop".to_string(), played),
         Ending::Exit(_) => odds.died_after(format!("panic: {}", text.lines().nth(1).unwrap_or_default()), played),
         Ending::Signal(signal) => {
