@@ -217,6 +217,20 @@ pub static STAGES: &[Stage] = &[
         threads: Threads::Workers,
         variants: &[],
     },
+    Stage {
+        name: "stage4_handoff",
+        chapter: 4,
+        title: "no lock: a worker arms the socket as the last thing it does",
+        why: "nothing follows the re-arm, so the first worker was out before the kernel could call the second",
+        expect: Expect::Serves,
+        next: "lab -- list",
+        source: text!("lab/stages/stage4_handoff.rs"),
+        schedule: text!("lab/schedules/stage4_handoff.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Upload,
+        threads: Threads::Workers,
+        variants: &[],
+    },
 ];
 
 /// The stage of that name.

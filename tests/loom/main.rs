@@ -74,6 +74,7 @@ mod checks;
 mod crash;
 mod faulty;
 mod game;
+mod handoff;
 mod harness;
 mod model;
 mod models;
@@ -96,6 +97,8 @@ mod stage3_fixed;
 mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 mod stage4_fixed;
+#[path = "../../lab/stages/stage4_handoff.rs"]
+mod stage4_handoff;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())

@@ -29,7 +29,7 @@ pub fn upload(name: &'static str, letters: &str) -> Script {
 }
 
 /// An upload whose head comes in two pieces: what has arrived of it waits in the session.
-fn split(name: &'static str, letters: &str) -> Script {
+pub fn split(name: &'static str, letters: &str) -> Script {
     let plan = Plan::Post(16);
     let length = plan.head().len() as u64 + 16;
     Script::new(name, plan, &[20, length - 20], letters)
@@ -47,7 +47,7 @@ fn line(what: &str, how_far: &str, outcome: &Outcome) -> String {
 }
 
 /// A fixed stage: nothing may be found.
-fn sound(model: &Model) -> Said {
+pub fn sound(model: &Model) -> Said {
     let outcome = model.explore();
     let how_far = match model.bound {
         None => "complete".to_string(),
@@ -165,13 +165,14 @@ pub fn all() -> Vec<Test> {
     }));
     let half = model("the lock without ownership", lock_without_ownership::serve, upload("data, RST", "dr"));
     tests.push(test("the_lock_without_ownership_is_refuted", 1, move || Ok(refuted(&half, Kind::UseAfterFree)?.0)));
+    tests.extend(crate::handoff::all());
     tests.extend(crate::crash::all());
     tests.extend(crate::checks::all());
     tests
 }
 
 /// The preemption bound of the larger scripts: 5, or what `LAB_PREEMPTIONS` says.
-fn bound() -> usize {
+pub fn bound() -> usize {
     std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(BOUND)
 }
 

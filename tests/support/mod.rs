@@ -39,6 +39,7 @@ pub fn binary(name: &str) -> &'static str {
         "stage3_fixed" => env!("CARGO_BIN_EXE_stage3_fixed"),
         "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
         "stage4_fixed" => env!("CARGO_BIN_EXE_stage4_fixed"),
+        "stage4_handoff" => env!("CARGO_BIN_EXE_stage4_handoff"),
         other => panic!("no binary `{other}`"),
     }
 }
