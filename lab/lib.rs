@@ -20,6 +20,7 @@
 //! - [`autopsy`]: the report
 //! - [`catalogue`]: what each stage shows and how it must end
 //! - [`cost`]: what connections cost, counted
+//! - [`bench`]: the load, measured side by side (its body only with the feature `bench`)
 //!
 //! [`http`] parses requests, in both worlds.
 #![warn(missing_docs)]
@@ -32,6 +33,8 @@ compile_error!(
 
 #[cfg(target_os = "linux")]
 pub mod autopsy;
+#[cfg(target_os = "linux")]
+pub mod bench;
 #[cfg(target_os = "linux")]
 pub mod blackbox;
 #[cfg(target_os = "linux")]
