@@ -3,7 +3,7 @@
 //!
 //! - `measure`: the rounds
 //! - `embedded`, `wrk`: the two clients
-//! - `calls`: system calls, counted by `strace`
+//! - `calls`: system calls, counted by `perf stat` or `strace`
 //! - `idle`: many connections open at once, and what each costs
 //! - `system`: what `/proc` says
 //! - `report`, `plot`: text, JSON, SVG
@@ -52,7 +52,7 @@ pub fn command() -> Command {
             "Measures servers side by side, in rounds: each round takes every server in turn, and the order is turned \
              round from one to the next, so that whatever else the machine does meets all of them. Ratios are medians of \
              the ratios within the rounds, with the lowest and the highest.\n\n\
-             Three parts: `load` (the rounds), `calls` (system calls for each request: a short run under strace) and \
+             Three parts: `load` (the rounds), `calls` (system calls for each request: a short run under perf or strace) and \
              `idle` (as many connections open at once, each one asked while all are open; memory for each).",
         )
         .after_help(

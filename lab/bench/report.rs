@@ -231,12 +231,19 @@ fn foot(report: &Report) -> Vec<String> {
             ));
         }
     }
-    if report.subjects.iter().any(|one| one.calls.is_some()) {
-        notes.push(
-            "System calls: strace -c -f, 1 s under load by the embedded client, connections open before and after; the \
-             trace slows the server down, so a wait brings it more events than otherwise."
-                .to_string(),
-        );
+    let tools = report.subjects.iter().filter_map(|one| Some(one.calls.as_ref()?.tool));
+    if let Some(tool) = tools.reduce(|one, other| if one == other { one } else { "perf or strace" }) {
+        let how = match tool {
+            "perf" => "counted by perf stat",
+            "strace" => {
+                "counted by strace -c -f, which slows the server so much that a read and a wait bring it more than \
+                 otherwise: the true figures are higher"
+            }
+            _ => "counted by perf stat, or by strace where perf could not: those are too low",
+        };
+        notes.push(format!(
+            "System calls: {how}; 1 s under load by the embedded client, connections open before and after."
+        ));
     }
     let kernel = report.subjects.iter().find_map(|one| Some(one.idle.as_ref()?.kernel.1));
     if let Some(source) = kernel {
@@ -309,7 +316,7 @@ pub fn json(report: &Report) -> Value {
         let calls = one.calls.as_ref().map(|calls| {
             let by_name: serde_json::Map<String, Value> =
                 calls.by_name.iter().map(|(name, count)| (name.clone(), (*count).into())).collect();
-            json!({ "requests": calls.requests, "per_request": calls.per_request(), "calls": by_name,
+            json!({ "tool": calls.tool, "requests": calls.requests, "all": calls.all, "per_request": calls.per_request(), "calls": by_name,
                     "errors": calls.errors })
         });
         let idle = one.idle.as_ref().map(|idle| {
