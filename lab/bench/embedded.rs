@@ -473,3 +473,40 @@ impl Sampler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_front_of_a_stream_is_a_reply_however_it_is_cut() {
+        let expected = Expected { body: b"Hello".to_vec(), constant: true };
+        let reply = b"HTTP/1.1 200 OK\r\nX: y\r\ncontent-length: 5\r\n\r\nHello";
+        let two = reply.repeat(2);
+        let head = reply.len() - 5;
+        for cut in 0..two.len() {
+            let due = match cut {
+                cut if cut < head => Front::Part(0),
+                cut if cut < reply.len() => Front::Part(reply.len()),
+                _ => Front::Reply { length: reply.len(), good: Good::Everything },
+            };
+            assert_eq!(expected.front(&two[..cut]), due, "{cut} bytes");
+        }
+    }
+
+    #[test]
+    fn a_wrong_body_a_wrong_status_and_garbage_are_told_apart() {
+        let expected = Expected { body: b"Hello".to_vec(), constant: true };
+        let good = |text: &str| match expected.front(text.as_bytes()) {
+            Front::Reply { good, .. } => Some(good),
+            _ => None,
+        };
+        assert_eq!(good("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHellO"), Some(Good::Status));
+        assert_eq!(good("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nHell"), Some(Good::Status));
+        assert_eq!(good("HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\nHello"), Some(Good::Nothing));
+        assert_eq!(expected.front(b"HELO\r\n\r\n"), Front::Garbage);
+        let any = Expected { constant: false, ..expected };
+        let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+        assert_eq!(any.front(reply), Front::Reply { length: reply.len(), good: Good::Everything });
+    }
+}

@@ -135,14 +135,15 @@ fn head(report: &Report) -> String {
     let mut parts = vec![format!("{servers} server{}", if servers == 1 { "" } else { "s" })];
     parts.push(format!("{} connections", cost::thousands(work.connections as i64)));
     if let Some(row) = report.rows.first() {
-        parts.push(format!("{} rounds of {} s", report.rounds, report.seconds));
+        let plural = if report.rounds == 1 { "" } else { "s" };
+        parts.push(format!("{} round{plural} of {} s", report.rounds, report.seconds));
         let clients = if report.both { "wrk and the embedded client" } else { row.client.name() };
         parts.push(format!("{clients} with {} threads", work.threads));
         if work.pipeline > 1 {
             parts.push(format!("pipelines {} deep", work.pipeline));
         }
     }
-    format!("lab bench: {}\n", parts.join(", "))
+    folded(&format!("lab bench: {}", parts.join(", "))).trim_start().to_string()
 }
 
 /// In milliseconds: the median of the rounds, but of the longest the longest.
@@ -406,6 +407,7 @@ pub mod tests {
         let mut report = example();
         report.rows[1].rounds[2].errors = Errors { connect: 1, lost: 2, late: 3, status: 4, body: 5 };
         report.notes.push("a note ".repeat(40));
+        (report.work.pipeline, report.work.connections, report.rounds) = (16, 100_000, 1000);
         let text = text(&report);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.contains("1.50 (1.00 to 3.00)"), "{text}");
