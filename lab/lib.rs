@@ -21,6 +21,7 @@
 //! - [`catalogue`]: what each stage shows and how it must end
 //! - [`herd`]: what several reactors count
 //! - [`cost`]: what connections cost, counted
+//! - [`bench`]: the load, measured side by side (its body only with the feature `bench`)
 //!
 //! [`http`] parses requests, in both worlds. With the feature `uring` there is one facade more, `uring`, for stage 10: the
 //! kernel by way of io_uring.
@@ -34,6 +35,8 @@ compile_error!(
 
 #[cfg(target_os = "linux")]
 pub mod autopsy;
+#[cfg(target_os = "linux")]
+pub mod bench;
 #[cfg(target_os = "linux")]
 pub mod blackbox;
 #[cfg(target_os = "linux")]

@@ -74,6 +74,7 @@ mod checks;
 mod crash;
 mod faulty;
 mod game;
+mod handoff;
 mod harness;
 mod model;
 mod models;
@@ -101,6 +102,8 @@ mod stage4_fixed;
 mod stage8_broken;
 #[path = "../../lab/stages/stage8_fixed.rs"]
 mod stage8_fixed;
+#[path = "../../lab/stages/stage4_handoff.rs"]
+mod stage4_handoff;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())

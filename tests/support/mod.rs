@@ -40,6 +40,7 @@ pub fn binary(name: &str) -> &'static str {
         "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
         "stage4_fixed" => env!("CARGO_BIN_EXE_stage4_fixed"),
         "stage9_sharded" => env!("CARGO_BIN_EXE_stage9_sharded"),
+        "stage4_handoff" => env!("CARGO_BIN_EXE_stage4_handoff"),
         other => panic!("no binary `{other}`"),
     }
 }
