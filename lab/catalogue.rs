@@ -84,6 +84,8 @@ pub enum Wild {
     StreamAndReset,
     /// Uploads 10 MiB as a `POST`, and waits for the reply.
     Upload,
+    /// Sends a `GET` in two writes, one right after the other, and waits for the reply.
+    InTwoWrites,
 }
 
 macro_rules! text {

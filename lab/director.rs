@@ -350,6 +350,8 @@ impl Run<'_, '_> {
             unread: connection.unread,
             owed: self.client.owed(),
             doing: roles.map(|(role, name)| (name, self.doing(role))).collect(),
+            proof: None,
+            serves_another: false,
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::blackbox::{Blackbox, Fault, Record, ServedCounts, Waiting};
 use crate::catalogue::Stage;
 use crate::heap::Heap;
+use crate::quiescence::Proof;
 
 /// Everything that is known about one run.
 #[derive(Clone, Debug)]
@@ -48,6 +49,10 @@ pub struct Hang {
     pub owed: u64,
     /// What each thread of the server does: its name, and for what it waits.
     pub doing: Vec<(String, String)>,
+    /// What the kernel says of it, once nobody directs any more.
+    pub proof: Option<Proof>,
+    /// Whether another client, who came then, was served.
+    pub serves_another: bool,
 }
 
 impl Run {

@@ -203,6 +203,12 @@ fn hang(run: &Run) -> Value {
         "fd": hang.fd,
         "unread": hang.unread,
         "owed": hang.owed,
+        "armed": hang.proof.as_ref().and_then(|proof| proof.armed).map(|armed| armed.to_string()),
+        "asleep": hang.proof.as_ref().map(|proof| proof.threads.iter().map(|thread| json!({
+            "thread": thread.name,
+            "call": thread.call,
+        })).collect::<Vec<_>>()),
+        "serves_another": hang.serves_another,
         "threads": hang.doing.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect::<Vec<_>>(),
     })))
 }

@@ -27,7 +27,10 @@
 //! - `ending`: `how` is `exit` with a `code`, or `signal` with its name in `signal`, its `number`, `si_code` in `code`, the
 //!   faulting `address`, and the `role` that took it
 //! - `hang`: `null`, or the `session` that waits, its `fd`, the `unread` bytes in its socket, the replies `owed` to the
-//!   client, and what each of the server's `threads` (`role`) was `doing`; the server was told to stop after it
+//!   client, and what each of the server's `threads` (`role`) was `doing` in the director's hands; then, with nobody
+//!   directing, the mask for which its socket was `armed` (as `/proc/PID/fdinfo` has it; `null` if it is on no list), in
+//!   which system `call` each `thread` was `asleep`, and whether the server `serves_another` client meanwhile. The server was
+//!   told to stop after it
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
 //! # The autopsy as JSON

@@ -54,7 +54,7 @@ impl Objects {
     pub fn new(records: &[Record]) -> Objects {
         let mut objects = Objects::default();
         let mut counts: HashMap<&str, usize> = HashMap::new();
-        let mut accepted = 0;
+        let (mut accepted, mut hangs) = (0, false);
         for (at, record) in records.iter().enumerate() {
             match record.kind {
                 Kind::Alloc => {
@@ -79,7 +79,9 @@ impl Objects {
                     objects.locks.push(record.a);
                 }
                 Kind::Add => objects.tokens.push((at, record.b, record.a)),
-                Kind::Accept => accepted += 1,
+                // Who connects after a hang is of the lab.
+                Kind::Accept if !hangs => accepted += 1,
+                Kind::Hang => hangs = true,
                 _ => {}
             }
         }

@@ -6,6 +6,7 @@ use super::objects::{count, thousands};
 use super::rows::{Place, Story};
 use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::Expect;
+use crate::quiescence::Armed;
 use crate::runner::signal_name;
 use crate::trace::{Ending, Hang, Outcome, Run};
 
@@ -256,10 +257,63 @@ fn hanging(page: &mut Page, hang: &Hang) {
     let wait = if hang.unread == 1 { "waits" } else { "wait" };
     let how = format!("session {session} (fd {fd}): {unread} {wait} in its socket (FIONREAD), and nobody reads");
     page.entry_in("hangs", &how, RED);
-    let threads: Vec<_> = hang.doing.iter().map(|(role, doing)| format!("{role} {doing}")).collect();
+    if let Some(armed) = hang.proof.as_ref().map(|proof| proof.armed) {
+        page.entry("armed", &armed_for(armed));
+    }
     let owed = count(hang.owed, "reply");
-    let proof = format!("{}, asked again, and there is none; the client is owed {owed} and waits", threads.join("; "));
+    let doing = together(&hang.doing);
+    let proof = format!("{doing}, asked again, and there is none; the client is owed {owed} and waits");
     page.entry("proved by", &proof);
+    if let Some(proof) = &hang.proof {
+        let mut calls: Vec<(&str, u64)> = Vec::new();
+        for thread in &proof.threads {
+            match calls.iter_mut().find(|(call, _)| *call == thread.call) {
+                Some((_, count)) => *count += 1,
+                None => calls.push((thread.call, 1)),
+            }
+        }
+        let calls: Vec<_> = calls.iter().filter(|(call, _)| !call.is_empty()).collect();
+        let calls: Vec<_> = calls.iter().map(|(call, count)| format!("{count} in {call}")).collect();
+        let calls = if calls.is_empty() { String::new() } else { format!(" ({})", calls.join(", ")) };
+        let threads = count(proof.threads.len() as u64, "thread");
+        let text = format!(
+            "then, nobody directing: {threads} asleep{calls}, none woke between three looks, no packet under way"
+        );
+        page.entry("", &text);
+    }
+    if hang.serves_another {
+        page.entry("meanwhile", "another client came, and was served");
+    }
+}
+
+/// What is still asked of the socket in the interest list.
+fn armed_for(armed: Option<Armed>) -> String {
+    match armed {
+        None => "it is on no interest list (/proc/PID/fdinfo)".to_string(),
+        Some(armed) if armed.is_empty() => {
+            format!("{armed} (/proc/PID/fdinfo): no event is asked for, since the one-shot one was told")
+        }
+        Some(armed) if armed.is_edge() => {
+            format!("{armed} (/proc/PID/fdinfo): edge-triggered, and the edge was told; a new one needs a new arrival")
+        }
+        Some(armed) => format!("{armed} (/proc/PID/fdinfo)"),
+    }
+}
+
+/// `main waits for an event; worker-1, worker-2 wait for a task`
+fn together(doing: &[(String, String)]) -> String {
+    let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (role, doing) in doing {
+        match groups.iter_mut().find(|(_, same)| same == doing) {
+            Some((roles, _)) => roles.push(role),
+            None => groups.push((vec![role], doing)),
+        }
+    }
+    let text = groups.iter().map(|(roles, doing)| match roles.len() {
+        1 => format!("{} {doing}", roles[0]),
+        _ => format!("{} {}", roles.join(", "), doing.replacen("waits ", "wait ", 1)),
+    });
+    text.collect::<Vec<_>>().join("; ")
 }
 
 fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {

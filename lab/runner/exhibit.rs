@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::cli::Options;
+use super::judge::{ANOTHER, Scene};
 use super::process::{self, Process, Setup};
 use super::{End, Serve, say};
 use crate::autopsy;
-use crate::blackbox::{Blackbox, CAPACITY};
+use crate::blackbox::{Blackbox, CAPACITY, Kind, ServedCounts};
 use crate::catalogue::{Expect, Stage};
 use crate::client::Client;
 use crate::director::{Director, Verdict};
@@ -90,6 +91,7 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         if verdict == Verdict::Over {
             finish(client, &mut verdict, &mut || process.is_alive());
         }
+        confirm(&mut verdict, client, Scene { blackbox, server: pid, port, limit: PATIENCE });
         process.stop();
     }
     let (ending, in_time) = process.end(PATIENCE);
@@ -104,6 +106,27 @@ fn finish(client: &mut Client, verdict: &mut Verdict, alive: &mut dyn FnMut() ->
     if let Err(error) = client.finish() {
         *verdict = if alive() { Verdict::Failed(format!("the client was not served: {error}")) } else { Verdict::Died };
     }
+}
+
+/// The director saw that nobody could move, and has let go of everybody. Now the kernel has its say, and another client.
+fn confirm(verdict: &mut Verdict, client: &Client, scene: Scene) {
+    let Verdict::Hangs(hang) = verdict else { return };
+    let Some(proof) = scene.prove(client) else {
+        // A thread that a debugger has stopped does not sleep.
+        if !process::is_traced(scene.server) {
+            let why = "the director saw a hang; without him nobody could prove that everybody sleeps and nothing is under way";
+            *verdict = Verdict::Failed(why.to_string());
+        }
+        return;
+    };
+    if let Some(fd) = proof.fd {
+        hang.fd = fd;
+        let records = scene.blackbox.records();
+        let added = records.iter().rev().find(|record| record.kind == Kind::Add && record.a == fd);
+        hang.session = added.map_or(hang.session, |record| record.b);
+    }
+    hang.proof = Some(proof);
+    hang.serves_another = scene.serves_another();
 }
 
 /// Everything in this process: the server in this thread, director and client in another.
@@ -127,6 +150,8 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
             if verdict == Verdict::Over {
                 finish(&mut client, &mut verdict, &mut || true);
             }
+            let server = std::process::id() as libc::pid_t;
+            confirm(&mut verdict, &client, Scene { blackbox, server, port, limit: PATIENCE });
             ours.raise();
             (client, steps, verdict)
         });
@@ -149,12 +174,18 @@ fn gather(
     ending: Ending,
     verdict: &Verdict,
 ) -> Run {
-    Run {
-        steps,
-        client: client.map(Client::totals).unwrap_or_default(),
-        hang: if let Verdict::Hangs(hang) = verdict { Some(hang.clone()) } else { None },
-        ..Run::of(blackbox, plan.stage, plan.setup.heap, ending)
-    }
+    let hang = if let Verdict::Hangs(hang) = verdict { Some(hang.clone()) } else { None };
+    let run = Run::of(blackbox, plan.stage, plan.setup.heap, ending);
+    // The client that was served after the hang is not the one that the accounts are about.
+    let another = ANOTHER.length().filter(|_| hang.as_ref().is_some_and(|hang| hang.serves_another));
+    let served = run.served.map(|counts| match another {
+        Some(bytes) => ServedCounts {
+            received: counts.received.saturating_sub(bytes),
+            replies: counts.replies.saturating_sub(ANOTHER.replies()),
+        },
+        None => counts,
+    });
+    Run { steps, served, client: client.map(Client::totals).unwrap_or_default(), hang, ..run }
 }
 
 /// How this program ends after that run.

@@ -2,6 +2,7 @@
 
 mod cli;
 mod exhibit;
+mod judge;
 mod process;
 mod repeat;
 mod serve;

@@ -1,0 +1,208 @@
+//! Whether a server can still move by itself: judged by what its kernel says of it, never by a stopwatch.
+//!
+//! A server that is slow and a server that hangs look alike from outside. They differ in this: whatever can wake a thread
+//! of the one is under way, and of the other there is nothing. So [`look`] asks, of a moment in which nobody directs:
+//!
+//! - Is every thread asleep, the client's too? `State` in `/proc/PID/task/TID/status` says so. Three looks with the same
+//!   count of context switches, and a black box in which nothing was written meanwhile, say that none of them woke in
+//!   between, so there was a moment in which all of them slept. None of these servers sleeps for a time; so from then on
+//!   only a packet can wake somebody.
+//! - Is a packet under way? What was sent and is neither acknowledged nor held back (`SIOCOUTQ` less `SIOCOUTQNSD`,
+//!   `tcp(7)`) is.
+//! - What waits? The bytes in the server's socket are in `/proc/net/tcp`, the same as FIONREAD says there. For what that
+//!   socket is armed stands in the interest list (`/proc/PID/fdinfo/EPFD`, `proc_pid_fdinfo(5)`).
+
+use std::fmt;
+use std::fs;
+use std::io;
+
+use crate::blackbox::Blackbox;
+use crate::client::{Connection, Wire};
+
+/// A thread of a process, by their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// The process.
+    pub pid: libc::pid_t,
+    /// The thread.
+    pub tid: libc::pid_t,
+}
+
+impl Thread {
+    /// The calling thread.
+    pub fn current() -> Thread {
+        // SAFETY: neither call has preconditions.
+        unsafe { Thread { pid: libc::getpid(), tid: libc::gettid() } }
+    }
+
+    /// What is in a file of its folder in `/proc`.
+    fn file(self, name: &str) -> io::Result<String> {
+        fs::read_to_string(format!("/proc/{}/task/{}/{name}", self.pid, self.tid))
+    }
+}
+
+/// A thread that sleeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sleeper {
+    /// Its name, as the kernel keeps it: at most 15 bytes.
+    pub name: String,
+    /// The system call it sleeps in: `epoll_wait`, `futex`; empty where the kernel does not say.
+    pub call: &'static str,
+    /// How often it has given up a core since it began.
+    switches: u64,
+}
+
+/// The mask with which a socket is on an interest list: the bits of `epoll_event.events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Armed(pub u32);
+
+/// The bits that say how events are told, not which (`EPOLLWAKEUP` and `EPOLLEXCLUSIVE` among them).
+const HOW: u32 = (libc::EPOLLET | libc::EPOLLONESHOT | libc::EPOLLWAKEUP | libc::EPOLLEXCLUSIVE) as u32;
+
+impl Armed {
+    /// Whether nothing is asked for, not even a hang-up: a one-shot event was told, and nobody has armed the socket again.
+    pub fn is_empty(self) -> bool {
+        self.0 & !HOW == 0
+    }
+
+    /// Whether an event is told when something changes, and not while it lasts.
+    pub fn is_edge(self) -> bool {
+        self.0 & libc::EPOLLET as u32 != 0
+    }
+}
+
+/// As `/proc/PID/fdinfo` writes it: `c0000000`.
+impl fmt::Display for Armed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// The proof that nobody can move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The server's threads; the first one is `main`.
+    pub threads: Vec<Sleeper>,
+    /// What waits in the two queues of the server's socket.
+    pub connection: Connection,
+    /// Its descriptor in the server; `None` where the kernel does not say.
+    pub fd: Option<u64>,
+    /// For what it is armed; `None` if it is on no interest list, or where the kernel does not say.
+    pub armed: Option<Armed>,
+}
+
+/// Who might move.
+pub struct Room<'a> {
+    /// The server's box, in which each of its threads writes what it does.
+    pub blackbox: Blackbox,
+    /// The server's process.
+    pub server: libc::pid_t,
+    /// The client's connection.
+    pub wire: &'a Wire,
+    /// The client's thread, where that is not the one that looks.
+    pub client: Option<Thread>,
+}
+
+/// Looks once; `None` if somebody moved, or may yet.
+///
+/// # Errors
+/// Those of reading `/proc`, and of asking the client's socket.
+pub fn look(room: &Room<'_>) -> io::Result<Option<Proof>> {
+    let written = room.blackbox.written();
+    let Some(first) = asleep(room)? else { return Ok(None) };
+    let Some(connection) = room.wire.connection()? else { return Ok(None) };
+    for _ in 0..2 {
+        if asleep(room)?.as_ref() != Some(&first) {
+            return Ok(None);
+        }
+    }
+    let same = room.wire.connection()? == Some(connection) && room.blackbox.written() == written;
+    if !same || room.wire.in_flight()? > 0 || connection.untaken > 0 {
+        return Ok(None);
+    }
+    let fd = descriptor(room.server, connection.inode);
+    let armed = fd.and_then(|fd| armed(room.server, fd));
+    let (threads, _) = first;
+    Ok(Some(Proof { threads, connection, fd, armed }))
+}
+
+/// The server's threads and the client's, if all of them are asleep.
+fn asleep(room: &Room<'_>) -> io::Result<Option<(Vec<Sleeper>, Option<Sleeper>)>> {
+    let looker = Thread::current();
+    let mut server = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{}/task", room.server))? {
+        let tid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let thread = Thread { pid: room.server, tid: tid.unwrap_or_default() };
+        // Where server, director and client share a process, who looks is awake, and is none of the server's.
+        if thread == looker || room.client == Some(thread) {
+            continue;
+        }
+        let Some(sleeper) = sleeper(thread)? else { return Ok(None) };
+        server.push((tid != Some(room.server), tid, sleeper));
+    }
+    server.sort_by_key(|(is_not_main, tid, _)| (*is_not_main, *tid));
+    let client = match room.client.map(sleeper).transpose()? {
+        Some(None) => return Ok(None),
+        client => client.flatten(),
+    };
+    Ok(Some((server.into_iter().map(|(.., sleeper)| sleeper).collect(), client)))
+}
+
+/// `None` if it is awake, or sleeps for a time only.
+fn sleeper(thread: Thread) -> io::Result<Option<Sleeper>> {
+    let status = thread.file("status")?;
+    let value = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.map(str::trim).unwrap_or_default()
+    };
+    let count = |key| value(key).parse::<u64>().unwrap_or_default();
+    let switches = count("voluntary_ctxt_switches") + count("nonvoluntary_ctxt_switches");
+    let call = call(&thread.file("syscall").unwrap_or_default());
+    let sleeps = value("State").starts_with('S') && call != Some("nanosleep");
+    Ok(sleeps.then(|| Sleeper { name: value("Name").to_string(), call: call.unwrap_or_default(), switches }))
+}
+
+/// The system call of a line of `/proc/PID/task/TID/syscall`, of those that these programs sleep in.
+fn call(line: &str) -> Option<&'static str> {
+    let number: i64 = line.split(' ').next()?.parse().ok()?;
+    let known = [
+        (libc::SYS_futex, "futex"),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_epoll_wait, "epoll_wait"),
+        (libc::SYS_epoll_pwait, "epoll_wait"),
+        (libc::SYS_read, "read"),
+        (libc::SYS_recvfrom, "recv"),
+        (libc::SYS_write, "write"),
+        (libc::SYS_sendto, "send"),
+        (libc::SYS_accept4, "accept"),
+        (libc::SYS_ppoll, "poll"),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_poll, "poll"),
+        (libc::SYS_nanosleep, "nanosleep"),
+        (libc::SYS_clock_nanosleep, "nanosleep"),
+    ];
+    known.into_iter().find(|(known, _)| *known == number).map(|(_, name)| name)
+}
+
+/// The descriptor that a process has for the socket of that inode.
+fn descriptor(pid: libc::pid_t, inode: u64) -> Option<u64> {
+    let wanted = format!("socket:[{inode}]");
+    let mut files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.filter_map(Result::ok);
+    let file = files.find(|file| fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str()))?;
+    file.file_name().to_str()?.parse().ok()
+}
+
+/// The mask with which `fd` is on an interest list of that process.
+pub fn armed(pid: libc::pid_t, fd: u64) -> Option<Armed> {
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?.filter_map(Result::ok);
+    files.filter_map(|file| fs::read_to_string(file.path()).ok()).find_map(|text| mask(&text, fd))
+}
+
+/// `tfd:        7 events: c0000019 data:                1 ...`
+fn mask(fdinfo: &str, fd: u64) -> Option<Armed> {
+    fdinfo.lines().filter(|line| line.starts_with("tfd:")).find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (target, _, events) = (words.next()?, words.next()?, words.next()?);
+        (target.parse() == Ok(fd)).then(|| u32::from_str_radix(events, 16).ok().map(Armed))?
+    })
+}
