@@ -75,6 +75,8 @@ pub enum Expect {
     Serves,
     /// Nobody can move any more, and the client is owed a reply: exit status 1.
     Hangs,
+    /// A client gets bytes that were made for another one: exit status 1.
+    Misdelivers,
 }
 
 /// What the client of a wild run does in a round.
@@ -84,6 +86,8 @@ pub enum Wild {
     StreamAndReset,
     /// Uploads 10 MiB as a `POST`, and waits for the reply.
     Upload,
+    /// Many clients at once, each with a `POST` of a length of its own: some break off, the others check their reply.
+    Crowd,
 }
 
 macro_rules! text {
@@ -209,11 +213,39 @@ pub static STAGES: &[Stage] = &[
         title: "a worker holds the session's lock until it has left (Mutex)",
         why: "the second worker is called just as early, but waits at the lock until the first has left",
         expect: Expect::Serves,
-        next: "lab -- list",
+        next: "stage5_broken",
         source: text!("lab/stages/stage4_fixed.rs"),
         schedule: text!("lab/schedules/stage4.schedule"),
         heap: Heap::Malloc,
         wild: Wild::Upload,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage5_broken",
+        chapter: 5,
+        title: "the descriptor's number is taken for the client's name",
+        why: "the number was closed and given to the next client, and the worker's late look-up found that one",
+        expect: Expect::Misdelivers,
+        next: "stage5_fixed",
+        source: text!("lab/stages/stage5_broken.rs"),
+        schedule: text!("lab/schedules/stage5.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Crowd,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage5_fixed",
+        chapter: 5,
+        title: "a key is a slot and its generation, and means one client only",
+        why: "the slot was given to the next client under another generation, so the worker's old key found nobody",
+        expect: Expect::Serves,
+        next: "lab -- list",
+        source: text!("lab/stages/stage5_fixed.rs"),
+        schedule: text!("lab/schedules/stage5.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Crowd,
         threads: Threads::Workers,
         variants: &[],
     },

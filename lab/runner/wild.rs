@@ -78,7 +78,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                     Err(error) => Some(error),
                 }
             }
-            Wild::Upload => {
+            Wild::Upload | Wild::Crowd => {
                 let mut client = client(Plan::Post(BYTES));
                 client.connect().and_then(|()| client.finish()).err()
             }
@@ -170,7 +170,7 @@ impl Odds {
     fn scenario(stage: &Stage) -> &'static str {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
-            Wild::Upload => "10 MiB uploaded",
+            Wild::Upload | Wild::Crowd => "10 MiB uploaded",
         }
     }
 
