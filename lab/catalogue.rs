@@ -75,6 +75,8 @@ pub enum Expect {
     Serves,
     /// Nobody can move any more, and the client is owed a reply: exit status 1.
     Hangs,
+    /// A client gets bytes that were made for another one: exit status 1.
+    Misdelivers,
 }
 
 /// What the client of a wild run does in a round.
@@ -86,6 +88,8 @@ pub enum Wild {
     Upload,
     /// Sends a `GET` in two writes, one right after the other, and waits for the reply.
     InTwoWrites,
+    /// Many clients at once, each with a `POST` of a length of its own: some break off, the others check their reply.
+    Crowd,
 }
 
 macro_rules! text {
@@ -211,11 +215,67 @@ pub static STAGES: &[Stage] = &[
         title: "a worker holds the session's lock until it has left (Mutex)",
         why: "the second worker is called just as early, but waits at the lock until the first has left",
         expect: Expect::Serves,
-        next: "lab -- list",
+        next: "stage5_broken",
         source: text!("lab/stages/stage4_fixed.rs"),
         schedule: text!("lab/schedules/stage4.schedule"),
         heap: Heap::Malloc,
         wild: Wild::Upload,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage5_broken",
+        chapter: 5,
+        title: "the descriptor's number is taken for the client's name",
+        why: "the number was closed and given to the next client, and the worker's late look-up found that one",
+        expect: Expect::Misdelivers,
+        next: "stage5_fixed",
+        source: text!("lab/stages/stage5_broken.rs"),
+        schedule: text!("lab/schedules/stage5.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Crowd,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage5_fixed",
+        chapter: 5,
+        title: "a key is a slot and its generation, and means one client only",
+        why: "the slot was given to the next client under another generation, so the worker's old key found nobody",
+        expect: Expect::Serves,
+        next: "stage6_broken",
+        source: text!("lab/stages/stage5_fixed.rs"),
+        schedule: text!("lab/schedules/stage5.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Crowd,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage6_broken",
+        chapter: 6,
+        title: "an early return skips the re-arm, and one client waits for ever",
+        why: "a one-shot event switches the socket off; the worker left before it had armed it again, so nothing can come",
+        expect: Expect::Hangs,
+        next: "stage6_fixed",
+        source: text!("lab/stages/stage6_broken.rs"),
+        schedule: text!("lab/schedules/stage6.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::InTwoWrites,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage6_fixed",
+        chapter: 6,
+        title: "a guard arms the socket again, whichever way a worker leaves (Drop)",
+        why: "the same early return dropped the guard, so the socket was armed again before the lock was given back",
+        expect: Expect::Serves,
+        next: "lab -- list",
+        source: text!("lab/stages/stage6_fixed.rs"),
+        schedule: text!("lab/schedules/stage6.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::InTwoWrites,
         threads: Threads::Workers,
         variants: &[],
     },

@@ -329,6 +329,7 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
             ("in this run no block was used or freed after it had been freed".to_string(), "")
         }
         (Expect::Hangs, None) => ("yes: in this run nothing was left waiting".to_string(), ""),
+        (Expect::Misdelivers, None) => ("in this run every client got its own replies".to_string(), ""),
         (Expect::Serves, None) => ("served its client, and stopped when it was told to".to_string(), ""),
     };
     page.entry_in("survived", &text, style);

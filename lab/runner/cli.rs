@@ -42,6 +42,7 @@ fn command(stage: &Stage) -> Command {
         Expect::Signal { signal, text } => format!("{} kills the server (`{text}`)", super::signal_name(signal)),
         Expect::Serves => "it serves its client to the end".to_string(),
         Expect::Hangs => "it hangs, and the lab proves it".to_string(),
+        Expect::Misdelivers => "a client gets the reply that was made for another one".to_string(),
     };
     let server = match stage.threads {
         Threads::Workers => "a reactor and its workers",

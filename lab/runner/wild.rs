@@ -97,7 +97,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                     Err(error) => Some(error),
                 }
             }
-            Wild::Upload => play(Plan::Post(BYTES), Client::finish),
+            Wild::Upload | Wild::Crowd => play(Plan::Post(BYTES), Client::finish),
             Wild::InTwoWrites => play(Plan::Get(1), Client::finish_in_two_writes),
         };
         if let Some(hang) = hang {
@@ -208,7 +208,7 @@ impl Odds {
     fn scenario(stage: &Stage) -> &'static str {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
-            Wild::Upload => "10 MiB uploaded",
+            Wild::Upload | Wild::Crowd => "10 MiB uploaded",
             Wild::InTwoWrites => "a request in two writes",
         }
     }
