@@ -6,23 +6,27 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::blackbox::{Blackbox, CLIENT, Kind};
-use crate::http;
 use crate::schedule::{MAX_SEND, Plan};
-use crate::trace::ClientTotals;
+use crate::trace::{ClientTotals, Misdelivery};
 
 const CHUNK: usize = 64 * 1024;
 /// The states of `/proc/net/tcp` (`tcp_states.h`).
 const ESTABLISHED: &str = "01";
 const CLOSED: &str = "07";
 
+/// The lowest number of a client's descriptor. Where server and client are one process, the server's sockets must get the
+/// numbers that they would get without a client beside them.
+const LOWEST: libc::c_int = 24;
+
 /// One client and what it has done.
 pub struct Client {
     blackbox: Blackbox,
+    role: usize,
     server: SocketAddr,
     plan: Plan,
     stream: Option<TcpStream>,
@@ -33,6 +37,7 @@ pub struct Client {
     /// The sending side is closed: what is left of the plan stays unsent.
     closed: bool,
     finished: bool,
+    misdelivery: Option<Misdelivery>,
 }
 
 impl Client {
@@ -42,6 +47,7 @@ impl Client {
         let totals = ClientTotals::default();
         Client {
             blackbox,
+            role: CLIENT,
             server,
             plan,
             stream: None,
@@ -50,7 +56,23 @@ impl Client {
             limit,
             closed: false,
             finished: false,
+            misdelivery: None,
         }
+    }
+
+    /// The same client in another role than the first client's.
+    pub fn playing(self, role: usize) -> Client {
+        Client { role, ..self }
+    }
+
+    /// Its role in the box.
+    pub fn role(&self) -> usize {
+        self.role
+    }
+
+    /// What it got that was not the reply that is due, if it ever did.
+    pub fn misdelivery(&self) -> Option<&Misdelivery> {
+        self.misdelivery.as_ref()
     }
 
     /// What it has done so far.
@@ -60,7 +82,7 @@ impl Client {
 
     #[track_caller]
     fn note(&self, kind: Kind, a: u64, b: u64) {
-        self.blackbox.record(CLIENT, kind, "", Location::caller(), a, b, 0);
+        self.blackbox.record(self.role, kind, "", Location::caller(), a, b, 0);
     }
 
     fn stream(&self) -> io::Result<&TcpStream> {
@@ -72,7 +94,7 @@ impl Client {
     /// # Errors
     /// Those of `connect(2)`.
     pub fn connect(&mut self) -> io::Result<()> {
-        let stream = TcpStream::connect_timeout(&self.server, self.limit)?;
+        let stream = out_of_the_way(TcpStream::connect_timeout(&self.server, self.limit)?);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(self.limit))?;
         stream.set_write_timeout(Some(self.limit))?;
@@ -140,11 +162,13 @@ impl Client {
         self.settle("the RST", || Ok(gone(server_side(self.server.port(), port)?)))
     }
 
-    /// Takes the replies that are there now.
+    /// Takes the replies that the server has written.
     ///
     /// # Errors
     /// Those of `read(2)`, and `InvalidData` for a reply that is not the one that is due.
     pub fn receive(&mut self) -> io::Result<()> {
+        // A server that has closed its side has nothing under way any more.
+        self.settle("the replies", || Ok(self.connection().map_or(0, |connection| connection.untaken) == 0))?;
         self.stream()?.set_nonblocking(true)?;
         let result = self.receive_some();
         self.stream()?.set_nonblocking(false)?;
@@ -172,15 +196,13 @@ impl Client {
     }
 
     /// The length of the first reply, once it is there whole.
-    fn check_reply(&self) -> io::Result<Option<usize>> {
-        let expected = match self.plan {
-            Plan::Post(bytes) => http::Reply::Stored(bytes),
-            Plan::Get(_) | Plan::Raw => http::Reply::Hello,
-        };
-        let mut whole = [0; 256];
-        let length = expected.write_to(&mut whole);
+    fn check_reply(&mut self) -> io::Result<Option<usize>> {
+        let whole = self.plan.reply();
+        let length = whole.len();
         let there = self.pending.len().min(length);
         if self.pending[..there] != whole[..there] {
+            let misdelivery = Misdelivery { client: self.role, got: self.pending.clone(), due: whole, made_for: None };
+            self.misdelivery.get_or_insert(misdelivery);
             let text = String::from_utf8_lossy(&self.pending[..there]).into_owned();
             return Err(io::Error::new(
                 ErrorKind::InvalidData,
@@ -310,6 +332,17 @@ impl Client {
             pause = (pause * 2).min(Duration::from_millis(2));
         }
         Ok(())
+    }
+}
+
+/// The same connection under a higher number, where the limit on descriptors allows it.
+fn out_of_the_way(stream: TcpStream) -> TcpStream {
+    // SAFETY: fcntl(2) on an open descriptor; the new one has no other owner.
+    unsafe {
+        match libc::fcntl(stream.as_raw_fd(), libc::F_DUPFD_CLOEXEC, LOWEST) {
+            -1 => stream,
+            fd => TcpStream::from_raw_fd(fd),
+        }
     }
 }
 

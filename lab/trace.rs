@@ -34,12 +34,27 @@ pub struct Run {
     pub millis: f64,
     /// The hang, if there was one; the server was told to stop after it.
     pub hang: Option<Hang>,
+    /// The bytes that went to the wrong client, if any did; the server was told to stop after it.
+    pub misdelivery: Option<Misdelivery>,
+}
+
+/// Bytes that a client got and that are not the reply that it is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misdelivery {
+    /// The role of the client that got them.
+    pub client: usize,
+    /// What it got.
+    pub got: Vec<u8>,
+    /// What it is owed.
+    pub due: Vec<u8>,
+    /// The role of the client that they were made for, if that is known.
+    pub made_for: Option<usize>,
 }
 
 /// A hang: nobody can move, and a client is owed a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hang {
-    /// The session that waits: the token of its events; 0 if it has none.
+    /// The session that waits: of the how-manieth connection; 0 if nobody has accepted it.
     pub session: u64,
     /// Its descriptor in the server.
     pub fd: u64,
@@ -71,6 +86,7 @@ impl Run {
             served: blackbox.served(),
             client: ClientTotals::default(),
             hang: None,
+            misdelivery: None,
             millis: 0.0,
         }
     }
@@ -128,4 +144,14 @@ pub struct ClientTotals {
     pub received: u64,
     /// Replies received whole.
     pub replies: u64,
+}
+
+impl std::iter::Sum for ClientTotals {
+    fn sum<I: Iterator<Item = ClientTotals>>(totals: I) -> ClientTotals {
+        totals.fold(ClientTotals::default(), |sum, one| ClientTotals {
+            sent: sum.sent + one.sent,
+            received: sum.received + one.received,
+            replies: sum.replies + one.replies,
+        })
+    }
 }

@@ -60,8 +60,8 @@ fn key_of(slot: usize) -> u64 {
 // ANCHOR_END: lesson
 
 impl Table {
-    /// Takes a new connection in.
-    fn insert(&self, socket: Socket) -> Arc<Session> {
+    /// Takes a new connection in, and watches it.
+    fn insert(&self, socket: Socket, epoll: &Epoll) -> io::Result<()> {
         let inbox = Inbox { receive: vec![0; BUFFER], filled: 0, parser: Parser::new(), ended: false };
         let number = socket.number();
         let mut slots = self.slots.lock();
@@ -72,9 +72,9 @@ impl Table {
         // ANCHOR: lesson
         let key = key_of(number);
         // ANCHOR_END: lesson
-        let session = Arc::new(Session { key, socket, inbox: Mutex::new(inbox) });
-        slot.session = Some(session.clone());
-        session
+        epoll.add(&socket, key, INPUT)?;
+        slot.session = Some(Arc::new(Session { key, socket, inbox: Mutex::new(inbox) }));
+        Ok(())
     }
 
     /// The session that a key means, if it is still there.
@@ -133,8 +133,7 @@ pub fn serve(server: Server) -> io::Result<Served> {
                 STOP => break 'serving,
                 LISTENER => {
                     while let Some(socket) = server.listener.accept()? {
-                        let session = table.insert(socket);
-                        epoll.add(&session.socket, session.key, INPUT)?;
+                        table.insert(socket, &epoll)?;
                     }
                 }
                 // What has come is read first; the end of the input comes back as an event of its own.
