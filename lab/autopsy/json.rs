@@ -56,6 +56,10 @@ pub fn json(run: &Run) -> Value {
             "given_up": place(&story, kept.given_up),
             "freed": kept.freed.map(|at| place(&story, at)),
         })),
+        "left_early": findings::left_early(&story).map(|left| json!({
+            "rearmed": place(&story, left.rearmed),
+            "holding": left.lock,
+        })),
         "steps": steps(&story),
         "rows": rows(&story, &story.short_rows()),
         "client": client(run),

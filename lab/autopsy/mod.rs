@@ -40,7 +40,8 @@
 //! show: `mistake` (`use after free`, `double free`), the `block`, and where it was `allocated`, `freed`, and `used` or
 //! `freed_again` (each with `role`, `step`, `file`, `line`, `record`). `recognised` says whether it explains the death;
 //! `why` is the chapter's explanation, where the records bear it out, or `null`. `refused` lists the steps that had to wait
-//! for a lock; `kept_alive` says who still owned the session when the map gave it up.
+//! for a lock; `kept_alive` says who still owned the session when the map gave it up; `left_early` where a worker that had no
+//! reply to write armed the socket again, `holding` which lock.
 
 mod findings;
 mod json;

@@ -350,6 +350,18 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         page.entry("refused", &format!("step {step} ({role} {what}) waited for {}{held}{then}", refusal.lock));
     }
     if mistake.is_none()
+        && findings::refusals(story).is_empty()
+        && let Some(left) = findings::left_early(story)
+    {
+        let Place { role, step, file, line, .. } = left.rearmed;
+        let step = step.map(|step| format!("step {step}, ")).unwrap_or_default();
+        let (who, lock) = (story.role(role), left.lock);
+        let text = format!(
+            "{who} left without a reply, and armed the socket on its way ({step}{file}:{line}), still holding {lock}"
+        );
+        page.entry("re-armed", &text);
+    }
+    if mistake.is_none()
         && let Some(kept) = findings::kept_alive(story)
     {
         let Place { role, step, file, line, .. } = kept.given_up;
