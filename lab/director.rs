@@ -357,7 +357,8 @@ impl Run<'_, '_> {
         let accepted = records.iter().filter(|record| record.kind == Kind::Accept).nth(number);
         let fd = accepted.map_or(0, |record| record.a);
         let added = records.iter().rev().find(|record| record.kind == Kind::Add && record.a == fd);
-        let roles = self.director.blackbox.roles().into_iter().enumerate().filter(|(_, name)| client_of(name).is_none());
+        let roles =
+            self.director.blackbox.roles().into_iter().enumerate().filter(|(_, name)| client_of(name).is_none());
         Hang {
             session: added.map_or(0, |record| record.b),
             fd,

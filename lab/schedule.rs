@@ -394,10 +394,7 @@ mod tests {
         assert_eq!(schedule.to_string(), text);
         assert_eq!(schedule.plans().collect::<Vec<_>>(), [Plan::Get(2), Plan::Post(9)]);
         assert_eq!(Schedule::parse("client connect", &POINTS, 2).expect("it is well formed").second, None);
-        assert_eq!(
-            error("client connect\nclient-2 send 1"),
-            "line 2: the client connects first: `client-2 connect`"
-        );
+        assert_eq!(error("client connect\nclient-2 send 1"), "line 2: the client connects first: `client-2 connect`");
         assert_eq!(
             error("client-2 plan GET 1\nclient-2 connect\nclient-2 send 1000"),
             "line 3: the plan has not so many bytes left: see `client-2 plan`"

@@ -2,6 +2,7 @@
 
 use super::objects::Block;
 use super::rows::{Place, Story};
+use super::stale::stale;
 use crate::blackbox::{Kind, Waiting};
 use crate::catalogue::Expect;
 use crate::trace::{Ending, Outcome};
@@ -110,7 +111,14 @@ pub fn why(story: &Story<'_>, found: Option<&Finding<'_>>) -> Option<&'static st
             found.is_some_and(|found| found.mistake == mistake && found.block.is_of_interest())
         }
         (Expect::Hangs, Ending::Exit(0)) => run.hang.as_ref().is_some_and(|hang| hang.unread > 0),
-        (Expect::Serves, Ending::Exit(0)) => !refusals(story).is_empty() || kept_alive(story).is_some(),
+        (Expect::Misdelivers, Ending::Exit(0)) => {
+            run.misdelivery.is_some() && stale(story).is_some_and(|stale| stale.written.is_some())
+        }
+        (Expect::Serves, Ending::Exit(0)) => {
+            !refusals(story).is_empty()
+                || kept_alive(story).is_some()
+                || stale(story).is_some_and(|stale| !stale.did_harm())
+        }
         _ => false,
     };
     borne_out.then_some(run.stage.why)
