@@ -206,3 +206,149 @@ fn mask(fdinfo: &str, fd: u64) -> Option<Armed> {
         (target.parse() == Ok(fd)).then(|| u32::from_str_radix(events, 16).ok().map(Armed))?
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use crate::client::Client;
+    use crate::schedule::Plan;
+
+    /// A process in the place of a server, and a connection whose two ends are here.
+    struct Scene {
+        blackbox: Blackbox,
+        child: Child,
+        client: Client,
+        server: TcpStream,
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            self.child.kill().expect("it is our child");
+            self.child.wait().expect("it is our child");
+        }
+    }
+
+    impl Scene {
+        fn new(program: &str) -> Scene {
+            let blackbox = Blackbox::new(16).expect("there is a memfd");
+            let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+            let port = listener.local_addr().expect("it is bound").port();
+            let mut client = Client::new(blackbox, port, Plan::Raw, Duration::from_secs(20));
+            client.connect().expect("it listens");
+            let (server, _) = listener.accept().expect("somebody has connected");
+            let mut command = Command::new("sh");
+            command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::null());
+            Scene { blackbox, child: command.spawn().expect("there is a shell"), client, server }
+        }
+
+        fn look(&self, client: Option<Thread>) -> Option<Proof> {
+            let wire = self.client.wire().expect("it is connected");
+            let server = self.child.id() as libc::pid_t;
+            look(&Room { blackbox: self.blackbox, server, wire: &wire, client }).expect("/proc can be read")
+        }
+
+        /// The proof, once there is one.
+        fn proof(&self) -> Proof {
+            let start = Instant::now();
+            loop {
+                if let Some(proof) = self.look(None) {
+                    return proof;
+                }
+                assert!(start.elapsed() < Duration::from_secs(20), "nobody moves, and there is no proof");
+            }
+        }
+
+        fn is_never_still(&self) -> bool {
+            (0..200).all(|_| self.look(None).is_none())
+        }
+    }
+
+    #[test]
+    fn who_sleeps_in_a_call_without_an_end_is_still() {
+        let mut scene = Scene::new("exec cat");
+        let proof = scene.proof();
+        assert_eq!(proof.threads.len(), 1);
+        assert_eq!((proof.threads[0].name.as_str(), proof.threads[0].call), ("cat", "read"));
+        assert_eq!((proof.connection.unread, proof.fd, proof.armed), (0, None, None), "the socket is not its own");
+        scene.client.send(10).expect("there is room");
+        assert_eq!(scene.proof().connection.unread, 10);
+    }
+
+    #[test]
+    fn who_computes_is_not_still_and_neither_is_who_sleeps_for_a_time() {
+        assert!(Scene::new("while :; do :; done").is_never_still());
+        assert!(Scene::new("exec sleep 1000").is_never_still());
+    }
+
+    #[test]
+    fn a_client_that_is_awake_may_still_move() {
+        let scene = Scene::new("exec cat");
+        scene.proof();
+        let busy = Scene::new("while :; do :; done");
+        let pid = busy.child.id() as libc::pid_t;
+        assert!((0..200).all(|_| scene.look(Some(Thread { pid, tid: pid })).is_none()));
+    }
+
+    /// Somebody who works in short spells is asleep at nearly every look, and never between two of them.
+    #[test]
+    fn who_wakes_between_two_looks_is_not_still() {
+        let mut scene = Scene::new("while read -r line; do :; done");
+        scene.proof();
+        let mut pipe = scene.child.stdin.take().expect("it is piped");
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use std::io::Write;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    pipe.write_all(b"go on\n").expect("it reads");
+                }
+            });
+            let still = (0..500).filter(|_| scene.look(None).is_some()).count();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(still, 0);
+        });
+        drop(pipe);
+    }
+
+    #[test]
+    fn bytes_that_the_client_has_not_acknowledged_are_under_way() {
+        use std::io::Write;
+        let mut scene = Scene::new("exec cat");
+        scene.proof();
+        scene.server.set_nonblocking(true).expect("a socket has the option");
+        // More than the client's window has room for: the rest stays with the server.
+        while scene.server.write(&[0; 65_536]).is_ok() {}
+        assert!(scene.is_never_still());
+    }
+
+    #[test]
+    fn the_interest_list_is_read_as_the_kernel_writes_it() {
+        let text = "pos:\t0\nflags:\t02\ntfd:        8 events: c0002019 data: 1  pos:0\n\
+                    tfd:        7 events: c0000000 data: ffffffffffffffff  pos:0 ino:1 sdev:8\n";
+        assert_eq!(mask(text, 7), Some(Armed(0xc000_0000)));
+        assert_eq!(mask(text, 8), Some(Armed(0xc000_2019)));
+        assert_eq!(mask(text, 9), None);
+        assert!(Armed(0xc000_0000).is_empty() && !Armed(0xc000_0018).is_empty() && !Armed(0x2019).is_edge());
+        assert_eq!(Armed(0x19).to_string(), "00000019");
+    }
+
+    #[test]
+    fn a_one_shot_event_empties_the_mask_and_a_modify_fills_it() {
+        use crate::kernel::{Epoll, Events, Interest};
+        use std::os::fd::AsRawFd;
+        let (epoll, mut scene) = (Epoll::new().expect("there is epoll"), Scene::new("exec cat"));
+        let once = Interest::READ.edge_triggered().one_shot();
+        let mask = |scene: &Scene| armed(std::process::id() as libc::pid_t, scene.server.as_raw_fd() as u64);
+        epoll.add(&scene.server, 1, once).expect("it is not on the list yet");
+        assert_eq!(mask(&scene), Some(Armed(0xc000_2019)));
+        scene.client.send(1).expect("there is room");
+        epoll.wait(&mut Events::with_capacity(1)).expect("there is an event");
+        assert_eq!(mask(&scene), Some(Armed(0xc000_0000)));
+        epoll.modify(&scene.server, 1, once).expect("it is on the list");
+        assert_eq!(mask(&scene), Some(Armed(0xc000_2019)));
+    }
+}

@@ -105,7 +105,7 @@ fn the_fixed_twin_arms_each_session_before_it_gives_its_lock_back() {
     let trace = trace("stage6_fixed", &["--schedule", &path]);
     let mut rearms = 0;
     let records = records(&trace);
-    for (at, rearm) in records.iter().enumerate().filter(|(_, record)| record["kind"] == "epoll_mod") {
+    for (at, rearm) in records.iter().enumerate().filter(|(_, record)| record["kind"] == "epoll_modify") {
         rearms += 1;
         let own = |record: &&Value| record["role"] == rearm["role"];
         let is_lock = |record: &&Value| record["kind"] == "lock" || record["kind"] == "unlock";
@@ -117,7 +117,7 @@ fn the_fixed_twin_arms_each_session_before_it_gives_its_lock_back() {
         assert_eq!(taken, given_back, "around {rearm}");
     }
     assert!(rearms >= 3, "half a request, its rest, the end: {rearms} times armed");
-    let armed = |record: &Value| record["kind"] == "epoll_mod" || record["kind"] == "add";
+    let armed = |record: &Value| record["kind"] == "epoll_modify" || record["kind"] == "epoll_add";
     let popped = records.iter().filter(|record| record["kind"] == "pop").count();
     assert_eq!(
         rearms,

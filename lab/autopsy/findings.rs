@@ -2,6 +2,7 @@
 
 use super::objects::Block;
 use super::rows::{Place, Story};
+use super::stale::stale;
 use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::Expect;
 use crate::quiescence::Armed;
@@ -113,8 +114,14 @@ pub fn why(story: &Story<'_>, found: Option<&Finding<'_>>) -> Option<&'static st
         (Expect::Hangs, Ending::Exit(0)) => {
             run.hang.as_ref().is_some_and(|hang| hangs_as_told(run.stage.chapter, hang))
         }
+        (Expect::Misdelivers, Ending::Exit(0)) => {
+            run.misdelivery.is_some() && stale(story).is_some_and(|stale| stale.written.is_some())
+        }
         (Expect::Serves, Ending::Exit(0)) => {
-            !refusals(story).is_empty() || kept_alive(story).is_some() || left_early(story).is_some()
+            !refusals(story).is_empty()
+                || kept_alive(story).is_some()
+                || left_early(story).is_some()
+                || stale(story).is_some_and(|stale| !stale.did_harm())
         }
         _ => false,
     };

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::findings::{self, Finding, Mistake};
 use super::objects::{errno, mask};
 use super::rows::{Event, Place, Story};
+use super::stale::{Stale, stale};
 use crate::blackbox::{Kind, Waiting};
 use crate::runner::signal_name;
 use crate::trace::{Ending, Outcome, Run};
@@ -65,6 +66,8 @@ pub fn json(run: &Run) -> Value {
         "client": client(run),
         "served": served(run),
         "hang": hang(run),
+        "misdelivery": misdelivery(&story),
+        "stale_key": stale(&story).map(|found| stale_key(&story, &found)),
         "dropped": run.dropped,
         "stderr": run.stderr,
     })
@@ -97,6 +100,7 @@ pub fn trace_json(run: &Run) -> Value {
         "client": client(run),
         "served": served(run),
         "hang": hang(run),
+        "misdelivery": misdelivery(&story),
         "ending": ending(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
@@ -215,6 +219,32 @@ fn hang(run: &Run) -> Value {
         "serves_another": hang.serves_another,
         "threads": hang.doing.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect::<Vec<_>>(),
     })))
+}
+
+fn misdelivery(story: &Story<'_>) -> Value {
+    json!(story.run.misdelivery.as_ref().map(|wrong| json!({
+        "client": story.role(wrong.client),
+        "made_for": wrong.made_for.map(|role| story.role(role)),
+        "got": String::from_utf8_lossy(&wrong.got),
+        "due": String::from_utf8_lossy(&wrong.due),
+    })))
+}
+
+fn stale_key(story: &Story<'_>, found: &Stale) -> Value {
+    let at = |at: Place| place(story, at);
+    json!({
+        "role": story.role(found.role),
+        "fd": found.fd,
+        "sessions": found.sessions,
+        "keys": found.keys.map(address),
+        "taken": at(found.taken),
+        "closed": at(found.closed),
+        "reused": at(found.reused),
+        "returned": at(found.returned),
+        "written": found.written.map(at),
+        "rearmed": found.rearmed.map(at),
+        "reported": found.reported.map(|both| both.map(at)),
+    })
 }
 
 fn waiting_name(waiting: Waiting) -> &'static str {

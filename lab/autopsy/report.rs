@@ -4,11 +4,12 @@ use super::findings::{self, Finding, Mistake};
 use super::lanes::{self, BOLD, DIM, RED, length, paint, wrap};
 use super::objects::{count, thousands};
 use super::rows::{Place, Story};
+use super::stale::stale;
 use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::Expect;
 use crate::quiescence::Armed;
 use crate::runner::signal_name;
-use crate::trace::{Ending, Hang, Outcome, Run};
+use crate::trace::{Ending, Hang, Misdelivery, Outcome, Run};
 
 /// Where the text of an entry begins.
 const COLUMN: usize = 13;
@@ -35,9 +36,10 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
         }
         Ending::Exit(0) => {
             let mistake = findings::first_mistake(&story);
-            match &run.hang {
-                Some(hang) => hanging(&mut page, hang),
-                None => survival(&mut page, &story, mistake.as_ref()),
+            match (&run.hang, &run.misdelivery) {
+                (Some(hang), _) => hanging(&mut page, hang),
+                (None, Some(wrong)) => misdelivery(&mut page, &story, wrong),
+                (None, None) => survival(&mut page, &story, mistake.as_ref()),
             }
             outcomes(&mut page, &story);
             if let Some(why) = findings::why(&story, None).filter(|_| mistake.is_none()) {
@@ -316,6 +318,37 @@ fn together(doing: &[(String, String)]) -> String {
     text.collect::<Vec<_>>().join("; ")
 }
 
+/// Bytes that went to the wrong client: which, to whom, and by which key.
+fn misdelivery(page: &mut Page, story: &Story<'_>, wrong: &Misdelivery) {
+    let client = story.role(wrong.client);
+    let made_for = match wrong.made_for {
+        Some(owner) => format!("which are the reply to {}", story.role(owner)),
+        None => "which are not due to it".to_string(),
+    };
+    let bytes = count(wrong.got.len() as u64, "byte");
+    page.entry_in("stranger", &format!("{client} received {bytes}, {made_for}"), RED);
+    page.entry("it got", &quoted(&wrong.got));
+    page.entry("it is owed", &quoted(&wrong.due));
+    let Some(stale) = stale(story) else { return };
+    let [first, second] = stale.sessions;
+    let fd = stale.fd;
+    page.entry("the number", &format!("fd {fd} was session {first}'s, and is session {second}'s"));
+    let mut list = vec![("taken", stale.taken, ""), ("closed", stale.closed, ""), ("reused", stale.reused, "")];
+    list.extend(stale.written.map(|place| ("written", place, "")));
+    list.extend(stale.rearmed.map(|place| ("re-armed", place, "")));
+    places(page, story, &list);
+    if let Some(reported) = stale.reported {
+        let text = format!("session {second}'s EPOLLONESHOT was reported twice, and its worker has not armed it:");
+        page.entry("two tasks", &text);
+        places(page, story, &reported.map(|place| ("reported", place, "")));
+    }
+}
+
+/// Bytes as a literal of Rust, and of most languages.
+fn quoted(bytes: &[u8]) -> String {
+    format!("b\"{}\"", bytes.escape_ascii())
+}
+
 fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
     let (text, style) = match (story.run.stage.expect, mistake) {
         (_, Some(found)) => {
@@ -349,19 +382,28 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         let (step, what, role) = (refusal.step, &refusal.what, story.role(refusal.role));
         page.entry("refused", &format!("step {step} ({role} {what}) waited for {}{held}{then}", refusal.lock));
     }
-    if mistake.is_none()
-        && findings::refusals(story).is_empty()
-        && let Some(left) = findings::left_early(story)
-    {
+    if let Some(stale) = stale(story).filter(|stale| !stale.did_harm()) {
+        let Place { role, step, file, line, .. } = stale.returned;
+        let step = step.map(|step| format!(" in step {step}")).unwrap_or_default();
+        let ([old, new], fd, who) = (stale.keys.map(|key| key >> 32), stale.fd, story.role(role));
+        let text = format!(
+            "{who} came back{step} with fd {fd}, generation {old} ({file}:{line}); it has generation {new} now, and \
+             nobody was found"
+        );
+        page.entry("kept out", &text);
+    }
+    let left_early = findings::left_early(story).filter(|_| mistake.is_none() && findings::refusals(story).is_empty());
+    if let Some(left) = &left_early {
         let Place { role, step, file, line, .. } = left.rearmed;
         let step = step.map(|step| format!("step {step}, ")).unwrap_or_default();
-        let (who, lock) = (story.role(role), left.lock);
+        let (who, lock) = (story.role(role), &left.lock);
         let text = format!(
             "{who} left without a reply, and armed the socket on its way ({step}{file}:{line}), still holding {lock}"
         );
         page.entry("re-armed", &text);
     }
     if mistake.is_none()
+        && left_early.is_none()
         && let Some(kept) = findings::kept_alive(story)
     {
         let Place { role, step, file, line, .. } = kept.given_up;

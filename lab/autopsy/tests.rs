@@ -65,6 +65,7 @@ impl Records {
             client: ClientTotals::default(),
             millis: 1.5,
             hang: None,
+            misdelivery: None,
         }
     }
 }
