@@ -293,25 +293,28 @@ mod tests {
         assert!((0..200).all(|_| scene.look(Some(Thread { pid, tid: pid })).is_none()));
     }
 
-    /// Somebody who works in short spells is asleep at nearly every look, and never between two of them.
+    /// One writes into a pipe, the other reads: each of them sleeps at many looks, and never both at once.
     #[test]
-    fn who_wakes_between_two_looks_is_not_still() {
-        let mut scene = Scene::new("while read -r line; do :; done");
+    fn two_who_keep_each_other_awake_are_not_still() {
+        use std::io::Write;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let mut scene = Scene::new("exec cat");
         scene.proof();
         let mut pipe = scene.child.stdin.take().expect("it is piped");
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
+        let (tell, told) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                use std::io::Write;
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    pipe.write_all(b"go on\n").expect("it reads");
+                tell.send(Thread::current()).expect("somebody asks");
+                while !stop.load(Ordering::Relaxed) {
+                    pipe.write_all(&[0; 4096]).expect("it reads");
                 }
             });
-            let still = (0..500).filter(|_| scene.look(None).is_some()).count();
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            let writer = told.recv().expect("it says who it is");
+            let still = (0..500).filter(|_| scene.look(Some(writer)).is_some()).count();
+            stop.store(true, Ordering::Relaxed);
             assert_eq!(still, 0);
         });
-        drop(pipe);
     }
 
     #[test]
