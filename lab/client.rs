@@ -18,6 +18,7 @@ const CHUNK: usize = 64 * 1024;
 /// The states of `/proc/net/tcp` (`tcp_states.h`).
 const ESTABLISHED: &str = "01";
 const CLOSED: &str = "07";
+const CLOSE_WAIT: &str = "08";
 
 /// The lowest number of a client's descriptor. Where server and client are one process, the server's sockets must get the
 /// numbers that they would get without a client beside them.
@@ -382,7 +383,9 @@ fn connection(stream: &TcpStream, server: u16) -> io::Result<Option<Connection>>
     Ok(row.and_then(|row| {
         let (tx, rx) = row.queues.split_once(':')?;
         let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
-        Some(Connection { unread: number(rx)?, untaken: number(tx)?, inode: row.inode })
+        // A FIN has a number in the order of the bytes, and is none: FIONREAD leaves it out too.
+        let fin = u64::from(row.state == CLOSE_WAIT);
+        Some(Connection { unread: number(rx)?.saturating_sub(fin), untaken: number(tx)?, inode: row.inode })
     }))
 }
 

@@ -323,7 +323,7 @@ impl Run<'_, '_> {
                         let why = format!("{} bytes of the server did not reach the client", connection.untaken);
                         return Err(Stop::Failed(why));
                     }
-                    std::thread::sleep(Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_millis(5));
                 }
                 _ => still_since = (!moved).then(|| (Instant::now(), connection)),
             }

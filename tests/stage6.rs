@@ -83,6 +83,18 @@ fn the_connection_that_waits_is_named_though_another_came_later() {
     assert_eq!(hang["armed"], TOLD, "{}", output.all());
 }
 
+/// A FIN counts in the order of the bytes, and is none of those that wait.
+#[test]
+fn the_end_of_the_input_is_no_byte_that_waits() {
+    let (_folder, path) = schedule(
+        "client plan GET 1\nclient connect\nclient send 10\nmain wait\nmain queue\nworker-1 take\nworker-1 read\n\
+         worker-1 take\nclient send 19\nclient fin\nmain wait\n",
+    );
+    let output = run("stage6_broken", &["--json", "--schedule", &path]);
+    assert_eq!(output.code(), Some(1), "{}", output.all());
+    assert_eq!(json(&output)["hang"]["unread"], 19, "{}", output.all());
+}
+
 #[test]
 fn an_order_in_which_the_request_arrives_whole_is_served_by_both() {
     let (_folder, path) = schedule(

@@ -94,7 +94,7 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         if verdict == Verdict::Over {
             finish(&mut clients, &mut verdict, &mut || process.is_alive());
         }
-        confirm(&mut verdict, &clients, Scene { blackbox, server: pid, port, limit: PATIENCE });
+        confirm(&mut verdict, &mut clients, Scene { blackbox, server: pid, port, limit: PATIENCE });
         process.stop();
     }
     let (ending, in_time) = process.end(PATIENCE);
@@ -129,15 +129,13 @@ fn finish(clients: &mut [Client], verdict: &mut Verdict, alive: &mut dyn FnMut()
 }
 
 /// The director saw that nobody could move, and has let go of everybody. Now the kernel has its say, and another client.
-fn confirm(verdict: &mut Verdict, clients: &[Client], scene: Scene) {
-    let (Verdict::Hangs(hang), Some(client)) = (&mut *verdict, clients.iter().find(|client| !client.is_served()))
-    else {
-        return;
-    };
+fn confirm(verdict: &mut Verdict, clients: &mut [Client], scene: Scene) {
+    let waits = clients.iter_mut().find(|client| !client.is_served());
+    let (Verdict::Hangs(hang), Some(client)) = (&mut *verdict, waits) else { return };
     let Some(proof) = scene.prove(client) else {
         // A thread that a debugger has stopped does not sleep.
         if !process::is_traced(scene.server) {
-            let why = "the director saw a hang; without him nobody could prove that everybody sleeps and nothing is under way";
+            let why = "the director saw a hang, and without him it could not be proved";
             *verdict = Verdict::Failed(why.to_string());
         }
         return;
@@ -189,7 +187,7 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
                 finish(&mut clients, &mut verdict, &mut || true);
             }
             let server = std::process::id() as libc::pid_t;
-            confirm(&mut verdict, &clients, Scene { blackbox, server, port, limit: PATIENCE });
+            confirm(&mut verdict, &mut clients, Scene { blackbox, server, port, limit: PATIENCE });
             ours.raise();
             (clients, steps, verdict)
         });

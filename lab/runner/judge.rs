@@ -86,15 +86,19 @@ impl Scene {
         client.connect().is_ok() && matches!(self.play(&mut client, Client::finish, || ()), Played::Served)
     }
 
-    /// Looks until there is a proof; `None` if there was none within the limit.
-    pub fn prove(&self, client: &Client) -> Option<Proof> {
+    /// Looks until there is a proof that this client waits; `None` if it was served after all, or there was none within the
+    /// limit.
+    pub fn prove(&self, client: &mut Client) -> Option<Proof> {
         let wire = client.wire().ok()?;
         let room = Room { blackbox: self.blackbox, server: self.server, wire: &wire, client: None };
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), client.totals());
         loop {
-            match look(&room) {
+            let proof = look(&room);
+            // What the server had written at that look is there now.
+            client.receive().ok()?;
+            match proof {
+                _ if client.totals() != before || start.elapsed() > self.limit => return None,
                 Ok(Some(proof)) => return Some(proof),
-                _ if start.elapsed() > self.limit => return None,
                 _ => std::thread::sleep(Duration::from_millis(1)),
             }
         }
