@@ -15,6 +15,7 @@
 //! - [`schedule`]: an order of events, as a text file
 //! - [`director`]: makes the threads of the server and the client keep that order
 //! - [`client`]: the client's side of the order
+//! - [`quiescence`]: whether a server can still move: the proof of a hang
 //! - [`blackbox`]: shared memory in which the server's process records what it does
 //! - [`trace`]: what the box held, put in order
 //! - [`autopsy`]: the report
@@ -57,6 +58,8 @@ pub mod http;
 pub mod kernel;
 #[cfg(target_os = "linux")]
 pub mod point;
+#[cfg(target_os = "linux")]
+pub mod quiescence;
 #[cfg(target_os = "linux")]
 pub mod runner;
 #[cfg(target_os = "linux")]

@@ -98,12 +98,12 @@ mod stage3_fixed;
 mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 mod stage4_fixed;
+#[path = "../../lab/stages/stage4_handoff.rs"]
+mod stage4_handoff;
 #[path = "../../lab/stages/stage8_broken.rs"]
 mod stage8_broken;
 #[path = "../../lab/stages/stage8_fixed.rs"]
 mod stage8_fixed;
-#[path = "../../lab/stages/stage4_handoff.rs"]
-mod stage4_handoff;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())
