@@ -19,7 +19,6 @@ const READ: usize = 16 * 1024;
 const BATCH: usize = 256;
 const TIMEOUTS: Timeouts = Timeouts { idle: 60, request: 10 };
 
-#[derive(Default)]
 struct Totals {
     received: AtomicU64,
     replies: AtomicU64,
@@ -40,7 +39,7 @@ pub fn serve(server: Server) -> io::Result<Served> {
         // The event stays raised and nobody takes it back, so it reaches every reactor; each hears of it once.
         reactor.epoll.add(&server.stop, STOP, Interest::READ.edge_triggered())?;
     }
-    let totals = Arc::new(Totals::default());
+    let totals = Arc::new(Totals { received: AtomicU64::new(0), replies: AtomicU64::new(0) });
     let start = |(n, reactor): (usize, Reactor)| {
         let totals = totals.clone();
         sync::spawn(&format!("reactor-{n}"), move || {

@@ -78,6 +78,7 @@ mod harness;
 mod model;
 mod models;
 mod net;
+mod sharded;
 #[path = "../support/mod.rs"]
 mod support;
 mod translate;
@@ -101,6 +102,8 @@ mod stage4_fixed;
 mod stage8_broken;
 #[path = "../../lab/stages/stage8_fixed.rs"]
 mod stage8_fixed;
+#[path = "../../lab/stages/stage9_sharded.rs"]
+mod stage9_sharded;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())
