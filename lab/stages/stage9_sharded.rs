@@ -99,7 +99,8 @@ impl Reactor {
             for event in events.iter() {
                 match event.token {
                     STOP => self.stop(),
-                    LISTENER => self.accept(),
+                    // While more wait, the listener stays readable.
+                    LISTENER => _ = self.accept(),
                     token => self.turn(token, event),
                 }
             }
@@ -122,7 +123,8 @@ impl Reactor {
     }
     // ANCHOR_END: reactor
 
-    fn accept(&mut self) {
+    /// Takes a batch of those who wait; says whether there may be more.
+    fn accept(&mut self) -> bool {
         for _ in 0..BATCH {
             point("accept");
             match self.listener.accept() {
@@ -135,16 +137,17 @@ impl Reactor {
                         self.clients.remove(token);
                     }
                 }
-                Ok(None) => return,
+                Ok(None) => return false,
                 // The client waits on, and the listener stays readable: whoever asked again at once would spin.
                 Err(error) if kernel::is_exhausted(&error) => {
                     self.full = self.epoll.delete(&self.listener).is_ok();
-                    return;
+                    return false;
                 }
                 // The connection's own error (accept(2), "Error handling"): it is gone, the listener is not.
                 Err(_) => {}
             }
         }
+        true
     }
 
     fn remove(&mut self, token: u64) {
@@ -164,7 +167,7 @@ impl Reactor {
     // ANCHOR: stop
     /// From now on nobody new; who is here gets the replies to what has arrived.
     fn stop(&mut self) {
-        self.accept();
+        while self.accept() {}
         if !self.full {
             self.epoll.delete(&self.listener).expect("it is on the list");
         }
