@@ -399,7 +399,8 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
 
 /// The reactors that the kernel did not wake; whatever the schedule had for them was not for them.
 fn slept_on<'a>(page: &mut Page, run: &'a Run) -> Vec<&'a str> {
-    let counts = |role: &str| run.herd.reactors.get(role.strip_prefix("reactor-")?.parse::<usize>().ok()?.checked_sub(1)?);
+    let counts =
+        |role: &str| run.herd.reactors.get(role.strip_prefix("reactor-")?.parse::<usize>().ok()?.checked_sub(1)?);
     let refused = run.steps.iter().filter(|step| matches!(step.outcome, Outcome::Refused { .. }));
     let roles = refused.map(|step| step.role.as_str());
     let mut roles: Vec<_> = roles.filter(|role| counts(role).is_some_and(|counts| counts.woken == 0)).collect();

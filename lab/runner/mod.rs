@@ -16,11 +16,11 @@ use anyhow::{Context, Result};
 
 use crate::autopsy;
 use crate::catalogue::{self, Threads};
-pub use crowd::CROWD;
 pub use crate::herd::{Counts, tell};
 use crate::kernel::{Listener, Stop};
 use crate::trace::Run;
 use cli::{Options, What};
+pub use crowd::CROWD;
 
 /// Listens as a server with these threads does: one listener for all, or the first of several.
 fn listen(threads: Threads, address: SocketAddr) -> io::Result<Listener> {

@@ -260,7 +260,8 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
     if setup.mode == Mode::Directed && matches!(setup.threads, Threads::Reactors | Threads::Shards) {
         blackbox.wait_in_the_kernel();
     }
-    let listener = super::listen(setup.threads, setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
+    let listener =
+        super::listen(setup.threads, setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
     let server = Server { listener, stop, workers: setup.workers, reading: setup.reading };

@@ -46,7 +46,8 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, 
     let heap = options.heap.unwrap_or(Heap::Malloc);
     let (workers, reading) = (options.workers, options.reading);
     let threads = stage.threads;
-    let setup = Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let setup =
+        Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {
@@ -195,7 +196,9 @@ impl Odds {
         }
         if !self.herd.reactors.is_empty() {
             let (ratio, wakeups, spread) = (self.herd.ratio(), self.herd.wakeups(), self.herd.spread());
-            text += &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  accepted  {spread}\n");
+            let sleeps = self.herd.sleeps();
+            text +=
+                &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  slept     {sleeps}\n  accepted  {spread}\n");
         }
         if self.abused > 0 {
             let more = "of these rounds used freed memory, or freed it again: the black box saw it";

@@ -39,6 +39,8 @@ pub fn binary(name: &str) -> &'static str {
         "stage3_fixed" => env!("CARGO_BIN_EXE_stage3_fixed"),
         "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
         "stage4_fixed" => env!("CARGO_BIN_EXE_stage4_fixed"),
+        "stage8_broken" => env!("CARGO_BIN_EXE_stage8_broken"),
+        "stage8_fixed" => env!("CARGO_BIN_EXE_stage8_fixed"),
         other => panic!("no binary `{other}`"),
     }
 }
