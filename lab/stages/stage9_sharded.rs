@@ -99,6 +99,8 @@ impl Reactor {
             for event in events.iter() {
                 match event.token {
                     STOP => self.stop(),
+                    // The stop was in the same batch, and has accepted everybody.
+                    LISTENER if self.stopped.is_some() => {}
                     // While more wait, the listener stays readable.
                     LISTENER => _ = self.accept(),
                     token => self.turn(token, event),
@@ -113,7 +115,8 @@ impl Reactor {
 
     /// An event of a client.
     fn turn(&mut self, token: u64, event: Event) {
-        // A batch may name a client that has gone since, and somebody else may have the slot: the token tells.
+        // A batch may name a client that has gone since (the stop lets several go at once), and a slot is used again: the
+        // token tells.
         let Some(client) = self.clients.get(token) else { return };
         let goes_on = client.read(event, &mut self.desk) && client.write(&mut self.desk);
         let stays = goes_on && !(self.stopped.is_some() && client.has_all()) && client.arm(token, &self.epoll);
