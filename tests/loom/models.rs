@@ -168,6 +168,7 @@ pub fn all() -> Vec<Test> {
     tests.extend(crate::handoff::all());
     tests.extend(crate::crash::all());
     tests.extend(crate::herd::all());
+    tests.extend(crate::sharded::all());
     tests.extend(crate::checks::all());
     tests
 }
