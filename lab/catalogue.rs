@@ -50,6 +50,10 @@ pub enum Threads {
     PerConnection,
     /// None.
     None,
+    /// Reactors, as many as the reader asks for, with one listener for all: `reactor-1`, `reactor-2` ...
+    Reactors,
+    /// The same, each with a listener of its own on the same port.
+    Shards,
 }
 
 /// A file of the repository, compiled in.
@@ -75,6 +79,8 @@ pub enum Expect {
     Serves,
     /// Nobody can move any more, and the client is owed a reply: exit status 1.
     Hangs,
+    /// One connection wakes every reactor, and all but one find nobody to accept: exit status 1.
+    Herds,
 }
 
 /// What the client of a wild run does in a round.
@@ -84,6 +90,8 @@ pub enum Wild {
     StreamAndReset,
     /// Uploads 10 MiB as a `POST`, and waits for the reply.
     Upload,
+    /// Opens [`CROWD`](crate::runner::CROWD) connections one after another, each with a `GET` and its reply, then as many at once.
+    Crowd,
 }
 
 macro_rules! text {
@@ -125,7 +133,7 @@ const STAGE2: Stage = Stage {
 /// The flags of stage 2, and what each makes of it.
 const STAGE2_VARIANTS: &[Variant] = &[
     Variant {
-        reading: Reading { level: false, once: true },
+        reading: Reading { level: false, once: true, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge",
             title: "one read an edge, and the edge is lost",
@@ -136,7 +144,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: true },
+        reading: Reading { level: true, once: true, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge --level",
             title: "one read a level-triggered event",
@@ -146,7 +154,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: false },
+        reading: Reading { level: true, once: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --level",
             title: "one thread, epoll level-triggered, and reads until EAGAIN",
@@ -156,6 +164,64 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
 ];
+
+const STAGE8: Stage = Stage {
+    name: "stage8_fixed",
+    chapter: 8,
+    title: "the reactors wait for the listener exclusively (EPOLLEXCLUSIVE)",
+    why: "of the instances that wait exclusively the kernel wakes one that sleeps, and goes on only past those that do not",
+    expect: Expect::Serves,
+    next: "stage8_fixed -- --reuseport",
+    source: text!("lab/stages/stage8_fixed.rs"),
+    schedule: text!("lab/schedules/stage8.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Crowd,
+    threads: Threads::Reactors,
+    variants: &[],
+};
+
+/// The flag of stage 8, and what it makes of it.
+const STAGE8_VARIANTS: &[Variant] = &[Variant {
+    reading: Reading { level: false, once: false, reuseport: true },
+    stage: Stage {
+        name: "stage8_fixed --reuseport",
+        title: "a listener for each reactor, on one port (SO_REUSEPORT)",
+        why: "the kernel gives the connection to one listener, and one reactor alone waits there",
+        next: "lab -- list",
+        threads: Threads::Shards,
+        ..STAGE8
+    },
+}];
+
+const STAGE9: Stage = Stage {
+    name: "stage9_sharded",
+    chapter: 9,
+    title: "a reactor for every core, and nothing between them",
+    why: "no client ever meets a second thread, so there is nothing to lock, to queue or to arm again",
+    expect: Expect::Serves,
+    next: "lab -- list",
+    source: text!("lab/stages/stage9_sharded.rs"),
+    schedule: text!("lab/schedules/stage9.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Upload,
+    threads: Threads::Shards,
+    variants: &[],
+};
+
+const STAGE10: Stage = Stage {
+    name: "stage10_uring",
+    chapter: 10,
+    title: "a reactor for every core on io_uring: requests and answers in shared memory",
+    why: "memory, socket and place of a request stay until its last answer has come, so no answer can meet a stranger",
+    expect: Expect::Serves,
+    next: "lab -- list",
+    source: text!("lab/stages/stage10_uring.rs"),
+    schedule: text!("lab/schedules/stage10.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Upload,
+    threads: Threads::Shards,
+    variants: &[],
+};
 
 /// The stages, in the order of the book.
 pub static STAGES: &[Stage] = &[
@@ -218,19 +284,17 @@ pub static STAGES: &[Stage] = &[
         variants: &[],
     },
     Stage {
-        name: "stage10_uring",
-        chapter: 10,
-        title: "a reactor per core on io_uring, and many replies a system call",
-        why: "the kernel works on what it was asked for; memory, socket and number stay until it has answered",
-        expect: Expect::Serves,
-        next: "lab -- list",
-        source: text!("lab/stages/stage10_uring.rs"),
-        schedule: text!("lab/schedules/stage4.schedule"),
-        heap: Heap::Malloc,
-        wild: Wild::Upload,
-        threads: Threads::Workers,
-        variants: &[],
+        name: "stage8_broken",
+        title: "every reactor waits for the one listener",
+        why: "each instance has its own place in the listener's wait queue, and a connection wakes everybody in it",
+        expect: Expect::Herds,
+        next: "stage8_fixed",
+        source: text!("lab/stages/stage8_broken.rs"),
+        ..STAGE8
     },
+    Stage { variants: STAGE8_VARIANTS, ..STAGE8 },
+    STAGE9,
+    STAGE10,
 ];
 
 /// The stage of that name.
@@ -244,10 +308,12 @@ impl Stage {
         self.variants.iter().find(|variant| variant.reading == reading).map_or(self, |variant| &variant.stage)
     }
 
-    /// The names of the points in this stage: those in its source, and `free`, at which a buffer's drop stands.
+    /// The names of the points in this stage: those in its source, `free`, at which a buffer's drop stands,
+    /// and with several reactors `woken`, at the end of a wait.
     pub fn points(&self) -> Vec<&'static str> {
         let named = self.source.text.split("point(\"").skip(1).filter_map(|rest| rest.split('"').next());
-        let mut points: Vec<_> = named.chain(["free"]).collect();
+        let several = matches!(self.threads, Threads::Reactors | Threads::Shards);
+        let mut points: Vec<_> = named.chain(["free"]).chain(several.then_some("woken")).collect();
         points.sort_unstable();
         points.dedup();
         points

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::Location;
 
 use crate::blackbox::{self, Kind, Waiting};
-use crate::point::{directed, until, watched};
+use crate::point::{asleep, directed, in_the_kernel, point, until, watched};
 
 #[track_caller]
 fn note(kind: Kind, numbers: [u64; 3]) {
@@ -55,6 +55,12 @@ impl Interest {
         Interest(self.0 | libc::EPOLLONESHOT as u32)
     }
 
+    /// Of several instances that ask for the same source in this way and sleep, a change wakes one or more, not all:
+    /// `EPOLLEXCLUSIVE`. Only with [`Epoll::add`]; the kernel takes no `EPOLLRDHUP` with it, so that is left out.
+    pub const fn exclusive(self) -> Interest {
+        Interest((self.0 & !(libc::EPOLLRDHUP as u32)) | libc::EPOLLEXCLUSIVE as u32)
+    }
+
     /// The bits of `epoll_event.events`.
     pub const fn bits(self) -> u32 {
         self.0
@@ -71,6 +77,9 @@ pub struct Event {
 }
 
 impl Event {
+    /// An event that nobody has reported: somebody wants to see for himself whether there is something to read.
+    pub const READABLE: Event = Event { token: 0, mask: libc::EPOLLIN as u32 };
+
     /// There is something to read, if only the end of the stream.
     pub fn readable(self) -> bool {
         self.mask & libc::EPOLLIN as u32 != 0
@@ -167,14 +176,20 @@ impl Epoll {
     }
 
     /// As [`Epoll::wait`], but for at most `seconds`, if there is a limit: then there may be no event. In a directed run
-    /// there is none, as time stands still ([`seconds`]).
+    /// there is none, as time stands still ([`seconds`]). Where a directed run is about whom the kernel wakes, there is a point
+    /// `woken` at the end.
     ///
     /// # Errors
     /// Those of `epoll_wait(2)`, without `EINTR`.
     #[track_caller]
     pub fn wait_for(&self, events: &mut Events, seconds: Option<u32>) -> io::Result<()> {
         let timeout_ms = seconds.map_or(-1, |seconds| seconds.saturating_mul(1000).min(i32::MAX as u32) as i32);
-        let count = if watched() {
+        let count = if in_the_kernel() {
+            // Time stands still here, too. Who was woken first is chance; who goes on first is the director's.
+            let count = asleep(|| self.wait_at_most(events, -1))?;
+            point("woken");
+            count
+        } else if watched() {
             let directed = until(
                 Waiting::Event,
                 self.fd.as_raw_fd() as u64,
@@ -352,13 +367,25 @@ impl Listener {
                     return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
                 }
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return Ok(None),
+                    Some(libc::EAGAIN) => {
+                        if in_the_kernel() {
+                            note(Kind::Nobody, [self.inner.as_raw_fd() as u64, 0, 0]);
+                        }
+                        return Ok(None);
+                    }
                     Some(libc::EINTR | libc::ECONNABORTED) => {}
                     _ => return Err(error),
                 },
             }
         }
     }
+}
+
+/// Whether a call failed because the process, or the machine, has no descriptor or no memory left for a connection
+/// (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` of `accept(2)`). The connection stays in the queue, and the listener readable: who
+/// asks again at once is told so at once.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// Who woke a sleeping listener.

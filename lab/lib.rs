@@ -19,6 +19,7 @@
 //! - [`trace`]: what the box held, put in order
 //! - [`autopsy`]: the report
 //! - [`catalogue`]: what each stage shows and how it must end
+//! - [`herd`]: what several reactors count
 //! - [`cost`]: what connections cost, counted
 //!
 //! [`http`] parses requests, in both worlds. With the feature `uring` there is one facade more, `uring`, for stage 10: the
@@ -45,6 +46,8 @@ pub mod cost;
 pub mod director;
 #[cfg(target_os = "linux")]
 pub mod heap;
+#[cfg(target_os = "linux")]
+pub mod herd;
 #[cfg(target_os = "linux")]
 pub mod http;
 #[cfg(target_os = "linux")]

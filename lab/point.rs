@@ -96,6 +96,22 @@ pub(crate) fn until<T>(
     None
 }
 
+/// Whether in this directed run it is the kernel who chooses whom to wake.
+pub(crate) fn in_the_kernel() -> bool {
+    directed() && Blackbox::current().is_some_and(|blackbox| blackbox.is_in_the_kernel())
+}
+
+/// Does `call`, in which this role sleeps until the kernel wakes it. The director sees that it sleeps, and when it is woken.
+pub(crate) fn asleep<T>(call: impl FnOnce() -> T) -> T {
+    let (Some(blackbox), Some(role)) = (Blackbox::current(), Blackbox::role()) else { return call() };
+    let slot = blackbox.slot(role);
+    slot.fall_asleep();
+    blackbox.ring_doorbell();
+    let result = call();
+    slot.set_state(State::Running);
+    result
+}
+
 /// How often this thread has been at each point: names are few, and nothing may be allocated here.
 const NAMES: usize = 32;
 thread_local! {

@@ -3,6 +3,7 @@
 use crate::blackbox::{Blackbox, Fault, Record, ServedCounts, Waiting};
 use crate::catalogue::Stage;
 use crate::heap::Heap;
+use crate::herd::Herd;
 
 /// Everything that is known about one run.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Run {
     pub millis: f64,
     /// The hang, if there was one; the server was told to stop after it.
     pub hang: Option<Hang>,
+    /// What its reactors counted, where several share a port.
+    pub herd: Herd,
 }
 
 /// A hang: nobody can move, and a client is owed a reply.
@@ -66,6 +69,7 @@ impl Run {
             served: blackbox.served(),
             client: ClientTotals::default(),
             hang: None,
+            herd: blackbox.herd(),
             millis: 0.0,
         }
     }

@@ -110,6 +110,8 @@ pub fn why(story: &Story<'_>, found: Option<&Finding<'_>>) -> Option<&'static st
             found.is_some_and(|found| found.mistake == mistake && found.block.is_of_interest())
         }
         (Expect::Hangs, Ending::Exit(0)) => run.hang.as_ref().is_some_and(|hang| hang.unread > 0),
+        (Expect::Herds, Ending::Exit(0)) => run.herd.is_stampede(),
+        (Expect::Serves, Ending::Exit(0)) if run.herd.total().accepted > 0 => !run.herd.is_stampede(),
         (Expect::Serves, Ending::Exit(0)) => !refusals(story).is_empty() || kept_alive(story).is_some(),
         _ => false,
     };

@@ -35,7 +35,7 @@ impl Block {
 
 /// Sessions and buffers; not the shared epoll instance, the queue, the totals.
 pub fn is_of_interest(label: &str) -> bool {
-    !matches!(label, "Epoll" | "Queue" | "Totals")
+    !matches!(label, "Epoll" | "Queue" | "Totals" | "Listener")
 }
 
 /// Everything in the records that has a name.

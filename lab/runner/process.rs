@@ -13,8 +13,10 @@ use anyhow::{Context, Result, bail};
 
 use super::{Reading, Serve, Server};
 use crate::blackbox::{Blackbox, MAIN, ServedCounts, futex_wait, futex_wake};
+use crate::catalogue::Threads;
 use crate::heap::{self, Heap};
-use crate::kernel::{Listener, Stop};
+use crate::herd;
+use crate::kernel::Stop;
 use crate::point::Mode;
 use crate::trace::Ending;
 
@@ -50,6 +52,7 @@ pub struct Setup {
     pub serve: Serve,
     pub workers: usize,
     pub reading: Reading,
+    pub threads: Threads,
     pub heap: Heap,
     pub mode: Mode,
     pub address: SocketAddr,
@@ -276,11 +279,16 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
     heap::choose(setup.heap);
     Blackbox::play(MAIN);
     blackbox.install(setup.mode);
-    let listener = Listener::bind(setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
+    if setup.mode == Mode::Directed && matches!(setup.threads, Threads::Reactors | Threads::Shards) {
+        blackbox.wait_in_the_kernel();
+    }
+    let listener =
+        super::listen(setup.threads, setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
     let server = Server { listener, stop, workers: setup.workers, reading: setup.reading };
     let served = (setup.serve)(server).map_err(|error| super::explain(error, "the server could not go on"))?;
+    blackbox.set_herd(&herd::told());
     blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::blackbox::{Blackbox, Kind};
 use crate::catalogue::{Stage, Wild};
 use crate::client::Client;
 use crate::heap::Heap;
+use crate::herd::Herd;
 use crate::http;
 use crate::kernel::any_port;
 use crate::point::Mode;
@@ -36,13 +37,17 @@ struct Odds {
     ends: BTreeMap<String, u64>,
     /// The rounds in which a server's life ended, counted from its start.
     lives: Vec<u64>,
+    /// What the reactors counted, where several share a port.
+    herd: Herd,
 }
 
 /// Plays rounds until there were enough, and reports.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, seconds: u64) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
     let (workers, reading) = (options.workers, options.reading);
-    let setup = Setup { serve, workers, reading, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let threads = stage.threads;
+    let setup =
+        Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {
@@ -78,6 +83,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                     Err(error) => Some(error),
                 }
             }
+            Wild::Crowd => super::crowd::round(port, ROUND).err(),
             Wild::Upload => {
                 let mut client = client(Plan::Post(BYTES));
                 client.connect().and_then(|()| client.finish()).err()
@@ -106,6 +112,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
     }
     process.stop();
     let (ending, in_time) = process.end(ROUND);
+    odds.herd.add(&blackbox.herd());
     let text = process.stderr();
     process::check(ending, &blackbox)?;
     match ending {
@@ -171,6 +178,7 @@ impl Odds {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
             Wild::Upload => "10 MiB uploaded",
+            Wild::Crowd => "32 connections one after another, then 32 at once",
         }
     }
 
@@ -185,6 +193,10 @@ impl Odds {
         );
         for (end, count) in &self.ends {
             text += &format!("  {count:>6}  {end}\n");
+        }
+        if !self.herd.reactors.is_empty() {
+            let (ratio, wakeups, spread) = (self.herd.ratio(), self.herd.wakeups(), self.herd.spread());
+            text += &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  accepted  {spread}\n");
         }
         if self.abused > 0 {
             let more = "of these rounds used freed memory, or freed it again: the black box saw it";
@@ -208,6 +220,7 @@ impl Odds {
             "used_freed_memory": self.abused,
             "ends": self.ends,
             "lives": self.lives,
+            "herd": crate::autopsy::herd(&self.herd),
         })
     }
 }
