@@ -83,6 +83,7 @@ mod support;
 mod translate;
 mod world;
 
+mod herd;
 mod half {
     pub mod lock_without_ownership;
     pub mod ownership_without_lock;
@@ -96,6 +97,10 @@ mod stage3_fixed;
 mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 mod stage4_fixed;
+#[path = "../../lab/stages/stage8_broken.rs"]
+mod stage8_broken;
+#[path = "../../lab/stages/stage8_fixed.rs"]
+mod stage8_fixed;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())

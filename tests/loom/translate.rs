@@ -106,6 +106,7 @@ fn mark(kind: Kind) -> &'static str {
         Kind::Leak => "leak",
         Kind::Panic => "panic",
         Kind::Capped => "capped",
+        Kind::InVain => "in vain",
     }
 }
 
