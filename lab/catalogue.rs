@@ -211,7 +211,7 @@ const STAGE9: Stage = Stage {
 const STAGE10: Stage = Stage {
     name: "stage10_uring",
     chapter: 10,
-    title: "a reactor for every core on io_uring: requests and answers in shared memory",
+    title: "a reactor for every core, on io_uring instead of epoll",
     why: "memory, socket and place of a request stay until its last answer has come, so no answer can meet a stranger",
     expect: Expect::Serves,
     next: "lab -- list",
@@ -296,6 +296,12 @@ pub static STAGES: &[Stage] = &[
     STAGE9,
     STAGE10,
 ];
+
+/// What to type to run an exhibit: a binary's name, with its flags.
+pub fn command(exhibit: &str) -> String {
+    let feature = if exhibit.starts_with(STAGE10.name) { "--features uring " } else { "" };
+    format!("cargo run {feature}--bin {exhibit}")
+}
 
 /// The stage of that name.
 pub fn find(name: &str) -> Option<&'static Stage> {

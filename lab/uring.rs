@@ -124,6 +124,7 @@ impl Socket {
     }
 
     /// Ends the stream to the other side (`shutdown(2)`, `SHUT_WR`); what it still sends can be received.
+    #[track_caller]
     pub fn shutdown_write(&self) {
         shutdown(&self.open.fd, libc::SHUT_WR);
     }
@@ -138,7 +139,15 @@ impl Drop for Socket {
     }
 }
 
+impl Drop for Open {
+    fn drop(&mut self) {
+        note(Kind::Close, blackbox::last_place(), self.fd.as_raw_fd(), 0);
+    }
+}
+
+#[track_caller]
 fn shutdown(fd: &OwnedFd, how: libc::c_int) {
+    note(Kind::Shutdown, Location::caller(), fd.as_raw_fd(), i32::from(how == libc::SHUT_RDWR));
     // SAFETY: the descriptor is open. The only error, ENOTCONN, means that the other side was faster.
     unsafe { libc::shutdown(fd.as_raw_fd(), how) };
 }

@@ -5,7 +5,7 @@ use super::lanes::{self, BOLD, DIM, RED, length, paint, wrap};
 use super::objects::{count, thousands};
 use super::rows::{Place, Story};
 use crate::blackbox::{Kind, Record, Waiting};
-use crate::catalogue::Expect;
+use crate::catalogue::{self, Expect};
 use crate::runner::signal_name;
 use crate::trace::{Ending, Hang, Outcome, Run};
 
@@ -53,7 +53,7 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
     how_it_was_made(&mut page, run);
     let chapter = format!("chapters/stage{}.md", run.stage.chapter);
     page.entry("chapter", &chapter);
-    page.entry("next", &format!("cargo run --bin {}", run.stage.next));
+    page.entry("next", &catalogue::command(run.stage.next));
     page.text
 }
 
