@@ -239,7 +239,12 @@ impl Peer {
         kernel::call(|world| {
             if *action == Action::Connect {
                 world.log(What::Connect);
-                connections.push(Connection { client: world.net.connect_to(connections.len()), sent: 0, reset: false, ended: false });
+                connections.push(Connection {
+                    client: world.net.connect_to(connections.len()),
+                    sent: 0,
+                    reset: false,
+                    ended: false,
+                });
                 return;
             }
             let connection = connections.last_mut().expect("a client connects first");

@@ -115,6 +115,8 @@ pub struct World {
     pub stopped: bool,
     /// So many moves are made before somebody raises the stop; then for each client what it had sent, if it was accepted.
     stop_in: usize,
+    /// When the listener last had no descriptor to give.
+    refused_at: Option<u32>,
     stopped_at: Option<Vec<Option<usize>>>,
     pub clients: Vec<Client>,
     backlog: VecDeque<usize>,
@@ -303,6 +305,7 @@ impl World {
             clock: 0,
             stopped: false,
             stop_in: usize::MAX,
+            refused_at: None,
             stopped_at: None,
             clients,
             backlog: VecDeque::new(),
@@ -328,7 +331,12 @@ impl World {
         self.requests.push(Request { token, work });
     }
 
-    pub fn accepts(&self) -> bool {
+    pub fn is_asked_to_accept(&self) {
+        assert!(!self.accepts(), "the listener is asked twice");
+        assert_ne!(self.refused_at, Some(self.clock), "who asks again at once is refused again");
+    }
+
+    fn accepts(&self) -> bool {
         self.requests.iter().any(|request| matches!(request.work, Work::Accept))
     }
 
@@ -489,6 +497,7 @@ impl World {
             Work::Watch => (None, false, Outcome::Raised),
             Work::Accept if self.one_in(8) => {
                 self.seen.refused_accepts += 1;
+                self.refused_at = Some(self.clock);
                 (None, false, Outcome::Accepted(Err(io::Error::from_raw_os_error(libc::EMFILE))))
             }
             Work::Accept => {
