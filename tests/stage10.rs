@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use lab::http::{Connection, HELLO, MAX_PENDING, Timeouts};
 use lab::kernel::{Listener, Stop};
 use lab::runner::{Served, Server};
 use lab::uring::{Ring, Room};
+
+mod support;
+use support::normalised;
 
 /// The stage's own file once more, to run it with rings of other sizes.
 #[path = "../lab/stages/stage10_uring.rs"]
@@ -41,9 +44,7 @@ fn offered() -> bool {
 }
 
 fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stage10_uring"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    support::command("stage10_uring")
 }
 
 fn run(arguments: &[&str]) -> Output {
@@ -486,5 +487,27 @@ fn a_kernel_that_refuses_is_told_in_one_sentence_with_status_3() {
             let told = said.lines().filter(|line| !line.contains(" listens on ")).count();
             assert_eq!(told, 1, "{arguments:?}: {said}");
         }
+    }
+}
+
+/// What the chapter shows. `LAB_RECORD=1` writes it anew.
+#[test]
+fn the_chapter_shows_what_it_says() {
+    if !offered() {
+        return;
+    }
+    let refused = refusing(libc::EPERM).output().expect("it starts");
+    for (name, bytes) in [("stage10_uring", run(&[]).stdout), ("stage10_refused", refused.stderr)] {
+        let (path, said) = (format!("chapters/recorded/{name}.txt"), String::from_utf8_lossy(&bytes).into_owned());
+        let recorded = fs::read_to_string(&path).unwrap_or_default();
+        if std::env::var_os("LAB_RECORD").is_some() {
+            if normalised(&recorded) != normalised(&said) {
+                fs::write(&path, said).expect("it can be written");
+            }
+            continue;
+        }
+        let advice =
+            "if the program is right, `LAB_RECORD=1 cargo test --features uring --test stage10` records it anew";
+        assert_eq!(normalised(&recorded), normalised(&said), "{path}: {advice}");
     }
 }
