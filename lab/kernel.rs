@@ -390,6 +390,16 @@ pub fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
+/// How often the calling thread went to sleep in its life: `ru_nvcsw` of `getrusage(2)`.
+pub(crate) fn times_slept() -> u64 {
+    // SAFETY: all zeroes is an rusage, and the kernel writes just that.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        usage.ru_nvcsw as u64
+    }
+}
+
 /// Who woke a sleeping listener.
 enum Come {
     Client,

@@ -28,7 +28,7 @@
 //!   faulting `address`, and the `role` that took it
 //! - `hang`: `null`, or the `session` that waits, its `fd`, the `unread` bytes in its socket, the replies `owed` to the
 //!   client, and what each of the server's `threads` (`role`) was `doing`; the server was told to stop after it
-//! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`
+//! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`, `slept`
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
 //! # The autopsy as JSON

@@ -196,7 +196,9 @@ impl Odds {
         }
         if !self.herd.reactors.is_empty() {
             let (ratio, wakeups, spread) = (self.herd.ratio(), self.herd.wakeups(), self.herd.spread());
-            text += &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  accepted  {spread}\n");
+            let sleeps = self.herd.sleeps();
+            text +=
+                &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  slept     {sleeps}\n  accepted  {spread}\n");
         }
         if self.abused > 0 {
             let more = "of these rounds used freed memory, or freed it again: the black box saw it";

@@ -31,6 +31,9 @@ fn exact() -> Vec<Recording> {
         add(&format!("{stage}_lanes"), Box::new(move || lanes(&stdout(stage, &[]))));
     }
     add("stage4_broken_stderr", Box::new(|| stderr("stage4_broken", &[])));
+    for (name, program, arguments) in STAGE8 {
+        add(name, Box::new(move || stdout(program, arguments)));
+    }
     add("stage2_lose_edge", Box::new(|| stdout("stage2_reactor", &["--lose-edge"])));
     add("stage2_level", Box::new(|| stdout("stage2_reactor", &["--lose-edge", "--level"])));
     add("stage3_on_malloc", Box::new(|| stdout("stage3_broken", &["--heap", "malloc"])));
@@ -59,8 +62,16 @@ fn exact() -> Vec<Recording> {
     list
 }
 
+/// The exhibits of stage 8, and the order in which one reactor does not sleep.
+const STAGE8: [(&str, &str, &[&str]); 4] = [
+    ("stage8_broken", "stage8_broken", &[]),
+    ("stage8_fixed", "stage8_fixed", &[]),
+    ("stage8_reuseport", "stage8_fixed", &["--reuseport"]),
+    ("stage8_one_awake", "stage8_fixed", &["--schedule", "chapters/exercises/stage8_one_awake.schedule"]),
+];
+
 /// Odds and timings, and the command that gives them.
-const MEASURED: [(&str, &str); 9] = [
+const MEASURED: [(&str, &str); 12] = [
     ("cost_of_sharing", "rustc -O --edition 2024 -o /tmp/sharing chapters/cost/sharing.rs"),
     ("point_cost", "cargo run --release --bin lab -- point-cost"),
     ("cost", "cargo run --release --bin lab -- cost --connections 1000,10000"),
@@ -71,6 +82,9 @@ const MEASURED: [(&str, &str); 9] = [
         "cargo run --release --bin stage4_broken -- --wild --workers 16 --seconds 60 --rounds 100000",
     ),
     ("wild_stage4_fixed", "cargo run --release --bin stage4_fixed -- --wild --rounds 100000"),
+    ("wild_stage8_broken", "cargo run --release --bin stage8_broken -- --wild --rounds 500"),
+    ("wild_stage8_fixed", "cargo run --release --bin stage8_fixed -- --wild --rounds 500"),
+    ("wild_stage8_reuseport", "cargo run --release --bin stage8_fixed -- --reuseport --wild --rounds 500"),
     ("repeat_stage3_broken", "cargo run --release --bin stage3_broken -- --repeat 210"),
     ("repeat_stage4_broken", "cargo run --release --bin stage4_broken -- --repeat 210"),
 ];

@@ -14,7 +14,7 @@
 //!
 //! # What the model contains
 //!
-//! - The stage itself: its reactor, two workers, and a client that plays a script (`d` sends a piece, `f` is a FIN, `r` an
+//! - The stage itself: its reactor, two workers (or two reactors), and a client that plays a script (`d` sends a piece, `f` is a FIN, `r` an
 //!   RST, `c` a new connection). `extern crate self as lab` and `#[path]` put it over the facades of this folder; parsing
 //!   is the library's own.
 //! - [`kernel`]: epoll, a listener, TCP streams with real bytes. Its machine is [`net`], which says what it knows and what
@@ -23,6 +23,9 @@
 //!   allows more orders than waking one.
 //! - Findings: use after free, double free, two threads inside one `UnsafeCell`, a closed descriptor, a hang (nobody can
 //!   move, and bytes or an ended session wait), bytes or replies lost, a leak of memory, descriptors or shares.
+//!
+//! - Stage 8 is explored from another moment on: both reactors sleep, and nobody has come. There it matters who sleeps, so
+//!   falling asleep is a step.
 //!
 //! # What it leaves out
 //!
@@ -78,6 +81,7 @@ mod harness;
 mod model;
 mod models;
 mod net;
+mod sharded;
 #[path = "../support/mod.rs"]
 mod support;
 mod translate;
@@ -101,6 +105,8 @@ mod stage4_fixed;
 mod stage8_broken;
 #[path = "../../lab/stages/stage8_fixed.rs"]
 mod stage8_fixed;
+#[path = "../../lab/stages/stage9_sharded.rs"]
+mod stage9_sharded;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())

@@ -167,6 +167,7 @@ pub fn all() -> Vec<Test> {
     tests.push(test("the_lock_without_ownership_is_refuted", 1, move || Ok(refuted(&half, Kind::UseAfterFree)?.0)));
     tests.extend(crate::crash::all());
     tests.extend(crate::herd::all());
+    tests.extend(crate::sharded::all());
     tests.extend(crate::checks::all());
     tests
 }

@@ -40,6 +40,8 @@ pub fn binary(name: &str) -> &'static str {
         "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
         "stage4_fixed" => env!("CARGO_BIN_EXE_stage4_fixed"),
         "stage9_sharded" => env!("CARGO_BIN_EXE_stage9_sharded"),
+        "stage8_broken" => env!("CARGO_BIN_EXE_stage8_broken"),
+        "stage8_fixed" => env!("CARGO_BIN_EXE_stage8_fixed"),
         "stage10_uring" => option_env!("CARGO_BIN_EXE_stage10_uring").expect("it is built: --features uring"),
         other => panic!("no binary `{other}`"),
     }
