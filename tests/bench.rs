@@ -150,10 +150,14 @@ mod with_the_feature {
                 assert!(report["notes"].to_string().contains("system calls were not counted"), "{report:#}");
                 continue;
             }
-            // From the connections' being open to their being closed, a reply is one send and at least one read.
+            // From the connections' being open to their being closed, a reply is one send and at least one read. (strace
+            // may miss the first calls of a thread.)
             let sends = number(&calls["calls"]["sendto"]);
-            assert_eq!(sends, number(&calls["requests"]), "{calls}");
-            assert!(number(&calls["calls"]["read"]) >= sends && number(&calls["all"]) >= 2 * sends, "{calls}");
+            assert!(sends > 0 && number(&calls["all"]) > sends, "{calls}");
+            if calls["tool"] == "perf" {
+                assert_eq!(sends, number(&calls["requests"]), "{calls}");
+                assert!(number(&calls["calls"]["read"]) >= sends, "{calls}");
+            }
         }
         let saved = std::fs::read_to_string(saved).expect("it was saved");
         assert_eq!(saved, output.stdout, "the file has what standard output had");
@@ -245,13 +249,10 @@ mod with_the_feature {
 
     #[test]
     fn another_status_a_broken_connection_and_a_reply_that_never_comes_are_counted_apart() {
-        let kinds: [(&str, fn(u64) -> Option<Vec<u8>>); 2] = [
-            ("status", |_| Some(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec())),
-            ("lost", |_| None),
-        ];
-        for (kind, wrong) in kinds {
+        let unavailable = || Some(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec());
+        for (kind, wrong) in [("status", unavailable as fn() -> _), ("lost", || None)] {
             let address =
-                server(move |n| if n > SOME && n.is_multiple_of(10) { wrong(n) } else { Some(HELLO.to_vec()) });
+                server(move |n| if n > SOME && n.is_multiple_of(10) { wrong() } else { Some(HELLO.to_vec()) });
             let (output, report) = bench_of(address, &["--client", "embedded"]);
             assert_eq!(output.code(), Some(1), "{kind}: {}", output.all());
             let errors = &rounds(&report["load"][0])[0]["errors"];
