@@ -78,7 +78,8 @@ impl Table {
         let program = binary("lab").with_file_name("../release/lab");
         let output = command(program).args(self.arguments().split(' ')).output().expect("the program runs");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {} {said}", self.name, output.status);
+        // Status 1: measured, with errors. The test below finds them in the table.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}: {} {said}", self.name, output.status);
         let text = String::from_utf8(output.stdout).expect("it prints text");
         recordings::write(self.name, &format!("{text}\ntaken by {}\non a {}\n", self.line(), recordings::machine()));
     }
