@@ -233,6 +233,19 @@ mod with_the_feature {
     }
 
     #[test]
+    fn the_cpu_of_a_server_of_ones_own_is_counted_where_its_process_is_told() {
+        let address = server(|_| Some(HELLO.to_vec()));
+        // The server is a thread of this very process.
+        let (output, report) = bench_of(address, &["--client", "embedded", "--pid", &std::process::id().to_string()]);
+        assert_eq!(output.code(), Some(0), "{}", output.all());
+        let round = &rounds(&report["load"][0])[0];
+        assert!(round["cpu_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{round}");
+        let (output, _) = bench_of(address, &["--client", "embedded", "--pid", "4194305"]);
+        assert_eq!(output.code(), Some(2), "{}", output.all());
+        assert!(output.stderr.contains("there is no process 4194305"), "{}", output.all());
+    }
+
+    #[test]
     fn beside_wrk_a_sampler_finds_another_body() {
         if std::process::Command::new("wrk").output().is_err() {
             eprintln!("skipped: wrk is not installed");
