@@ -55,6 +55,8 @@ fn list() -> String {
             Expect::Signal { signal, .. } => format!("signal {signal}"),
             Expect::Serves => "serves".to_string(),
             Expect::Hangs => "hangs, exit status 1".to_string(),
+            Expect::Herds => "wakes everybody for one connection, exit status 1".to_string(),
+            Expect::Misdelivers => "a stranger's bytes, exit status 1".to_string(),
         };
         let _ = writeln!(text, "  {:<15} {}", stage.name, stage.title);
         let _ = writeln!(text, "  {:<15} ends: {ends}", "");

@@ -212,6 +212,13 @@ impl<T> Task for Raw<T> {
     }
 }
 
+/// A key: the number by which a worker finds what its task is about.
+impl Task for u64 {
+    fn name(&self) -> u64 {
+        *self
+    }
+}
+
 /// The task queue between the reactor and the workers: first in, first out.
 pub struct Queue<T> {
     state: std::sync::Mutex<QueueState<T>>,

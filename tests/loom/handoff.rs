@@ -13,7 +13,7 @@ pub fn all() -> Vec<Test> {
     // The cell is `unsafe`'s: its order of events alone keeps the second worker out.
     let rules = Rules { two_inside: true, ..Rules::default() };
     let whole = |script| Model { rules, ..model("stage4_handoff", stage4_handoff::serve, script) };
-    let bounded = |script| Model { bound: Some(bound()), ..whole(script) };
+    let bounded = |script| Model { bound: Some(bound(5)), ..whole(script) };
     let loom_arc = Rules { loom_arc: true, ..rules };
     add("is_sound_for_data_and_rst", 1, whole(split("data, RST", "dr")));
     add("is_sound_for_data_and_fin", 1, whole(split("data, FIN", "df")));

@@ -87,6 +87,7 @@ mod support;
 mod translate;
 mod world;
 
+mod herd;
 mod half {
     pub mod lock_without_ownership;
     pub mod ownership_without_lock;
@@ -102,6 +103,10 @@ mod stage4_broken;
 mod stage4_fixed;
 #[path = "../../lab/stages/stage4_handoff.rs"]
 mod stage4_handoff;
+#[path = "../../lab/stages/stage8_broken.rs"]
+mod stage8_broken;
+#[path = "../../lab/stages/stage8_fixed.rs"]
+mod stage8_fixed;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())

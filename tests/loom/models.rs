@@ -115,7 +115,7 @@ pub fn all() -> Vec<Test> {
         // Safe code has no such cell, so this costs nothing; whoever takes a lock away has one.
         let rules = Rules { two_inside: true, ..Rules::default() };
         let whole = |name, letters| Model { rules, ..model(stage, serve, script(name, letters)) };
-        let bounded = |name, letters| Model { bound: Some(bound()), ..whole(name, letters) };
+        let bounded = |name, letters| Model { bound: Some(bound(BOUND)), ..whole(name, letters) };
         let loom_arc = Rules { loom_arc: true, ..rules };
         add("is_sound_for_data_and_rst", 1, whole("data, RST", "dr"));
         add("is_sound_for_data_and_fin", 1, whole("data, FIN", "df"));
@@ -167,13 +167,14 @@ pub fn all() -> Vec<Test> {
     tests.push(test("the_lock_without_ownership_is_refuted", 1, move || Ok(refuted(&half, Kind::UseAfterFree)?.0)));
     tests.extend(crate::handoff::all());
     tests.extend(crate::crash::all());
+    tests.extend(crate::herd::all());
     tests.extend(crate::checks::all());
     tests
 }
 
-/// The preemption bound of the larger scripts: 5, or what `LAB_PREEMPTIONS` says.
-pub fn bound() -> usize {
-    std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(BOUND)
+/// The preemption bound of the larger scripts: as usual, or what `LAB_PREEMPTIONS` says.
+pub fn bound(usual: usize) -> usize {
+    std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// For a counterexample that the director can run: the same search, in steps from point to point.

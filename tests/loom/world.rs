@@ -53,6 +53,16 @@ pub struct Rules {
     pub reduced: Reduced,
     /// Nothing but this kind of finding counts.
     pub only: Option<Kind>,
+    /// A wake-up that found nobody to accept is a finding.
+    pub in_vain: bool,
+    /// Explored from when everybody sleeps and nobody has come, not from when the first connection is accepted.
+    pub from_the_start: bool,
+    /// The server is told to stop while the last connections are still on their way, not when nobody can move.
+    pub stops_early: bool,
+    /// A listener for each reactor.
+    pub reuseport: bool,
+    /// How a source is put on an interest list: its token, and what the stage asked for. For a stage that is wrong on purpose.
+    pub registers: fn(u64, u32) -> u32,
 }
 
 /// What a finding is called.
@@ -65,6 +75,8 @@ pub enum Kind {
     Hang,
     Lost,
     Leak,
+    /// A wake-up for a connection that somebody else had accepted.
+    InVain,
     /// The stage panicked, or loom did.
     Panic,
     /// More executions than the model may have: nothing is proved.
@@ -177,6 +189,8 @@ pub struct World {
     has_pushed: bool,
     /// What the server counted, when it came to its end.
     pub served: Option<real::runner::Served>,
+    /// What its reactors counted.
+    pub told: Vec<real::runner::Counts>,
     /// The tick of whatever is about the kernel.
     pub tick: Arc<AtomicUsize>,
     roles: Vec<Player>,
@@ -207,6 +221,7 @@ pub fn begin(rules: Rules) {
         arcs: 0,
         has_pushed: false,
         served: None,
+        told: Vec::new(),
         cells: Vec::new(),
         tick: Arc::new(AtomicUsize::new(0)),
         roles: Vec::new(),
@@ -518,6 +533,12 @@ impl World {
             _ => None,
         };
         self.roles.iter().filter_map(waits).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The epoll instances in which somebody sleeps.
+    pub fn asleep(&self) -> Vec<Fd> {
+        let sleeps = |role: &Player| if let State::Blocked(Why::Event(fd)) = role.state { Some(fd) } else { None };
+        self.roles.iter().filter_map(sleeps).collect()
     }
 
     /// Whether somebody waits for what will not come: for a lock whose holder sleeps.
