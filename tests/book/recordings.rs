@@ -111,7 +111,7 @@ fn lanes(report: &str) -> String {
 }
 
 /// The machine in a few words: `2-core virtual machine, Linux 6.18, glibc 2.36`.
-fn machine() -> String {
+pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let virtual_ = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" hypervisor"));
     let kind = if virtual_ { "virtual machine" } else { "machine" };
@@ -218,7 +218,7 @@ fn fill_the_readme() {
     std::fs::write(root().join("README.md"), filled).expect("the README can be written");
 }
 
-fn write(name: &str, text: &str) {
+pub fn write(name: &str, text: &str) {
     std::fs::write(root().join(path(name)), text).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
@@ -321,6 +321,7 @@ pub fn names() -> Vec<String> {
         .chain(MEASURED.iter().map(|(name, _)| name.to_string()))
         .chain(failing.map(|name| format!("compiler_{name}")))
         .chain(models::PARTS.iter().map(|(name, ..)| name.to_string()))
+        .chain(crate::load::names())
         .chain(["machine".to_string()])
         .collect()
 }

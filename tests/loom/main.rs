@@ -53,6 +53,9 @@
 //! for every use of a buffer inside, and looks for two threads inside. So a broken stage's finding is real, and a silence
 //! about one would prove nothing.
 //!
+//! `stage4_handoff` does depend on an order of memory, through the kernel: its cell ([`sync::Handoff`]) is loom's own, so that
+//! an entry that does not happen after the last exit is found, even where the two did not meet.
+//!
 //! std's `Arc` stands behind the facade, and hides from loom in which order two threads drop their shares; so one model of
 //! each fixed stage runs on loom's own. loom's bounded search keeps to its own account of preemptions: the smallest bound
 //! that shows a bug is a fact about this model, not about the program.
