@@ -80,6 +80,7 @@ mod model;
 mod models;
 mod net;
 mod stage5;
+mod stage6;
 mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
@@ -89,6 +90,7 @@ mod world;
 mod half {
     pub mod lock_without_ownership;
     pub mod ownership_without_lock;
+    pub mod rearm_apart_from_the_lock;
 }
 
 #[path = "../../lab/stages/stage3_broken.rs"]
@@ -103,6 +105,10 @@ mod stage4_fixed;
 mod stage5_broken;
 #[path = "../../lab/stages/stage5_fixed.rs"]
 mod stage5_fixed;
+#[path = "../../lab/stages/stage6_broken.rs"]
+mod stage6_broken;
+#[path = "../../lab/stages/stage6_fixed.rs"]
+mod stage6_fixed;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())
