@@ -541,7 +541,17 @@ fn source() -> impl Strategy<Value = Source> {
 
 fn interest() -> impl Strategy<Value = Interest> {
     let read = Interest::READ;
-    prop_oneof![Just(read), Just(read.edge_triggered()), Just(read.one_shot()), Just(read.edge_triggered().one_shot())]
+    // Of the others only the end, or nothing but what is always reported.
+    let (end, none) = (Interest::HANG_UP.edge_triggered(), Interest::BREAK.edge_triggered());
+    prop_oneof![
+        Just(read),
+        Just(read.edge_triggered()),
+        Just(read.one_shot()),
+        Just(read.edge_triggered().one_shot()),
+        Just(end.one_shot()),
+        Just(none.one_shot()),
+        Just(none),
+    ]
 }
 
 fn call() -> impl Strategy<Value = Call> {

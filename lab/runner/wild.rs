@@ -12,7 +12,7 @@ use super::process::{self, Process, Setup};
 use super::{End, Serve, say, signal_name};
 use crate::blackbox::{Blackbox, Kind};
 use crate::catalogue::{Stage, Wild};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::heap::Heap;
 use crate::http;
 use crate::kernel::any_port;
@@ -24,6 +24,10 @@ use crate::trace::Ending;
 const BYTES: u64 = http::MAX_BODY;
 /// How long a round may take: a server that does not answer for so long hangs.
 const ROUND: Duration = Duration::from_secs(5);
+
+/// A crowd, and how often each of it comes in a round.
+const CLIENTS: u64 = 8;
+const VISITS: u64 = 100;
 
 /// What came of all rounds.
 #[derive(Default)]
@@ -78,7 +82,8 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                     Err(error) => Some(error),
                 }
             }
-            Wild::Upload | Wild::Crowd => {
+            Wild::Crowd => crowd(port).err(),
+            Wild::Upload => {
                 let mut client = client(Plan::Post(BYTES));
                 client.connect().and_then(|()| client.finish()).err()
             }
@@ -97,6 +102,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 process.stderr();
                 let end = match error.kind() {
                     io::ErrorKind::InvalidData => "a wrong reply".to_string(),
+                    io::ErrorKind::UnexpectedEof => "a client is dismissed without a reply".to_string(),
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the client waits for ever".to_string(),
                     _ => format!("the client failed: {error}"),
                 };
@@ -118,6 +124,21 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             odds.died_after(end.trim_end().to_string(), played)
         }
     }
+}
+
+/// One round of visits. Every visit has a request of its own length, so that nobody takes another's reply for his own.
+fn crowd(port: u16) -> io::Result<()> {
+    let one = |number: u64| {
+        for visit in 0..VISITS {
+            let plan = Plan::Post(number * VISITS + visit + 1);
+            client::visit(port, plan, number.is_multiple_of(2), ROUND)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || one(number))).collect();
+        clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
+    })
 }
 
 /// Follows the box from round to round: which blocks are freed.
@@ -170,7 +191,8 @@ impl Odds {
     fn scenario(stage: &Stage) -> &'static str {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
-            Wild::Upload | Wild::Crowd => "10 MiB uploaded",
+            Wild::Upload => "10 MiB uploaded",
+            Wild::Crowd => "800 visits of 8 clients at a time, every other one breaking off",
         }
     }
 
