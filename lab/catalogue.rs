@@ -77,6 +77,10 @@ pub enum Expect {
     Hangs,
     /// A client gets bytes that were made for another one: exit status 1.
     Misdelivers,
+    /// The server is told to stop, and nobody can move any more: exit status 1.
+    NeverStops,
+    /// Bytes that a client sent before its end are not counted, and not answered: exit status 1.
+    Loses,
 }
 
 /// What the client of a wild run does in a round.
@@ -90,6 +94,10 @@ pub enum Wild {
     InTwoWrites,
     /// Many clients at once, each with a `POST` of a length of its own: some break off, the others check their reply.
     Crowd,
+    /// Gets the reply to a `GET`; then the server is told to stop, and must end. Each round has a server of its own.
+    Stop,
+    /// Sends a `GET` and closes its sending side at once, and waits for the reply.
+    LastWords,
 }
 
 macro_rules! text {
@@ -131,7 +139,7 @@ const STAGE2: Stage = Stage {
 /// The flags of stage 2, and what each makes of it.
 const STAGE2_VARIANTS: &[Variant] = &[
     Variant {
-        reading: Reading { level: false, once: true },
+        reading: Reading { level: false, once: true, tail: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge",
             title: "one read an edge, and the edge is lost",
@@ -142,7 +150,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: true },
+        reading: Reading { level: true, once: true, tail: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge --level",
             title: "one read a level-triggered event",
@@ -152,7 +160,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: false },
+        reading: Reading { level: true, once: false, tail: false },
         stage: Stage {
             name: "stage2_reactor --level",
             title: "one thread, epoll level-triggered, and reads until EAGAIN",
@@ -162,6 +170,59 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
 ];
+
+const STAGE7_BROKEN: Stage = Stage {
+    name: "stage7_broken",
+    chapter: 7,
+    title: "the order to stop comes between a worker's look at it and its sleep",
+    why: "the flag was set without the lock of those who look at it, so the notification came before the worker slept",
+    expect: Expect::NeverStops,
+    next: "stage7_broken -- --tail",
+    source: text!("lab/stages/stage7_broken.rs"),
+    schedule: text!("lab/schedules/stage7.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Stop,
+    threads: Threads::Workers,
+    variants: &[],
+};
+
+/// The other half of stage 7: the same server, and a client that has said all it had to say.
+const STAGE7_BROKEN_TAIL: &[Variant] = &[Variant {
+    reading: Reading { tail: true, level: false, once: false },
+    stage: Stage {
+        name: "stage7_broken --tail",
+        title: "a hang-up is obeyed before the bytes in front of it are read",
+        why: "input and its end came as one event, and the reactor closed the socket with the bytes still in it",
+        expect: Expect::Loses,
+        next: "stage7_fixed",
+        schedule: text!("lab/schedules/stage7-tail.schedule"),
+        wild: Wild::LastWords,
+        ..STAGE7_BROKEN
+    },
+}];
+
+const STAGE7_FIXED: Stage = Stage {
+    name: "stage7_fixed",
+    title: "the order to stop is given under the lock, and the last bytes are read first",
+    why: "the order to stop waited for the lock that the worker held until it slept, so the notification found it",
+    expect: Expect::Serves,
+    next: "stage7_fixed -- --tail",
+    source: text!("lab/stages/stage7_fixed.rs"),
+    ..STAGE7_BROKEN
+};
+
+const STAGE7_FIXED_TAIL: &[Variant] = &[Variant {
+    reading: Reading { tail: true, level: false, once: false },
+    stage: Stage {
+        name: "stage7_fixed --tail",
+        title: "what has come is read first, and then the end of it",
+        why: "the event was a turn like any other: a worker read what was there, answered it, and only then came the end",
+        next: "lab -- list",
+        schedule: text!("lab/schedules/stage7-tail.schedule"),
+        wild: Wild::LastWords,
+        ..STAGE7_FIXED
+    },
+}];
 
 /// The stages, in the order of the book.
 pub static STAGES: &[Stage] = &[
@@ -271,7 +332,7 @@ pub static STAGES: &[Stage] = &[
         title: "a guard arms the socket again, whichever way a worker leaves (Drop)",
         why: "the same early return dropped the guard, so the socket was armed again before the lock was given back",
         expect: Expect::Serves,
-        next: "lab -- list",
+        next: "stage7_broken",
         source: text!("lab/stages/stage6_fixed.rs"),
         schedule: text!("lab/schedules/stage6.schedule"),
         heap: Heap::Malloc,
@@ -279,6 +340,8 @@ pub static STAGES: &[Stage] = &[
         threads: Threads::Workers,
         variants: &[],
     },
+    Stage { variants: STAGE7_BROKEN_TAIL, ..STAGE7_BROKEN },
+    Stage { variants: STAGE7_FIXED_TAIL, ..STAGE7_FIXED },
 ];
 
 /// The stage of that name.
@@ -290,6 +353,11 @@ impl Stage {
     /// The exhibit that these flags make of it.
     pub fn read_as(&'static self, reading: Reading) -> &'static Stage {
         self.variants.iter().find(|variant| variant.reading == reading).map_or(self, |variant| &variant.stage)
+    }
+
+    /// Whether it can be told to stop while there is work, and takes a limit for that.
+    pub fn drains(&self) -> bool {
+        self.chapter == 7
     }
 
     /// The names of the points in this stage: those in its source, and `free`, at which a buffer's drop stands.

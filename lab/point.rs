@@ -54,6 +54,11 @@ fn pass(name: &'static str, at: &'static Location<'static>) {
     blackbox.record(role, Kind::Point, name, at, occurrence, 0, 0);
 }
 
+/// Whether this run began with a director, whatever became of him since.
+pub(crate) fn is_directed() -> bool {
+    MODE.load(Ordering::Relaxed) == Mode::Directed as u8
+}
+
 fn directed(blackbox: &Blackbox) -> bool {
     MODE.load(Ordering::Relaxed) == Mode::Directed as u8 && !blackbox.is_open()
 }

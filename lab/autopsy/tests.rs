@@ -66,6 +66,8 @@ impl Records {
             millis: 1.5,
             hang: None,
             misdelivery: None,
+            stuck: None,
+            loss: None,
         }
     }
 }

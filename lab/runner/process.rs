@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{Reading, Serve, Server};
-use crate::blackbox::{Blackbox, MAIN, ServedCounts, futex_wait, futex_wake};
+use crate::blackbox::{Blackbox, MAIN, ServedCounts, State, futex_wait, futex_wake};
 use crate::heap::{self, Heap};
 use crate::kernel::{Listener, Stop};
 use crate::point::Mode;
@@ -29,6 +29,8 @@ pub struct Setup {
     pub serve: Serve,
     pub workers: usize,
     pub reading: Reading,
+    /// See [`Server::drain`].
+    pub drain: u64,
     pub heap: Heap,
     pub mode: Mode,
     pub address: SocketAddr,
@@ -257,9 +259,11 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
     let listener = Listener::bind(setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
-    let server = Server { listener, stop, workers: setup.workers, reading: setup.reading };
+    let server = Server { listener, stop, workers: setup.workers, reading: setup.reading, drain: setup.drain };
     let served = (setup.serve)(server).map_err(|error| super::explain(error, "the server could not go on"))?;
     blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });
+    blackbox.slot(MAIN).set_state(State::Ended);
+    blackbox.ring_doorbell();
     Ok(())
 }
 

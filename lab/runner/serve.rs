@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::cli::Options;
 use super::process::{self, Process, Setup};
-use super::{End, Serve, Server, explain, say};
+use super::{CUT, End, Serve, Server, explain, say};
 use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::heap::{self, Heap};
@@ -36,8 +36,8 @@ fn stop_on_signals(stop: &Stop) {
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: SocketAddr) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
     if options.trace.is_some() || options.json {
-        let (workers, reading) = (options.workers, options.reading);
-        let setup = Setup { serve, workers, reading, heap, mode: Mode::Recorded, address, core: true };
+        let (workers, reading, drain) = (options.workers, options.reading, options.drain);
+        let setup = Setup { serve, workers, reading, drain, heap, mode: Mode::Recorded, address, core: true };
         return recorded(stage, setup, options);
     }
     heap::choose(heap);
@@ -48,9 +48,13 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let kept = stop.try_clone().context("no descriptor is left")?;
     stop_on_signals(&kept);
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name));
-    let served = serve(Server { listener, stop, workers: options.workers, reading: options.reading })
+    let served = serve(Server { listener, stop, workers: options.workers, reading: options.reading, drain: options.drain })
         .map_err(|error| explain(error, "the server could not go on"))?;
     say(&format!("served {} bytes, {} replies\n", served.received, served.replies));
+    let [cut, unanswered, replies] = CUT.each_ref().map(|count| count.load(Ordering::Relaxed));
+    if cut > 0 {
+        say(&format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n"));
+    }
     Ok(End::Code(0))
 }
 
