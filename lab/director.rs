@@ -508,8 +508,15 @@ mod tests {
             scope.spawn(|| play(blackbox, worker_role, worker, &passed));
             let limit = Some(Duration::from_secs(10));
             let (mut alive, traced) = (|| true, || false);
-            let mut director =
-                Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false, stop: &|| () };
+            let mut director = Director {
+                blackbox,
+                schedule: &schedule,
+                limit,
+                alive: &mut alive,
+                traced: &traced,
+                stays: false,
+                stop: &|| (),
+            };
             director.run(std::slice::from_mut(&mut client))
         });
         let outcomes = steps.into_iter().map(|step| step.outcome).collect();
@@ -552,8 +559,15 @@ mod tests {
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| true, || false);
         let limit = Some(Duration::from_millis(20));
-        let mut director =
-            Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false, stop: &|| () };
+        let mut director = Director {
+            blackbox,
+            schedule: &schedule,
+            limit,
+            alive: &mut alive,
+            traced: &traced,
+            stays: false,
+            stop: &|| (),
+        };
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(&verdict, Verdict::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
         assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
@@ -569,8 +583,15 @@ mod tests {
         let traced = || asked.replace(asked.get() + 1) < 3;
         let mut alive = || true;
         let limit = Some(Duration::from_millis(1));
-        let mut director =
-            Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false, stop: &|| () };
+        let mut director = Director {
+            blackbox,
+            schedule: &schedule,
+            limit,
+            alive: &mut alive,
+            traced: &traced,
+            stays: false,
+            stop: &|| (),
+        };
         let (_, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(verdict, Verdict::Failed(_)));
         assert_eq!(asked.get(), 4);
@@ -582,8 +603,15 @@ mod tests {
         let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| false, || false);
-        let mut director =
-            Director { blackbox, schedule: &schedule, limit: None, alive: &mut alive, traced: &traced, stays: false, stop: &|| () };
+        let mut director = Director {
+            blackbox,
+            schedule: &schedule,
+            limit: None,
+            alive: &mut alive,
+            traced: &traced,
+            stays: false,
+            stop: &|| (),
+        };
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Verdict::Died));
     }

@@ -341,7 +341,9 @@ fn loss(page: &mut Page, story: &Story<'_>, loss: &Loss) {
     if let Some(tail) = stop::tail(story) {
         let mut list = vec![("reported", tail.reported, ": with its end")];
         list.extend(tail.read.map(|(_, place)| ("read", place, "")));
-        list.extend(tail.closed.map(|place| ("closed", place, if tail.read.is_none() { ": nothing was read" } else { "" })));
+        list.extend(
+            tail.closed.map(|place| ("closed", place, if tail.read.is_none() { ": nothing was read" } else { "" })),
+        );
         places(page, story, &list);
     }
 }
@@ -469,7 +471,8 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         && let Some(tail) = stop::tail(story)
         && let Some((bytes, read)) = tail.read
     {
-        let text = format!("{} came in one event with the end of the input, and were read first:", count(bytes, "byte"));
+        let text =
+            format!("{} came in one event with the end of the input, and were read first:", count(bytes, "byte"));
         page.entry("the tail", &text);
         let mut list = vec![("reported", tail.reported, ""), ("read", read, "")];
         list.extend(tail.closed.map(|place| ("closed", place, "")));

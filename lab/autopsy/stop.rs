@@ -27,13 +27,13 @@ pub fn missed(story: &Story<'_>) -> Option<Missed> {
     let last_own = |kind: Kind| records.iter().rposition(|record| record.kind == kind && record.role == role);
     let (looked, slept) = (last_own(Kind::Look)?, last_own(Kind::Sleep)?);
     let look = &records[looked];
-    let set = (looked..slept).find(|at| records[*at].kind == Kind::Set && (records[*at].a, records[*at].b) == (look.a, 1))?;
+    let set =
+        (looked..slept).find(|at| records[*at].kind == Kind::Set && (records[*at].a, records[*at].b) == (look.a, 1))?;
     let of_it = |record: &Record| record.kind == Kind::Notify && record.a == records[slept].a;
     let notified = (set..slept).rev().find(|at| of_it(&records[*at]) && records[*at].b == 0)?;
     let told_later = records[slept..].iter().any(of_it);
     let at = |at: usize| story.place(at);
-    let missed =
-        Missed { role, looked: at(looked), set: at(set), notified: at(notified), slept: at(slept) };
+    let missed = Missed { role, looked: at(looked), set: at(set), notified: at(notified), slept: at(slept) };
     (look.b == 0 && !told_later).then_some(missed)
 }
 

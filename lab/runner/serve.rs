@@ -48,8 +48,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let kept = stop.try_clone().context("no descriptor is left")?;
     stop_on_signals(&kept);
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name));
-    let served = serve(Server { listener, stop, workers: options.workers, reading: options.reading, drain: options.drain })
-        .map_err(|error| explain(error, "the server could not go on"))?;
+    let served =
+        serve(Server { listener, stop, workers: options.workers, reading: options.reading, drain: options.drain })
+            .map_err(|error| explain(error, "the server could not go on"))?;
     say(&format!("served {} bytes, {} replies\n", served.received, served.replies));
     let [cut, unanswered, replies] = CUT.each_ref().map(|count| count.load(Ordering::Relaxed));
     if cut > 0 {

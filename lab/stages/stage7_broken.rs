@@ -235,7 +235,7 @@ pub fn serve(server: Server) -> io::Result<Served> {
                 // ANCHOR: lesson
                 // Whoever has hung up wants nothing more.
                 key if !event.hung_up() => {
-                // ANCHOR_END: lesson
+                    // ANCHOR_END: lesson
                     point("queue");
                     queue.push(Task { key, last: false });
                 }

@@ -238,7 +238,7 @@ pub fn serve(server: Server) -> io::Result<Served> {
                 // ANCHOR: lesson
                 // What has come is read first; the end of the input comes back as an event of its own.
                 key if event.readable() || event.writable() => {
-                // ANCHOR_END: lesson
+                    // ANCHOR_END: lesson
                     point("queue");
                     queue.push(Task { key, last: false });
                 }

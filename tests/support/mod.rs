@@ -43,6 +43,8 @@ pub fn binary(name: &str) -> &'static str {
         "stage5_fixed" => env!("CARGO_BIN_EXE_stage5_fixed"),
         "stage6_broken" => env!("CARGO_BIN_EXE_stage6_broken"),
         "stage6_fixed" => env!("CARGO_BIN_EXE_stage6_fixed"),
+        "stage7_broken" => env!("CARGO_BIN_EXE_stage7_broken"),
+        "stage7_fixed" => env!("CARGO_BIN_EXE_stage7_fixed"),
         other => panic!("no binary `{other}`"),
     }
 }
