@@ -22,12 +22,20 @@ type Recording = (String, Box<dyn Fn() -> String>);
 fn exact() -> Vec<Recording> {
     let mut list: Vec<Recording> = Vec::new();
     let mut add = |name: &str, make: Box<dyn Fn() -> String>| list.push((name.to_string(), make));
-    let exhibits =
-        ["stage1_blocking", "stage2_reactor", "stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed"];
+    let exhibits = [
+        "stage1_blocking",
+        "stage2_reactor",
+        "stage3_broken",
+        "stage3_fixed",
+        "stage4_broken",
+        "stage4_fixed",
+        "stage6_broken",
+        "stage6_fixed",
+    ];
     for stage in exhibits {
         add(stage, Box::new(move || stdout(stage, &[])));
     }
-    for stage in ["stage3_broken", "stage4_broken"] {
+    for stage in ["stage3_broken", "stage4_broken", "stage6_broken"] {
         add(&format!("{stage}_lanes"), Box::new(move || lanes(&stdout(stage, &[]))));
     }
     add("stage4_broken_stderr", Box::new(|| stderr("stage4_broken", &[])));
@@ -37,7 +45,7 @@ fn exact() -> Vec<Recording> {
     add("stage4_on_pages", Box::new(|| stdout("stage4_broken", &["--heap", "pages"])));
     add("list", Box::new(|| stdout("lab", &["list"])));
     add("help", Box::new(|| stdout("stage3_broken", &["--help"])));
-    for order in ["stage3_late_hangup", "stage4_early_free"] {
+    for order in ["stage3_late_hangup", "stage4_early_free", "stage6_in_time"] {
         let stage = format!("{}_broken", order.split('_').next().unwrap_or_default());
         let file = format!("chapters/exercises/{order}.schedule");
         add(order, Box::new(move || stdout(&stage, &["--schedule", &file])));
@@ -60,7 +68,7 @@ fn exact() -> Vec<Recording> {
 }
 
 /// Odds and timings, and the command that gives them.
-const MEASURED: [(&str, &str); 9] = [
+const MEASURED: [(&str, &str); 12] = [
     ("cost_of_sharing", "rustc -O --edition 2024 -o /tmp/sharing chapters/cost/sharing.rs"),
     ("point_cost", "cargo run --release --bin lab -- point-cost"),
     ("cost", "cargo run --release --bin lab -- cost --connections 1000,10000"),
@@ -73,6 +81,9 @@ const MEASURED: [(&str, &str); 9] = [
     ("wild_stage4_fixed", "cargo run --release --bin stage4_fixed -- --wild --rounds 100000"),
     ("repeat_stage3_broken", "cargo run --release --bin stage3_broken -- --repeat 210"),
     ("repeat_stage4_broken", "cargo run --release --bin stage4_broken -- --repeat 210"),
+    ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 1000"),
+    ("wild_stage6_fixed", "cargo run --release --bin stage6_fixed -- --wild --rounds 1000"),
+    ("repeat_stage6_broken", "cargo run --release --bin stage6_broken -- --repeat 210"),
 ];
 
 fn path(name: &str) -> String {
@@ -245,6 +256,7 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
             match name {
                 "wild_stage3_broken" => assert!(text.contains(" used freed memory"), "{name}: nothing was seen"),
                 "wild_stage4_broken" => assert!(table.lines().count() > 2, "{name}: one cause, several symptoms"),
+                "wild_stage6_broken" => assert!(table.contains("(c0000000)"), "{name}: hangs, and for this reason"),
                 _ => assert_eq!(table.lines().count(), 1, "{name}: the fixed stage survives every round"),
             }
         } else if name.starts_with("repeat_") {

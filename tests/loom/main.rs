@@ -19,10 +19,11 @@
 //!   is the library's own.
 //! - [`kernel`]: epoll, a listener, TCP streams with real bytes. Its machine is [`net`], which says what it knows and what
 //!   it leaves out; `tests/kernel_model.rs` compares it call by call with Linux.
+//! - `strangers`: whose bytes a client gets, by connection and not by number.
 //! - [`heap`]: memory that knows live from freed. [`sync`]: the queue, locks, threads. A queue wakes all who wait, which
 //!   allows more orders than waking one.
 //! - Findings: use after free, double free, two threads inside one `UnsafeCell`, a closed descriptor, a hang (nobody can
-//!   move, and bytes or an ended session wait), bytes or replies lost, a leak of memory, descriptors or shares.
+//!   move, and bytes or an ended session wait), bytes or replies lost, bytes for a stranger, two tasks from one one-shot event, a leak of memory, descriptors or shares.
 //!
 //! # What it leaves out
 //!
@@ -78,6 +79,9 @@ mod harness;
 mod model;
 mod models;
 mod net;
+mod stage5;
+mod stage6;
+mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
 mod translate;
@@ -86,6 +90,7 @@ mod world;
 mod half {
     pub mod lock_without_ownership;
     pub mod ownership_without_lock;
+    pub mod rearm_apart_from_the_lock;
 }
 
 #[path = "../../lab/stages/stage3_broken.rs"]
@@ -96,6 +101,14 @@ mod stage3_fixed;
 mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 mod stage4_fixed;
+#[path = "../../lab/stages/stage5_broken.rs"]
+mod stage5_broken;
+#[path = "../../lab/stages/stage5_fixed.rs"]
+mod stage5_fixed;
+#[path = "../../lab/stages/stage6_broken.rs"]
+mod stage6_broken;
+#[path = "../../lab/stages/stage6_fixed.rs"]
+mod stage6_fixed;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())

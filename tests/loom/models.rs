@@ -47,7 +47,7 @@ fn line(what: &str, how_far: &str, outcome: &Outcome) -> String {
 }
 
 /// A fixed stage: nothing may be found.
-fn sound(model: &Model) -> Said {
+pub fn sound(model: &Model) -> Said {
     let outcome = model.explore();
     let how_far = match model.bound {
         None => "complete".to_string(),
@@ -86,7 +86,7 @@ pub fn drawn(outcome: &Outcome) -> String {
         .map_or(String::new(), |finding| lanes::draw(&finding.roles, &translate::rows(finding), 100, false))
 }
 
-fn with_lanes((said, outcome): (String, Outcome)) -> String {
+pub fn with_lanes((said, outcome): (String, Outcome)) -> String {
     format!("{said}{}", drawn(&outcome))
 }
 
@@ -165,6 +165,8 @@ pub fn all() -> Vec<Test> {
     }));
     let half = model("the lock without ownership", lock_without_ownership::serve, upload("data, RST", "dr"));
     tests.push(test("the_lock_without_ownership_is_refuted", 1, move || Ok(refuted(&half, Kind::UseAfterFree)?.0)));
+    tests.extend(crate::stage5::all());
+    tests.extend(crate::stage6::all());
     tests.extend(crate::crash::all());
     tests.extend(crate::checks::all());
     tests
@@ -172,7 +174,12 @@ pub fn all() -> Vec<Test> {
 
 /// The preemption bound of the larger scripts: 5, or what `LAB_PREEMPTIONS` says.
 fn bound() -> usize {
-    std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(BOUND)
+    bound_or(BOUND)
+}
+
+/// The same for a script with a bound of its own.
+pub fn bound_or(own: usize) -> usize {
+    std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(own)
 }
 
 /// For a counterexample that the director can run: the same search, in steps from point to point.

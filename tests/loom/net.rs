@@ -7,6 +7,7 @@
 //! - a descriptor gets the lowest free number; closing takes it off every interest list;
 //! - an interest list has a ready list, in the order of the wake-ups. A wait asks each file on it anew, reports what is
 //!   still there, and puts a level-triggered file back at the end. What a full buffer left over stays in front;
+//! - hang-up and error are always asked for;
 //! - a one-shot file that was reported has an empty mask: hang-up and error are not reported either, and no wake-up
 //!   puts it on the ready list. `EPOLL_CTL_ADD` and `EPOLL_CTL_MOD` ask the file at once;
 //! - an edge is a wake-up: each arrival is one, and so is a FIN, an RST, and the server's own `shutdown(2)`;
@@ -43,6 +44,8 @@ pub struct Net {
     streams: Vec<Stream>,
     /// Connections that nobody has accepted yet.
     backlog: VecDeque<usize>,
+    /// The files of the last wait's events.
+    reported: Vec<Fd>,
 }
 
 enum File {
@@ -143,9 +146,10 @@ impl Net {
 
     /// Something has happened to a file: every list that asks for it hears of it.
     fn wake(&mut self, fd: Fd) {
+        let now = self.mask(fd);
         for epoll in self.files.iter_mut().flatten() {
             if let File::Epoll(epoll) = epoll
-                && epoll.interest.get(&fd).is_some_and(|item| item.mask & !HOW != 0)
+                && epoll.interest.get(&fd).is_some_and(|item| item.mask & now != 0)
                 && !epoll.ready.contains(&fd)
             {
                 epoll.ready.push_back(fd);
@@ -178,14 +182,14 @@ impl Net {
         if list.interest.contains_key(&fd) {
             return Err(libc::EEXIST);
         }
-        list.interest.insert(fd, Item { token, mask });
+        list.interest.insert(fd, Item { token, mask: mask | ERR | HUP });
         self.ask(epoll, fd)
     }
 
     pub fn modify(&mut self, epoll: Fd, fd: Fd, token: u64, mask: u32) -> Result<(), Errno> {
         self.file(fd)?;
         let item = self.epoll(epoll)?.interest.get_mut(&fd).ok_or(libc::ENOENT)?;
-        *item = Item { token, mask };
+        *item = Item { token, mask: mask | ERR | HUP };
         self.ask(epoll, fd)
     }
 
@@ -193,7 +197,7 @@ impl Net {
     fn ask(&mut self, epoll: Fd, fd: Fd) -> Result<(), Errno> {
         let now = self.mask(fd);
         let list = self.epoll(epoll)?;
-        let asked = list.interest[&fd].mask & !HOW | ERR | HUP;
+        let asked = list.interest[&fd].mask & !HOW;
         if now & asked != 0 && !list.ready.contains(&fd) {
             list.ready.push_back(fd);
         }
@@ -212,11 +216,12 @@ impl Net {
     pub fn poll(&mut self, epoll: Fd, room: usize) -> Result<Vec<(u64, u32)>, Errno> {
         let mut waiting = std::mem::take(&mut self.epoll(epoll)?.ready);
         let (mut events, mut again) = (Vec::new(), VecDeque::new());
+        self.reported.clear();
         while events.len() < room {
             let Some(fd) = waiting.pop_front() else { break };
             let now = self.mask(fd);
             let item = self.epoll(epoll)?.interest.get_mut(&fd).expect("what is ready is on the list");
-            let asked = if item.mask & !HOW == 0 { 0 } else { item.mask & !HOW | ERR | HUP };
+            let asked = item.mask & !HOW;
             if now & asked == 0 {
                 continue;
             }
@@ -226,6 +231,7 @@ impl Net {
             } else if item.mask & EDGE == 0 {
                 again.push_back(fd);
             }
+            self.reported.push(fd);
         }
         waiting.extend(again);
         self.epoll(epoll)?.ready = waiting;
@@ -345,6 +351,19 @@ impl Net {
     /// What has arrived at the client.
     pub fn replies(&self, client: Client) -> &[u8] {
         &self.streams[client].replies
+    }
+
+    /// The files that the events of the last wait were about, in their order.
+    pub fn reported(&self) -> &[Fd] {
+        &self.reported
+    }
+
+    /// Which connection a descriptor is the server's end of.
+    pub fn stream_of(&self, fd: Fd) -> Option<Client> {
+        match self.file(fd) {
+            Ok(File::Stream(stream)) => Some(*stream),
+            _ => None,
+        }
     }
 
     /// How many descriptors are open.
