@@ -313,7 +313,7 @@ fn never_stops(page: &mut Page, story: &Story<'_>, stuck: &Stuck) {
         let list = [
             ("looked", missed.looked, ": not set"),
             ("set", missed.set, ""),
-            ("notified", missed.notified, ": nobody slept"),
+            ("notified", missed.notified, if missed.asleep == 0 { ": nobody slept" } else { ": it did not sleep" }),
             ("slept", missed.slept, ""),
         ];
         places(page, story, &list);

@@ -13,8 +13,10 @@ pub struct Missed {
     pub looked: Place,
     /// Where the flag was set meanwhile.
     pub set: Place,
-    /// Where all who slept were woken: nobody did.
+    /// Where those were woken who slept: it did not.
     pub notified: Place,
+    /// How many slept then; `u64::MAX` where that is not known.
+    pub asleep: u64,
     /// Where it fell asleep.
     pub slept: Place,
 }
@@ -30,10 +32,17 @@ pub fn missed(story: &Story<'_>) -> Option<Missed> {
     let set =
         (looked..slept).find(|at| records[*at].kind == Kind::Set && (records[*at].a, records[*at].b) == (look.a, 1))?;
     let of_it = |record: &Record| record.kind == Kind::Notify && record.a == records[slept].a;
-    let notified = (set..slept).rev().find(|at| of_it(&records[*at]) && records[*at].b == 0)?;
+    let notified = (set..slept).rev().find(|at| of_it(&records[*at]))?;
     let told_later = records[slept..].iter().any(of_it);
     let at = |at: usize| story.place(at);
-    let missed = Missed { role, looked: at(looked), set: at(set), notified: at(notified), slept: at(slept) };
+    let missed = Missed {
+        role,
+        looked: at(looked),
+        set: at(set),
+        notified: at(notified),
+        asleep: records[notified].b,
+        slept: at(slept),
+    };
     (look.b == 0 && !told_later).then_some(missed)
 }
 

@@ -81,6 +81,7 @@ mod models;
 mod net;
 mod stage5;
 mod stage6;
+mod stage7;
 mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
@@ -109,6 +110,10 @@ mod stage5_fixed;
 mod stage6_broken;
 #[path = "../../lab/stages/stage6_fixed.rs"]
 mod stage6_fixed;
+#[path = "../../lab/stages/stage7_broken.rs"]
+mod stage7_broken;
+#[path = "../../lab/stages/stage7_fixed.rs"]
+mod stage7_fixed;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())

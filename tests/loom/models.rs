@@ -167,6 +167,7 @@ pub fn all() -> Vec<Test> {
     tests.push(test("the_lock_without_ownership_is_refuted", 1, move || Ok(refuted(&half, Kind::UseAfterFree)?.0)));
     tests.extend(crate::stage5::all());
     tests.extend(crate::stage6::all());
+    tests.extend(crate::stage7::all());
     tests.extend(crate::crash::all());
     tests.extend(crate::checks::all());
     tests

@@ -3,17 +3,25 @@
 use std::io;
 use std::process::ExitCode;
 
-pub use real::runner::{LISTENER, STOP, Served};
+pub use real::runner::{LIMIT, LISTENER, STOP, Served};
 
-use crate::kernel::{Listener, Stop};
+use crate::kernel::{Listener, Socket, Stop};
+use crate::world;
 
 pub struct Server {
     pub listener: Listener,
     pub stop: Stop,
     pub workers: usize,
+    /// Milliseconds, which mean nothing here: the script, or the last one who can move, says when they are over.
+    pub drain: u64,
 }
 
 pub type Serve = fn(Server) -> io::Result<Served>;
+
+pub fn cut(socket: &Socket, unanswered: u64, replies: u64) {
+    let unanswered = unanswered + socket.unread().expect("it is open") as u64;
+    world::with(|world| world.cuts.push((unanswered, replies)));
+}
 
 pub fn main(_: &str, _: Serve) -> ExitCode {
     unreachable!("the models call `serve`")
