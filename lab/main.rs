@@ -57,6 +57,8 @@ fn list() -> String {
             Expect::Hangs => "hangs, exit status 1".to_string(),
             Expect::Herds => "wakes everybody for one connection, exit status 1".to_string(),
             Expect::Misdelivers => "a stranger's bytes, exit status 1".to_string(),
+            Expect::NeverStops => "told to stop, it never does, exit status 1".to_string(),
+            Expect::Loses => "bytes missing, exit status 1".to_string(),
         };
         let _ = writeln!(text, "  {:<15} {}", stage.name, stage.title);
         let _ = writeln!(text, "  {:<15} ends: {ends}", "");
