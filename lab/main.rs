@@ -23,6 +23,7 @@ fn command() -> Command {
              same loop without. Build with --release for a figure that means something.",
         ))
         .subcommand(lab::cost::command())
+        .subcommand(lab::caught::command())
         .subcommand(lab::bench::command())
         .after_help("A stage is a program of its own: cargo run --bin stage3_broken -- --help")
 }
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
     let matches = command().get_matches();
     if let Some(("cost", matches)) = matches.subcommand() {
         return lab::cost::run(matches);
+    }
+    if let Some(("caught", matches)) = matches.subcommand() {
+        return lab::caught::run(matches);
     }
     if let Some(("bench", matches)) = matches.subcommand() {
         return lab::bench::run(matches);

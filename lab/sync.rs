@@ -13,6 +13,7 @@ use std::sync::{PoisonError, TryLockError};
 pub use std::cell::UnsafeCell;
 pub use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::announce;
 use crate::blackbox::{self, Blackbox, Kind, State, Waiting};
 use crate::heap::{Raw, type_label};
 use crate::point::{directed, until, watched};
@@ -62,12 +63,15 @@ impl<T> Clone for Arc<T> {
 impl<T> Drop for Arc<T> {
     fn drop(&mut self) {
         if !watched() {
+            if cfg!(lab_tsan) {
+                drop(self.inner.take().and_then(announce::give_up));
+            }
             return;
         }
         let (address, left) = (self.address(), self.owners() - 1);
         let (label, place) = (type_label::<T>(), blackbox::last_place());
         // Of several owners that go together, just one is told that it was the last.
-        match self.inner.take().and_then(std::sync::Arc::into_inner) {
+        match self.inner.take().and_then(announce::give_up) {
             Some(value) => {
                 blackbox::note(Kind::Free, label, place, [address, size_of::<T>() as u64, 0]);
                 drop(value);
@@ -108,7 +112,9 @@ impl<T> Mutex<T> {
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         if !watched() {
-            return MutexGuard { lock: self, inner: Some(self.inner.lock().unwrap_or_else(PoisonError::into_inner)) };
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            announce::acquired(&self.inner);
+            return MutexGuard { lock: self, inner: Some(inner) };
         }
         let directed = until(
             Waiting::Lock,
@@ -121,6 +127,7 @@ impl<T> Mutex<T> {
             },
         );
         let inner = directed.unwrap_or_else(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner));
+        announce::acquired(&self.inner);
         self.holder.store(Blackbox::role().unwrap_or(0) as u32, Ordering::Relaxed);
         blackbox::note(Kind::Lock, "", Location::caller(), [self.address(), 0, 0]);
         MutexGuard { lock: self, inner: Some(inner) }
@@ -136,6 +143,7 @@ impl<T> Drop for MutexGuard<'_, T> {
         if self.inner.is_some() && watched() {
             blackbox::note(Kind::Unlock, "", blackbox::last_place(), [self.lock.address(), 0, 0]);
         }
+        announce::releasing(&self.lock.inner);
     }
 }
 
@@ -226,10 +234,11 @@ impl Condvar {
         let at = Location::caller();
         let lock = guard.lock;
         let inner = guard.inner.take().expect("it is there until the drop");
-        // The guard's own drop would tell of an unlock.
+        // The guard's own drop tells of no unlock without it.
         drop(guard);
         if !watched() {
             let inner = self.inner.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            announce::acquired(&lock.inner);
             return MutexGuard { lock, inner: Some(inner) };
         }
         // With the lock in hand: whoever notifies after it is given back finds this thread asleep.
@@ -242,6 +251,7 @@ impl Condvar {
             lock.lock()
         } else {
             let inner = self.inner.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            announce::acquired(&lock.inner);
             lock.holder.store(Blackbox::role().unwrap_or(0) as u32, Ordering::Relaxed);
             blackbox::note(Kind::Lock, "", at, [lock.address(), 0, 0]);
             MutexGuard { lock, inner: Some(inner) }
@@ -408,21 +418,27 @@ impl<T: Task> Queue<T> {
         Queue { state: std::sync::Mutex::new(state), changed: std::sync::Condvar::new() }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, QueueState<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does `body` under the lock.
+    fn locked<R>(&self, body: impl FnOnce(&mut QueueState<T>) -> R) -> R {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        announce::acquired(&self.state);
+        let result = body(&mut state);
+        announce::releasing(&self.state);
+        result
     }
 
     /// Adds a task at the end and wakes a worker.
     #[track_caller]
     pub fn push(&self, task: T) {
         let name = task.name();
-        let mut state = self.state();
-        state.tasks.push_back(task);
-        if watched() {
-            blackbox::note(Kind::Push, "", Location::caller(), [name, state.tasks.len() as u64, 0]);
-        }
-        let somebody_sleeps = state.sleeping > 0;
-        drop(state);
+        let at = Location::caller();
+        let somebody_sleeps = self.locked(|state| {
+            state.tasks.push_back(task);
+            if watched() {
+                blackbox::note(Kind::Push, "", at, [name, state.tasks.len() as u64, 0]);
+            }
+            state.sleeping > 0
+        });
         if somebody_sleeps {
             self.changed.notify_one();
         }
@@ -442,14 +458,17 @@ impl<T: Task> Queue<T> {
             (task.is_some() || state.closed).then_some(task)
         };
         if watched() {
-            let directed = until(Waiting::Task, 0, || 0, || ready(&mut self.state()));
+            let directed = until(Waiting::Task, 0, || 0, || self.locked(ready));
             if let Some(result) = directed {
                 return result;
             }
         }
-        let mut state = self.state();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(result) = ready(&mut state) {
+            announce::acquired(&self.state);
+            let result = ready(&mut state);
+            announce::releasing(&self.state);
+            if let Some(result) = result {
                 return result;
             }
             state.sleeping += 1;
@@ -460,7 +479,7 @@ impl<T: Task> Queue<T> {
 
     /// No more tasks come: workers finish what is there.
     pub fn close(&self) {
-        self.state().closed = true;
+        self.locked(|state| state.closed = true);
         self.changed.notify_all();
     }
 }

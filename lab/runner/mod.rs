@@ -4,7 +4,7 @@ mod cli;
 mod crowd;
 mod exhibit;
 mod judge;
-mod process;
+pub(crate) mod process;
 mod repeat;
 mod serve;
 mod wild;
