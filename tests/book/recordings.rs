@@ -81,8 +81,8 @@ const MEASURED: [(&str, &str); 12] = [
     ("wild_stage4_fixed", "cargo run --release --bin stage4_fixed -- --wild --rounds 100000"),
     ("repeat_stage3_broken", "cargo run --release --bin stage3_broken -- --repeat 210"),
     ("repeat_stage4_broken", "cargo run --release --bin stage4_broken -- --repeat 210"),
-    ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 1000"),
-    ("wild_stage6_fixed", "cargo run --release --bin stage6_fixed -- --wild --rounds 1000"),
+    ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 300 --seconds 100"),
+    ("wild_stage6_fixed", "cargo run --release --bin stage6_fixed -- --wild --rounds 300 --seconds 100"),
     ("repeat_stage6_broken", "cargo run --release --bin stage6_broken -- --repeat 210"),
 ];
 
