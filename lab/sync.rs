@@ -151,6 +151,49 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
+/// A value that is handed from thread to thread without a lock: something else says whose turn it is.
+pub struct Handoff<T> {
+    inner: UnsafeCell<T>,
+}
+
+// SAFETY: who enters has promised that nobody else is inside, and that what the last one did happened before.
+unsafe impl<T: Send> Sync for Handoff<T> {}
+
+/// The value of a [`Handoff`] is this thread's for as long as this lives.
+pub struct Inside<'a, T> {
+    value: &'a mut T,
+}
+
+impl<T> Handoff<T> {
+    /// Nobody is inside.
+    pub fn new(value: T) -> Handoff<T> {
+        Handoff { inner: UnsafeCell::new(value) }
+    }
+
+    /// Enters, without waiting and without looking whether somebody is inside.
+    ///
+    /// # Safety
+    /// Until the result is dropped, nobody else enters; and whoever was inside before has left, in an order that this
+    /// thread can rely on (his drop happened before this call).
+    pub unsafe fn enter(&self) -> Inside<'_, T> {
+        // SAFETY: the caller's promise.
+        Inside { value: unsafe { &mut *self.inner.get() } }
+    }
+}
+
+impl<T> Deref for Inside<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+impl<T> DerefMut for Inside<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value
+    }
+}
+
 /// Something that can wait in a queue, and what it names: an address, or a number.
 pub trait Task: Send {
     /// For the record only.
@@ -185,6 +228,8 @@ pub struct Queue<T> {
 struct QueueState<T> {
     tasks: VecDeque<T>,
     closed: bool,
+    /// Threads in a wait. With nobody there, waking is a system call for nothing, and std's Condvar does not count them.
+    sleeping: usize,
 }
 
 impl<T: Task> Default for Queue<T> {
@@ -197,7 +242,7 @@ impl<T: Task> Queue<T> {
     /// Empty and open.
     pub fn new() -> Queue<T> {
         // Room from the start: growing would take memory in the middle of somebody's experiment.
-        let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false };
+        let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false, sleeping: 0 };
         Queue { state: std::sync::Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -214,8 +259,11 @@ impl<T: Task> Queue<T> {
         if watched() {
             blackbox::note(Kind::Push, "", Location::caller(), [name, state.tasks.len() as u64, 0]);
         }
+        let somebody_sleeps = state.sleeping > 0;
         drop(state);
-        self.changed.notify_one();
+        if somebody_sleeps {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits for a task and takes the first; `None` once the queue is closed and empty.
@@ -242,7 +290,9 @@ impl<T: Task> Queue<T> {
             if let Some(result) = ready(&mut state) {
                 return result;
             }
+            state.sleeping += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.sleeping -= 1;
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use super::cli::Options;
@@ -13,8 +13,9 @@ use super::process::{self, Process, Setup};
 use super::{End, Serve, say, signal_name};
 use crate::blackbox::{Blackbox, Kind};
 use crate::catalogue::{Stage, Wild};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::heap::Heap;
+use crate::herd::Herd;
 use crate::http;
 use crate::kernel::any_port;
 use crate::point::Mode;
@@ -27,6 +28,10 @@ const BYTES: u64 = http::MAX_BODY;
 /// The longest single wait: a safety net. Whether a server hangs is seen, not timed.
 const ROUND: Duration = Duration::from_secs(5);
 
+/// A crowd, and how often each of it comes in a round.
+const CLIENTS: u64 = 8;
+const VISITS: u64 = 100;
+
 /// What came of all rounds.
 #[derive(Default)]
 struct Odds {
@@ -38,13 +43,17 @@ struct Odds {
     ends: BTreeMap<String, u64>,
     /// The rounds in which a server's life ended, counted from its start.
     lives: Vec<u64>,
+    /// What the reactors counted, where several share a port.
+    herd: Herd,
 }
 
 /// Plays rounds until there were enough, and reports.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, seconds: u64) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
     let (workers, reading) = (options.workers, options.reading);
-    let setup = Setup { serve, workers, reading, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let threads = stage.threads;
+    let setup =
+        Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {
@@ -97,7 +106,9 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                     Err(error) => Some(error),
                 }
             }
-            Wild::Upload | Wild::Crowd => play(Plan::Post(BYTES), Client::finish),
+            Wild::Arrivals => super::crowd::round(port, ROUND).err(),
+            Wild::Crowd => crowd(port).err(),
+            Wild::Upload => play(Plan::Post(BYTES), Client::finish),
             Wild::InTwoWrites => play(Plan::Get(1), Client::finish_in_two_writes),
         };
         if let Some(hang) = hang {
@@ -120,6 +131,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 process.stderr();
                 let end = match error.kind() {
                     io::ErrorKind::InvalidData => "a wrong reply".to_string(),
+                    io::ErrorKind::UnexpectedEof => "a client is dismissed without a reply".to_string(),
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                         format!("the client was not served in {ROUND:?}, and no hang was proved")
                     }
@@ -131,10 +143,11 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
     }
     process.stop();
     let (ending, in_time) = process.end(ROUND);
+    odds.herd.add(&blackbox.herd());
     let text = process.stderr();
+    process::check(ending, &blackbox)?;
     match ending {
         Ending::Exit(0) => Ok(()),
-        Ending::Exit(process::UNABLE) => bail!("{}", blackbox.message().unwrap_or_default()),
         _ if !in_time => odds.died_after("it does not stop".to_string(), played),
         Ending::Exit(_) => odds.died_after(format!("panic: {}", text.lines().nth(1).unwrap_or_default()), played),
         Ending::Signal(signal) => {
@@ -156,6 +169,21 @@ fn hang_of(proof: &Proof, serves_another: bool) -> String {
     let bytes = if proof.connection.unread > 0 { "bytes wait" } else { "no bytes wait" };
     let another = if serves_another { "another client is served" } else { "no other client is served" };
     format!("hang: all asleep, {bytes}, {armed}; {another}")
+}
+
+/// One round of visits. Every visit has a request of its own length, so that nobody takes another's reply for his own.
+fn crowd(port: u16) -> io::Result<()> {
+    let one = |number: u64| {
+        for visit in 0..VISITS {
+            let plan = Plan::Post(number * VISITS + visit + 1);
+            client::visit(port, plan, number.is_multiple_of(2), ROUND)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || one(number))).collect();
+        clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
+    })
 }
 
 /// Follows the box from round to round: which blocks are freed.
@@ -208,8 +236,10 @@ impl Odds {
     fn scenario(stage: &Stage) -> &'static str {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
-            Wild::Upload | Wild::Crowd => "10 MiB uploaded",
+            Wild::Upload => "10 MiB uploaded",
+            Wild::Arrivals => "32 connections one after another, then 32 at once",
             Wild::InTwoWrites => "a request in two writes",
+            Wild::Crowd => "800 visits of 8 clients at a time, every other one breaking off",
         }
     }
 
@@ -224,6 +254,12 @@ impl Odds {
         );
         for (end, count) in &self.ends {
             text += &format!("  {count:>6}  {end}\n");
+        }
+        if !self.herd.reactors.is_empty() {
+            let (ratio, wakeups, spread) = (self.herd.ratio(), self.herd.wakeups(), self.herd.spread());
+            let sleeps = self.herd.sleeps();
+            text +=
+                &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  slept     {sleeps}\n  accepted  {spread}\n");
         }
         if self.abused > 0 {
             let more = "of these rounds used freed memory, or freed it again: the black box saw it";
@@ -247,6 +283,7 @@ impl Odds {
             "used_freed_memory": self.abused,
             "ends": self.ends,
             "lives": self.lives,
+            "herd": crate::autopsy::herd(&self.herd),
         })
     }
 }

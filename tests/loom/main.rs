@@ -14,7 +14,7 @@
 //!
 //! # What the model contains
 //!
-//! - The stage itself: its reactor, two workers, and a client that plays a script (`d` sends a piece, `f` is a FIN, `r` an
+//! - The stage itself: its reactor, two workers (or two reactors), and a client that plays a script (`d` sends a piece, `f` is a FIN, `r` an
 //!   RST, `c` a new connection). `extern crate self as lab` and `#[path]` put it over the facades of this folder; parsing
 //!   is the library's own.
 //! - [`kernel`]: epoll, a listener, TCP streams with real bytes. Its machine is [`net`], which says what it knows and what
@@ -24,6 +24,9 @@
 //!   allows more orders than waking one.
 //! - Findings: use after free, double free, two threads inside one `UnsafeCell`, a closed descriptor, a hang (nobody can
 //!   move, and bytes or an ended session wait), bytes or replies lost, bytes for a stranger, two tasks from one one-shot event, a leak of memory, descriptors or shares.
+//!
+//! - Stage 8 is explored from another moment on: both reactors sleep, and nobody has come. There it matters who sleeps, so
+//!   falling asleep is a step.
 //!
 //! # What it leaves out
 //!
@@ -51,6 +54,9 @@
 //! for every use of a buffer inside, and looks for two threads inside. So a broken stage's finding is real, and a silence
 //! about one would prove nothing.
 //!
+//! `stage4_handoff` does depend on an order of memory, through the kernel: its cell ([`sync::Handoff`]) is loom's own, so that
+//! an entry that does not happen after the last exit is found, even where the two did not meet.
+//!
 //! std's `Arc` stands behind the facade, and hides from loom in which order two threads drop their shares; so one model of
 //! each fixed stage runs on loom's own. loom's bounded search keeps to its own account of preemptions: the smallest bound
 //! that shows a bug is a fact about this model, not about the program.
@@ -75,10 +81,12 @@ mod checks;
 mod crash;
 mod faulty;
 mod game;
+mod handoff;
 mod harness;
 mod model;
 mod models;
 mod net;
+mod sharded;
 mod stage5;
 mod stage6;
 mod strangers;
@@ -87,6 +95,7 @@ mod support;
 mod translate;
 mod world;
 
+mod herd;
 mod half {
     pub mod lock_without_ownership;
     pub mod ownership_without_lock;
@@ -101,6 +110,14 @@ mod stage3_fixed;
 mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 mod stage4_fixed;
+#[path = "../../lab/stages/stage4_handoff.rs"]
+mod stage4_handoff;
+#[path = "../../lab/stages/stage8_broken.rs"]
+mod stage8_broken;
+#[path = "../../lab/stages/stage8_fixed.rs"]
+mod stage8_fixed;
+#[path = "../../lab/stages/stage9_sharded.rs"]
+mod stage9_sharded;
 #[path = "../../lab/stages/stage5_broken.rs"]
 mod stage5_broken;
 #[path = "../../lab/stages/stage5_fixed.rs"]
