@@ -178,7 +178,7 @@ fn confirm(verdict: &mut Verdict, clients: &mut [Client], scene: Scene) {
         hang.fd = fd;
         let records = scene.blackbox.records();
         let mut accepted = records.iter().filter(|record| record.kind == Kind::Accept);
-        let last = accepted.clone().filter(|record| record.a == fd).last().map(|record| record.number);
+        let last = accepted.clone().rfind(|record| record.a == fd).map(|record| record.number);
         hang.session = accepted.position(|record| Some(record.number) == last).map_or(0, |at| at as u64 + 1);
     }
     hang.proof = Some(proof);

@@ -96,8 +96,8 @@ const MEASURED: [(&str, &str); 15] = [
     ("wild_stage8_reuseport", "cargo run --release --bin stage8_fixed -- --reuseport --wild --rounds 500"),
     ("repeat_stage3_broken", "cargo run --release --bin stage3_broken -- --repeat 210"),
     ("repeat_stage4_broken", "cargo run --release --bin stage4_broken -- --repeat 210"),
-    ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 1000"),
-    ("wild_stage6_fixed", "cargo run --release --bin stage6_fixed -- --wild --rounds 1000"),
+    ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 300 --seconds 100"),
+    ("wild_stage6_fixed", "cargo run --release --bin stage6_fixed -- --wild --rounds 300 --seconds 100"),
     ("repeat_stage6_broken", "cargo run --release --bin stage6_broken -- --repeat 210"),
 ];
 
