@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::Reading;
@@ -43,6 +44,7 @@ fn command(stage: &Stage) -> Command {
         Expect::Serves => "it serves its client to the end".to_string(),
         Expect::Hangs => "it hangs, and the lab proves it".to_string(),
         Expect::Herds => "one connection wakes every thread, and the lab counts them".to_string(),
+        Expect::Misdelivers => "a client gets the reply that was made for another one".to_string(),
     };
     let server = match stage.threads {
         Threads::Workers => "a reactor and its workers",
@@ -240,6 +242,15 @@ fn command(stage: &Stage) -> Command {
         )
 }
 
+fn by_default(matches: &ArgMatches, name: &str) -> bool {
+    matches.value_source(name) == Some(ValueSource::DefaultValue)
+}
+
+/// How many cores this process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_ROLES - 2))
+}
+
 /// Reads the command line; on a mistake, says so and ends with status 2.
 pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Options {
     let matches = command(stage).get_matches_from(arguments);
@@ -257,9 +268,13 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
     let flag = |name: &str| matches!(matches.try_get_one(name), Ok(Some(true)));
     let reading = Reading { level: flag("level"), once: flag("lose-edge"), reuseport: flag("reuseport") };
     Options {
-        what,
         reading,
-        workers: number(&matches, "workers") as usize,
+        workers: match what {
+            // Nobody directs, so there is no order that counts on a number of them.
+            What::Serve(_) if stage.threads == Threads::Shards && by_default(&matches, "workers") => cores(),
+            _ => number(&matches, "workers") as usize,
+        },
+        what,
         heap: matches.get_one::<String>("heap").map(|name| match name.as_str() {
             "pages" => Heap::Pages,
             _ => Heap::Malloc,

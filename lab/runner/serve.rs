@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::cli::Options;
@@ -33,9 +33,23 @@ fn stop_on_signals(stop: &Stop) {
     }
 }
 
+/// As many open files as this process may have: a server has a descriptor for each client. What the limit then is, `accept`
+/// will say when it is reached.
+fn raise_file_limit() {
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut files) == 0 {
+            files.rlim_cur = files.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &files);
+        }
+    }
+}
+
 /// Serves until it is told to stop.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: SocketAddr) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
+    raise_file_limit();
     if options.trace.is_some() || options.json {
         let (workers, reading) = (options.workers, options.reading);
         let threads = stage.threads;
@@ -75,9 +89,7 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
         say(&listens)
     }
     let (ending, _) = process.end(Duration::MAX / 4);
-    if ending == Ending::Exit(process::UNABLE) {
-        bail!("{}", blackbox.message().unwrap_or_default());
-    }
+    process::check(ending, &blackbox)?;
     let run = Run::of(&blackbox, stage, setup.heap, ending);
     let run = Run { millis: process.millis(), stderr: process.stderr(), ..run };
     super::publish(&run, options)?;
