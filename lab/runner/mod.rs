@@ -3,6 +3,7 @@
 mod cli;
 mod crowd;
 mod exhibit;
+mod judge;
 mod process;
 mod repeat;
 mod serve;
@@ -109,6 +110,10 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
         Ok(End::Failed(why)) => {
             complain(&format!("{name}: the lab itself failed: {why}"));
             ExitCode::from(70)
+        }
+        Err(error) if process::is_impossible(&error) => {
+            complain(&format!("{name}: this cannot happen on this machine: {}", error.root_cause()));
+            ExitCode::from(3)
         }
         Err(error) => {
             complain(&format!("{name}: {error:#}"));

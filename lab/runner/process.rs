@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Reading, Serve, Server};
 use crate::blackbox::{Blackbox, MAIN, ServedCounts, futex_wait, futex_wake};
@@ -24,6 +24,27 @@ use crate::trace::Ending;
 pub const PANICKED: i32 = 70;
 /// The exit code of a server that could not go on: the machine's fault.
 pub const UNABLE: i32 = 2;
+/// The exit code of a server whose kernel does not offer what it is about.
+pub const IMPOSSIBLE: i32 = 3;
+
+/// Whether an error says so: it, or one that it came from, is [`io::ErrorKind::Unsupported`] with a sentence of our own.
+pub fn is_impossible(error: &anyhow::Error) -> bool {
+    let unsupported = |error: &io::Error| error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none();
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(unsupported))
+}
+
+/// The reason of a server that could not go on, if this is how it ended.
+///
+/// # Errors
+/// Just that reason.
+pub fn check(ending: Ending, blackbox: &Blackbox) -> Result<()> {
+    let message = || blackbox.message().unwrap_or_default();
+    match ending {
+        Ending::Exit(UNABLE) => bail!("{}", message()),
+        Ending::Exit(IMPOSSIBLE) => Err(io::Error::new(io::ErrorKind::Unsupported, message()).into()),
+        _ => Ok(()),
+    }
+}
 
 /// How to run a server.
 #[derive(Clone, Copy)]
@@ -237,8 +258,9 @@ fn in_child(setup: Setup, blackbox: Blackbox, stop: Stop, parent: libc::pid_t, s
     let code = match serve_here(setup, blackbox, stop) {
         Ok(()) => 0,
         Err(error) => {
-            blackbox.set_message(&format!("{error:#}"));
-            UNABLE
+            let impossible = is_impossible(&error);
+            blackbox.set_message(&if impossible { error.root_cause().to_string() } else { format!("{error:#}") });
+            if impossible { IMPOSSIBLE } else { UNABLE }
         }
     };
     // SAFETY: _exit(2) ends the process, without running what the parent had registered.
