@@ -112,12 +112,6 @@ mod stage4_broken;
 mod stage4_fixed;
 #[path = "../../lab/stages/stage4_handoff.rs"]
 mod stage4_handoff;
-#[path = "../../lab/stages/stage8_broken.rs"]
-mod stage8_broken;
-#[path = "../../lab/stages/stage8_fixed.rs"]
-mod stage8_fixed;
-#[path = "../../lab/stages/stage9_sharded.rs"]
-mod stage9_sharded;
 #[path = "../../lab/stages/stage5_broken.rs"]
 mod stage5_broken;
 #[path = "../../lab/stages/stage5_fixed.rs"]
@@ -126,6 +120,12 @@ mod stage5_fixed;
 mod stage6_broken;
 #[path = "../../lab/stages/stage6_fixed.rs"]
 mod stage6_fixed;
+#[path = "../../lab/stages/stage8_broken.rs"]
+mod stage8_broken;
+#[path = "../../lab/stages/stage8_fixed.rs"]
+mod stage8_fixed;
+#[path = "../../lab/stages/stage9_sharded.rs"]
+mod stage9_sharded;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())
