@@ -81,6 +81,8 @@ pub enum Expect {
     Hangs,
     /// One connection wakes every reactor, and all but one find nobody to accept: exit status 1.
     Herds,
+    /// A client gets bytes that were made for another one: exit status 1.
+    Misdelivers,
 }
 
 /// What the client of a wild run does in a round.
@@ -90,7 +92,12 @@ pub enum Wild {
     StreamAndReset,
     /// Uploads 10 MiB as a `POST`, and waits for the reply.
     Upload,
-    /// Opens [`CROWD`](crate::runner::CROWD) connections one after another, each with a `GET` and its reply, then as many at once.
+    /// Opens [`CROWD`](crate::runner::CROWD) connections one after another, each with a `GET` and its reply, then as many
+    /// at once.
+    Arrivals,
+    /// Sends a `GET` in two writes, one right after the other, and waits for the reply.
+    InTwoWrites,
+    /// Many clients at once, each with a `POST` of a length of its own: some break off, the others check their reply.
     Crowd,
 }
 
@@ -175,7 +182,7 @@ const STAGE8: Stage = Stage {
     source: text!("lab/stages/stage8_fixed.rs"),
     schedule: text!("lab/schedules/stage8.schedule"),
     heap: Heap::Malloc,
-    wild: Wild::Crowd,
+    wild: Wild::Arrivals,
     threads: Threads::Reactors,
     variants: &[],
 };
@@ -199,7 +206,7 @@ const STAGE9: Stage = Stage {
     title: "a reactor for every core, and nothing between them",
     why: "no client ever meets a second thread, so there is nothing to lock, to queue or to arm again",
     expect: Expect::Serves,
-    next: "lab -- list",
+    next: "stage10_uring",
     source: text!("lab/stages/stage9_sharded.rs"),
     schedule: text!("lab/schedules/stage9.schedule"),
     heap: Heap::Malloc,
@@ -275,11 +282,81 @@ pub static STAGES: &[Stage] = &[
         title: "a worker holds the session's lock until it has left (Mutex)",
         why: "the second worker is called just as early, but waits at the lock until the first has left",
         expect: Expect::Serves,
-        next: "lab -- list",
+        next: "stage5_broken",
         source: text!("lab/stages/stage4_fixed.rs"),
         schedule: text!("lab/schedules/stage4.schedule"),
         heap: Heap::Malloc,
         wild: Wild::Upload,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage4_handoff",
+        chapter: 4,
+        title: "no lock: a worker arms the socket as the last thing it does",
+        why: "nothing follows the re-arm, so the first worker was out before the kernel could call the second",
+        expect: Expect::Serves,
+        next: "stage5_broken",
+        source: text!("lab/stages/stage4_handoff.rs"),
+        schedule: text!("lab/schedules/stage4_handoff.schedule"),
+        heap: Heap::Malloc,
+        threads: Threads::Workers,
+        wild: Wild::Upload,
+        variants: &[],
+    },
+    Stage {
+        name: "stage5_broken",
+        chapter: 5,
+        title: "the descriptor's number is taken for the client's name",
+        why: "the number was closed and given to the next client, and the worker's late look-up found that one",
+        expect: Expect::Misdelivers,
+        next: "stage5_fixed",
+        source: text!("lab/stages/stage5_broken.rs"),
+        schedule: text!("lab/schedules/stage5.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Crowd,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage5_fixed",
+        chapter: 5,
+        title: "a key is a slot and its generation, and means one client only",
+        why: "the slot was given to the next client under another generation, so the worker's old key found nobody",
+        expect: Expect::Serves,
+        next: "stage6_broken",
+        source: text!("lab/stages/stage5_fixed.rs"),
+        schedule: text!("lab/schedules/stage5.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Crowd,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage6_broken",
+        chapter: 6,
+        title: "an early return skips the re-arm, and one client waits for ever",
+        why: "a one-shot event switches the socket off; the worker left before it had armed it again, so nothing can come",
+        expect: Expect::Hangs,
+        next: "stage6_fixed",
+        source: text!("lab/stages/stage6_broken.rs"),
+        schedule: text!("lab/schedules/stage6.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::InTwoWrites,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage6_fixed",
+        chapter: 6,
+        title: "a guard arms the socket again, whichever way a worker leaves (Drop)",
+        why: "the same early return dropped the guard, so the socket was armed again before the lock was given back",
+        expect: Expect::Serves,
+        next: "stage8_broken",
+        source: text!("lab/stages/stage6_fixed.rs"),
+        schedule: text!("lab/schedules/stage6.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::InTwoWrites,
         threads: Threads::Workers,
         variants: &[],
     },

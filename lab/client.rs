@@ -6,23 +6,28 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::blackbox::{Blackbox, CLIENT, Kind};
-use crate::http;
 use crate::schedule::{MAX_SEND, Plan};
-use crate::trace::ClientTotals;
+use crate::trace::{ClientTotals, Misdelivery};
 
 const CHUNK: usize = 64 * 1024;
 /// The states of `/proc/net/tcp` (`tcp_states.h`).
 const ESTABLISHED: &str = "01";
 const CLOSED: &str = "07";
+const CLOSE_WAIT: &str = "08";
+
+/// The lowest number of a client's descriptor. Where server and client are one process, the server's sockets must get the
+/// numbers that they would get without a client beside them.
+const LOWEST: libc::c_int = 24;
 
 /// One client and what it has done.
 pub struct Client {
     blackbox: Blackbox,
+    role: usize,
     server: SocketAddr,
     plan: Plan,
     stream: Option<TcpStream>,
@@ -33,6 +38,7 @@ pub struct Client {
     /// The sending side is closed: what is left of the plan stays unsent.
     closed: bool,
     finished: bool,
+    misdelivery: Option<Misdelivery>,
 }
 
 impl Client {
@@ -42,6 +48,7 @@ impl Client {
         let totals = ClientTotals::default();
         Client {
             blackbox,
+            role: CLIENT,
             server,
             plan,
             stream: None,
@@ -50,7 +57,23 @@ impl Client {
             limit,
             closed: false,
             finished: false,
+            misdelivery: None,
         }
+    }
+
+    /// The same client in another role than the first client's.
+    pub fn playing(self, role: usize) -> Client {
+        Client { role, ..self }
+    }
+
+    /// Its role in the box.
+    pub fn role(&self) -> usize {
+        self.role
+    }
+
+    /// What it got that was not the reply that is due, if it ever did.
+    pub fn misdelivery(&self) -> Option<&Misdelivery> {
+        self.misdelivery.as_ref()
     }
 
     /// What it has done so far.
@@ -60,7 +83,7 @@ impl Client {
 
     #[track_caller]
     fn note(&self, kind: Kind, a: u64, b: u64) {
-        self.blackbox.record(CLIENT, kind, "", Location::caller(), a, b, 0);
+        self.blackbox.record(self.role, kind, "", Location::caller(), a, b, 0);
     }
 
     fn stream(&self) -> io::Result<&TcpStream> {
@@ -72,7 +95,7 @@ impl Client {
     /// # Errors
     /// Those of `connect(2)`.
     pub fn connect(&mut self) -> io::Result<()> {
-        let stream = TcpStream::connect_timeout(&self.server, self.limit)?;
+        let stream = out_of_the_way(TcpStream::connect_timeout(&self.server, self.limit)?);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(self.limit))?;
         stream.set_write_timeout(Some(self.limit))?;
@@ -87,6 +110,12 @@ impl Client {
     /// # Errors
     /// Those of `write(2)`.
     pub fn send(&mut self, bytes: u64) -> io::Result<()> {
+        self.write(bytes)?;
+        self.settle("the bytes", || Ok(unacknowledged(self.stream()?)? == 0))
+    }
+
+    /// Sends the next `bytes` of the plan, and does not wait for them to arrive.
+    fn write(&mut self, bytes: u64) -> io::Result<()> {
         let mut left = bytes;
         while left > 0 {
             let mut chunk = vec![0; CHUNK.min(left as usize)];
@@ -96,7 +125,7 @@ impl Client {
             left -= chunk.len() as u64;
         }
         self.note(Kind::ClientSend, bytes, self.totals.sent);
-        self.settle("the bytes", || Ok(unacknowledged(self.stream()?)? == 0))
+        Ok(())
     }
 
     /// Closes the sending side, and waits until the server's kernel knows.
@@ -134,11 +163,13 @@ impl Client {
         self.settle("the RST", || Ok(gone(server_side(self.server.port(), port)?)))
     }
 
-    /// Takes the replies that are there now.
+    /// Takes the replies that the server has written.
     ///
     /// # Errors
     /// Those of `read(2)`, and `InvalidData` for a reply that is not the one that is due.
     pub fn receive(&mut self) -> io::Result<()> {
+        // A server that has closed its side has nothing under way any more.
+        self.settle("the replies", || Ok(self.connection().map_or(0, |connection| connection.untaken) == 0))?;
         self.stream()?.set_nonblocking(true)?;
         let result = self.receive_some();
         self.stream()?.set_nonblocking(false)?;
@@ -166,15 +197,13 @@ impl Client {
     }
 
     /// The length of the first reply, once it is there whole.
-    fn check_reply(&self) -> io::Result<Option<usize>> {
-        let expected = match self.plan {
-            Plan::Post(bytes) => http::Reply::Stored(bytes),
-            Plan::Get(_) | Plan::Raw => http::Reply::Hello,
-        };
-        let mut whole = [0; 256];
-        let length = expected.write_to(&mut whole);
+    fn check_reply(&mut self) -> io::Result<Option<usize>> {
+        let whole = self.plan.reply();
+        let length = whole.len();
         let there = self.pending.len().min(length);
         if self.pending[..there] != whole[..there] {
+            let misdelivery = Misdelivery { client: self.role, got: self.pending.clone(), due: whole, made_for: None };
+            self.misdelivery.get_or_insert(misdelivery);
             let text = String::from_utf8_lossy(&self.pending[..there]).into_owned();
             return Err(io::Error::new(
                 ErrorKind::InvalidData,
@@ -194,7 +223,7 @@ impl Client {
             return Ok(());
         }
         if self.left() > 0 {
-            self.send(self.left())?;
+            self.write(self.left())?;
         }
         while self.owed() > 0 {
             if self.receive_some()? == 0 {
@@ -205,6 +234,18 @@ impl Client {
         self.finished = true;
         self.note(Kind::ClientFin, 0, 0);
         Ok(())
+    }
+
+    /// As [`Client::finish`], and what is left to send goes out in two writes, one right after the other. Nagle's algorithm is
+    /// off, so each is a packet of its own.
+    ///
+    /// # Errors
+    /// Those of [`Client::finish`].
+    pub fn finish_in_two_writes(&mut self) -> io::Result<()> {
+        if !self.finished && self.stream.is_some() {
+            self.write(self.left() / 3)?;
+        }
+        self.finish()
     }
 
     /// Whether it has sent all of its plan and has every reply.
@@ -256,11 +297,15 @@ impl Client {
     /// # Errors
     /// `NotFound` if the server's side is gone; `NotConnected` if there was none.
     pub fn connection(&self) -> io::Result<Connection> {
-        let row = server_row(self.server.port(), self.stream()?.local_addr()?.port())?;
-        let queues = row.as_ref().and_then(|row| row.queues.split_once(':'));
-        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
-        let counts = queues.and_then(|(tx, rx)| Some(Connection { unread: number(rx)?, untaken: number(tx)? }));
-        counts.ok_or_else(|| ErrorKind::NotFound.into())
+        connection(self.stream()?, self.server.port())?.ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    /// A second look at the connection, for whoever judges it while this client waits.
+    ///
+    /// # Errors
+    /// Those of `dup(2)`; `NotConnected` if there is none.
+    pub fn wire(&self) -> io::Result<Wire> {
+        Ok(Wire { stream: self.stream()?.try_clone()?, server: self.server.port() })
     }
 
     /// Streams `bytes` of no meaning and breaks the connection off at once. Says nothing of a server that is gone.
@@ -291,6 +336,71 @@ impl Client {
     }
 }
 
+/// The same connection under a higher number, where the limit on descriptors allows it.
+fn out_of_the_way(stream: TcpStream) -> TcpStream {
+    // SAFETY: fcntl(2) on an open descriptor; the new one has no other owner.
+    unsafe {
+        match libc::fcntl(stream.as_raw_fd(), libc::F_DUPFD_CLOEXEC, LOWEST) {
+            -1 => stream,
+            fd => TcpStream::from_raw_fd(fd),
+        }
+    }
+}
+
+/// A connection, for whoever judges it beside the client. Nothing is read or written through it.
+pub struct Wire {
+    stream: TcpStream,
+    server: u16,
+}
+
+impl Wire {
+    /// What waits in the two queues of the server's socket; `None` if that is gone.
+    ///
+    /// # Errors
+    /// Those of reading `/proc/net/tcp`.
+    pub fn connection(&self) -> io::Result<Option<Connection>> {
+        connection(&self.stream, self.server)
+    }
+
+    /// Bytes of the client that are on their way: sent, and neither acknowledged nor held back because the other side has
+    /// no room for them.
+    ///
+    /// # Errors
+    /// Those of `ioctl(2)`.
+    pub fn in_flight(&self) -> io::Result<i32> {
+        Ok(unacknowledged(&self.stream)? - unsent(&self.stream)?)
+    }
+
+    /// Ends the connection from the client's side: a client that waits in it wakes.
+    pub fn cut(&self) {
+        // The only error, ENOTCONN, means that it has ended already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn connection(stream: &TcpStream, server: u16) -> io::Result<Option<Connection>> {
+    let row = server_row(server, stream.local_addr()?.port())?;
+    Ok(row.and_then(|row| {
+        let (tx, rx) = row.queues.split_once(':')?;
+        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        // A FIN has a number in the order of the bytes, and is none: FIONREAD leaves it out too.
+        let fin = u64::from(row.state == CLOSE_WAIT);
+        Some(Connection { unread: number(rx)?.saturating_sub(fin), untaken: number(tx)?, inode: row.inode })
+    }))
+}
+
+/// Of the bytes that [`unacknowledged`] counts, those that wait for room on the other side (`SIOCOUTQNSD`).
+fn unsent(stream: &TcpStream) -> io::Result<i32> {
+    // linux/sockios.h; libc does not have it.
+    const SIOCOUTQNSD: libc::Ioctl = 0x894B;
+    let mut bytes = 0;
+    // SAFETY: SIOCOUTQNSD writes an int.
+    match unsafe { libc::ioctl(stream.as_raw_fd(), SIOCOUTQNSD, &mut bytes) } {
+        0 => Ok(bytes),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Bytes that were sent and not yet acknowledged, a FIN counting as one.
 fn unacknowledged(stream: &TcpStream) -> io::Result<i32> {
     let mut bytes = 0;
@@ -308,12 +418,15 @@ pub struct Connection {
     pub unread: u64,
     /// Written by the server and not acknowledged by the client's kernel.
     pub untaken: u64,
+    /// The inode of that socket: `/proc/PID/fd` names it too.
+    pub inode: u64,
 }
 
 /// One row of `/proc/net/tcp`.
 struct Row {
     state: String,
     queues: String,
+    inode: u64,
 }
 
 /// The state of the server's side of the connection between these ports.
@@ -329,6 +442,8 @@ fn server_row(server: u16, client: u16) -> io::Result<Option<Row>> {
         let mut words = row.split_whitespace().skip(1);
         let (local, remote, state, queues) = (words.next()?, words.next()?, words.next()?, words.next()?);
         let found = port(local) == Some(server) && port(remote) == Some(client);
-        found.then(|| Row { state: state.to_string(), queues: queues.to_string() })
+        // After the queues: timer, retransmissions, user, probes.
+        let inode = words.nth(4)?.parse().ok()?;
+        found.then(|| Row { state: state.to_string(), queues: queues.to_string(), inode })
     }))
 }

@@ -9,9 +9,9 @@
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-use crate::blackbox::{Blackbox, CLIENT, Kind, State, Waiting, futex_wait, futex_wake};
+use crate::blackbox::{Blackbox, Kind, State, Waiting, futex_wait, futex_wake};
 use crate::client::{Client, Connection};
-use crate::schedule::{Action, Schedule};
+use crate::schedule::{Action, Schedule, client_of};
 use crate::trace::{Hang, Outcome, Step};
 
 /// How long a role that waits for an event may take to notice one that the kernel is still delivering.
@@ -58,18 +58,19 @@ enum Stop {
 
 struct Run<'a, 'b> {
     director: &'b mut Director<'a>,
-    client: &'b mut Client,
+    /// In the order of [`crate::schedule::CLIENTS`].
+    clients: &'b mut [Client],
     /// The role of each step; `None` for one that does not exist (yet).
     outcomes: Vec<Outcome>,
     done: Vec<bool>,
 }
 
 impl Director<'_> {
-    /// Runs the schedule, and says what became of each step.
-    pub fn run(&mut self, client: &mut Client) -> (Vec<Step>, Verdict) {
+    /// Runs the schedule with a client for each of its plans, and says what became of each step.
+    pub fn run(&mut self, clients: &mut [Client]) -> (Vec<Step>, Verdict) {
         let count = self.schedule.steps.len();
         let (outcomes, done) = (vec![Outcome::NotReached; count], vec![false; count]);
-        let mut run = Run { director: self, client, outcomes, done };
+        let mut run = Run { director: self, clients, outcomes, done };
         let verdict = match run.steps().and_then(|()| run.stay()) {
             Ok(None) => Verdict::Over,
             Ok(Some(hang)) => Verdict::Hangs(hang),
@@ -163,8 +164,11 @@ impl Run<'_, '_> {
                 self.note(role, Kind::Refused, [step as u64 + 1, *waiting as u64, *address]);
                 self.outcomes[step] = outcome;
             }
-        } else if let Err(error) = self.act(&action) {
-            // A client that finds its server dead is not the lab's failure.
+        } else if let Err(error) = self.act(step, &action) {
+            // A client that gets what it is not owed is not the lab's failure, nor one that finds its server dead.
+            if self.clients.iter().any(|client| client.misdelivery().is_some()) {
+                return self.ask_the_blocked();
+            }
             if !(self.director.alive)() {
                 return Err(Stop::Died);
             }
@@ -176,13 +180,15 @@ impl Run<'_, '_> {
         self.ask_the_blocked()
     }
 
-    fn act(&mut self, action: &Action) -> std::io::Result<()> {
+    fn act(&mut self, step: usize, action: &Action) -> std::io::Result<()> {
+        let client = client_of(&self.director.schedule.steps[step].role).expect("only a client acts");
+        let client = &mut self.clients[client];
         match action {
-            Action::Connect => self.client.connect(),
-            Action::Send(bytes) => self.client.send(*bytes),
-            Action::Fin => self.client.fin(),
-            Action::Reset => self.client.reset(),
-            Action::Receive => self.client.receive(),
+            Action::Connect => client.connect(),
+            Action::Send(bytes) => client.send(*bytes),
+            Action::Fin => client.fin(),
+            Action::Reset => client.reset(),
+            Action::Receive => client.receive(),
             Action::Pass { .. } => unreachable!("not a client's"),
         }
     }
@@ -243,7 +249,7 @@ impl Run<'_, '_> {
     /// Whether this role sleeps in the kernel, and what the client did so far has certainly not woken it. That is so once
     /// bytes were acknowledged: the kernel held the new connection's lock until it had woken whoever waits at the listener.
     fn was_not_woken(&self, role: usize) -> bool {
-        self.client.totals().sent > 0 && self.director.blackbox.slot(role).sleeps()
+        self.clients.iter().all(|client| client.totals().sent > 0) && self.director.blackbox.slot(role).sleeps()
     }
 
     fn grant(&self, role: usize) {
@@ -322,25 +328,30 @@ impl Run<'_, '_> {
     fn stay(&mut self) -> Result<Option<Hang>, Stop> {
         let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * GRACE);
         let mut still_since: Option<(Instant, Connection)> = None;
-        while self.director.stays && !self.client.is_served() {
-            let before = (self.director.blackbox.written(), self.client.totals());
-            self.client.go_on().map_err(|error| Stop::Failed(format!("the client was not served: {error}")))?;
+        while let Some(waits) = self.clients.iter().position(|client| !client.is_served())
+            && self.director.stays
+        {
+            let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
+            let before = (self.director.blackbox.written(), totals(self));
+            for client in self.clients.iter_mut().filter(|client| !client.is_served()) {
+                client.go_on().map_err(|error| Stop::Failed(format!("the client was not served: {error}")))?;
+            }
             self.let_all_go_on()?;
-            let moved = (self.director.blackbox.written(), self.client.totals()) != before;
-            let connection = self.client.connection().map_err(|error| Stop::Failed(error.to_string()))?;
+            let moved = (self.director.blackbox.written(), totals(self)) != before;
+            let connection = self.clients[waits].connection().map_err(|error| Stop::Failed(error.to_string()))?;
             match still_since {
                 Some((since, then)) if !moved && then == connection => {
                     // A packet may still be on its way through the kernel.
                     if since.elapsed() > GRACE && connection.untaken == 0 {
-                        let hang = self.hang(connection);
-                        self.note(CLIENT, Kind::Hang, [hang.owed, hang.unread, 0]);
+                        let hang = self.hang(waits, connection);
+                        self.note(self.clients[waits].role(), Kind::Hang, [hang.owed, hang.unread, 0]);
                         return Ok(Some(hang));
                     }
                     if since.elapsed() > limit {
                         let why = format!("{} bytes of the server did not reach the client", connection.untaken);
                         return Err(Stop::Failed(why));
                     }
-                    std::thread::sleep(Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_millis(5));
                 }
                 _ => still_since = (!moved).then(|| (Instant::now(), connection)),
             }
@@ -366,18 +377,23 @@ impl Run<'_, '_> {
         }
     }
 
-    fn hang(&self, connection: Connection) -> Hang {
+    fn hang(&self, waits: usize, connection: Connection) -> Hang {
         let records = self.director.blackbox.records();
-        let last = |kind| records.iter().rev().find(move |record| record.kind == kind);
-        let fd = last(Kind::Accept).map_or(0, |record| record.a);
-        let added = records.iter().rev().find(|record| record.kind == Kind::Add && record.a == fd);
-        let roles = self.director.blackbox.roles().into_iter().enumerate().filter(|(role, _)| *role != CLIENT);
+        // Connections are accepted in the order in which they were made.
+        let mut connected = records.iter().filter(|record| record.kind == Kind::ClientConnect);
+        let number = connected.position(|record| record.role == self.clients[waits].role()).unwrap_or(0);
+        let accepted = records.iter().filter(|record| record.kind == Kind::Accept).nth(number);
+        let fd = accepted.map_or(0, |record| record.a);
+        let roles =
+            self.director.blackbox.roles().into_iter().enumerate().filter(|(_, name)| client_of(name).is_none());
         Hang {
-            session: added.map_or(0, |record| record.b),
+            session: accepted.map_or(0, |_| number as u64 + 1),
             fd,
             unread: connection.unread,
-            owed: self.client.owed(),
+            owed: self.clients[waits].owed(),
             doing: roles.map(|(role, name)| (name, self.doing(role))).collect(),
+            proof: None,
+            serves_another: false,
         }
     }
 
@@ -385,7 +401,8 @@ impl Run<'_, '_> {
     fn name_unmet(&mut self) {
         for step in 0..self.done.len() {
             if !self.done[step] {
-                let role = self.role(&self.director.schedule.steps[step].role).filter(|role| *role != CLIENT);
+                let name = &self.director.schedule.steps[step].role;
+                let role = self.role(name).filter(|_| client_of(name).is_none());
                 // The kernel has let it sleep: that is no step that is missing, but what there is to see.
                 let sleeps = role.is_some_and(|role| self.director.blackbox.slot(role).state() == State::Asleep);
                 if sleeps && matches!(self.outcomes[step], Outcome::Refused { .. } | Outcome::HeldBack) {
@@ -472,7 +489,7 @@ mod tests {
             let (mut alive, traced) = (|| true, || false);
             let mut director =
                 Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
-            director.run(&mut client)
+            director.run(std::slice::from_mut(&mut client))
         });
         let outcomes = steps.into_iter().map(|step| step.outcome).collect();
         Outcomes { passed: passed.into_inner().expect("no test thread panics"), outcomes, verdict }
@@ -516,7 +533,7 @@ mod tests {
         let limit = Some(Duration::from_millis(20));
         let mut director =
             Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
-        let (steps, verdict) = director.run(&mut client);
+        let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(&verdict, Verdict::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
         assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
     }
@@ -533,7 +550,7 @@ mod tests {
         let limit = Some(Duration::from_millis(1));
         let mut director =
             Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
-        let (_, verdict) = director.run(&mut client);
+        let (_, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(verdict, Verdict::Failed(_)));
         assert_eq!(asked.get(), 4);
     }
@@ -546,7 +563,7 @@ mod tests {
         let (mut alive, traced) = (|| false, || false);
         let mut director =
             Director { blackbox, schedule: &schedule, limit: None, alive: &mut alive, traced: &traced, stays: false };
-        let (steps, verdict) = director.run(&mut client);
+        let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Verdict::Died));
     }
 }

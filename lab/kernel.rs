@@ -44,6 +44,12 @@ impl Interest {
     pub const fn and(self, other: Interest) -> Interest {
         Interest(self.0 | other.0)
     }
+    /// The hang-up of the other side, and no input: `EPOLLRDHUP`.
+    pub const HANG_UP: Interest = Interest(libc::EPOLLRDHUP as u32);
+
+    /// Only what is reported in any case: a connection that is broken, or closed from both sides (`EPOLLHUP`,
+    /// `EPOLLERR`).
+    pub const BREAK: Interest = Interest(0);
 
     /// Reported when something changes, not while it lasts: `EPOLLET`.
     pub const fn edge_triggered(self) -> Interest {
@@ -462,6 +468,11 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// The number of its descriptor. When the socket is closed, the next one to be opened may get the same.
+    pub fn number(&self) -> usize {
+        self.fd.as_raw_fd() as usize
+    }
+
     /// Reads what is there; `Ok(0)` is the end of the stream.
     ///
     /// # Errors

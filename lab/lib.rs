@@ -15,12 +15,14 @@
 //! - [`schedule`]: an order of events, as a text file
 //! - [`director`]: makes the threads of the server and the client keep that order
 //! - [`client`]: the client's side of the order
+//! - [`quiescence`]: whether a server can still move: the proof of a hang
 //! - [`blackbox`]: shared memory in which the server's process records what it does
 //! - [`trace`]: what the box held, put in order
 //! - [`autopsy`]: the report
 //! - [`catalogue`]: what each stage shows and how it must end
 //! - [`herd`]: what several reactors count
 //! - [`cost`]: what connections cost, counted
+//! - [`bench`]: the load, measured side by side (its body only with the feature `bench`)
 //!
 //! [`http`] parses requests, in both worlds. With the feature `uring` there is one facade more, `uring`, for stage 10: the
 //! kernel by way of io_uring.
@@ -34,6 +36,8 @@ compile_error!(
 
 #[cfg(target_os = "linux")]
 pub mod autopsy;
+#[cfg(target_os = "linux")]
+pub mod bench;
 #[cfg(target_os = "linux")]
 pub mod blackbox;
 #[cfg(target_os = "linux")]
@@ -54,6 +58,8 @@ pub mod http;
 pub mod kernel;
 #[cfg(target_os = "linux")]
 pub mod point;
+#[cfg(target_os = "linux")]
+pub mod quiescence;
 #[cfg(target_os = "linux")]
 pub mod runner;
 #[cfg(target_os = "linux")]

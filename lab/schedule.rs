@@ -12,6 +12,7 @@
 //! client    reset             # breaks the connection off with an RST
 //! client    receive           # takes the replies that are there
 //! reactors  wait              # where there are several reactors: `reactor-1 wait`, `reactor-2 wait` and so on
+//! client-2  connect           # a second client, with a plan of its own
 //! ```
 //!
 //! A role runs from the point of its step to the point of its next step, and passes the points between them freely;
@@ -34,12 +35,14 @@ pub struct Schedule {
     pub steps: Vec<Step>,
     /// What the client has to send.
     pub plan: Plan,
+    /// What the second client has to send, if there is one.
+    pub second: Option<Plan>,
 }
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Who: `main`, `worker-1`, `conn-1`, `client`.
+    /// Who: `main`, `worker-1`, `conn-1`, `client`, `client-2`.
     pub role: String,
     /// What.
     pub action: Action,
@@ -117,7 +120,10 @@ impl fmt::Display for Plan {
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.plan != Plan::Raw {
-            writeln!(f, "{:<9} plan {}", "client", self.plan)?;
+            writeln!(f, "{:<9} plan {}", CLIENTS[0], self.plan)?;
+        }
+        if let Some(plan) = self.second.filter(|plan| *plan != Plan::Raw) {
+            writeln!(f, "{:<9} plan {plan}", CLIENTS[1])?;
         }
         self.steps.iter().try_for_each(|step| writeln!(f, "{:<9} {}", step.role, step.action))
     }
@@ -131,6 +137,13 @@ impl fmt::Display for Error {
 
 /// In a line's place of a role: the line stands for one of each reactor, in their order.
 const REACTORS: &str = "reactors";
+/// The names of the clients.
+pub const CLIENTS: [&str; 2] = ["client", "client-2"];
+
+/// Which client that is; `None` for a thread of the server.
+pub fn client_of(role: &str) -> Option<usize> {
+    CLIENTS.iter().position(|client| *client == role)
+}
 
 const CLIENT_STEPS: [&str; 6] = ["plan", "connect", "send", "fin", "reset", "receive"];
 
@@ -148,8 +161,8 @@ impl Schedule {
     /// # Errors
     /// As those of [`Schedule::parse`].
     pub fn parse_for(text: &str, points: &[&str], threads: Threads, workers: usize) -> Result<Schedule, Error> {
-        let mut schedule = Schedule { steps: Vec::new(), plan: Plan::Raw };
-        let mut roles = vec!["client".to_string(), "main".to_string()];
+        let mut schedule = Schedule { steps: Vec::new(), plan: Plan::Raw, second: None };
+        let mut roles = vec![CLIENTS[0].to_string(), CLIENTS[1].to_string(), "main".to_string()];
         let others = match threads {
             Threads::Workers => {
                 roles.extend((1..=workers).map(|n| format!("worker-{n}")));
@@ -172,19 +185,27 @@ impl Schedule {
             let Some((&role, rest)) = words.split_first() else { continue };
             let all = role == REACTORS && matches!(threads, Threads::Reactors | Threads::Shards);
             if !all && !roles.iter().any(|known| known == role) {
-                // The first three are enough to choose from, and to be named where none is like it.
+                // The first four are enough to choose from, and to be named where none is like it.
                 let known = roles.iter().map(String::as_str);
-                let known = known.take(if threads == Threads::PerConnection { 3 } else { usize::MAX });
+                let known = known.take(if threads == Threads::PerConnection { 4 } else { usize::MAX });
                 return Err(fail(format!("no such role: `{role}`{} ({others})", nearest(role, known))));
             }
             let Some((&name, arguments)) = rest.split_first() else {
                 return Err(fail(format!("`{role}` does what? A step is a role and a point: `main wait`")));
             };
-            if role == "client" && name == "plan" {
-                schedule.plan = parse_plan(arguments).map_err(fail)?;
+            let client = client_of(role);
+            if client == Some(1) {
+                schedule.second.get_or_insert(Plan::Raw);
+            }
+            if let (Some(client), "plan") = (client, name) {
+                let plan = parse_plan(arguments).map_err(fail)?;
+                match client {
+                    0 => schedule.plan = plan,
+                    _ => schedule.second = Some(plan),
+                }
                 continue;
             }
-            let action = if role == "client" {
+            let action = if client.is_some() {
                 client_action(name, arguments).map_err(fail)?
             } else {
                 if !points.contains(&name) {
@@ -202,30 +223,41 @@ impl Schedule {
                 };
                 Action::Pass { point: name.to_string(), occurrence }
             };
-            let whose = if all { roles[2..].to_vec() } else { vec![role.to_string()] };
+            let whose = if all {
+                roles.iter().filter(|role| role.starts_with("reactor-")).cloned().collect()
+            } else {
+                vec![role.to_string()]
+            };
             schedule.steps.extend(whose.into_iter().map(|role| Step { role, action: action.clone(), line }));
         }
-        schedule.check_client()?;
+        if schedule.steps.is_empty() {
+            return Err(Error { line: 1, reason: "there is no step in it".to_string() });
+        }
+        for (client, plan) in CLIENTS.into_iter().zip(schedule.plans()) {
+            schedule.check_client(client, plan)?;
+        }
         Ok(schedule)
     }
 
-    /// The client connects first, sends no more than its plan has, and says nothing after its end.
-    fn check_client(&self) -> Result<(), Error> {
-        if self.steps.is_empty() {
-            return Err(Error { line: 1, reason: "there is no step in it".to_string() });
-        }
-        let (mut connected, mut closed, mut reset, mut left) = (false, false, false, self.plan.length());
-        for step in self.steps.iter().filter(|step| step.role == "client") {
+    /// What the clients have to send, in the order of [`CLIENTS`].
+    pub fn plans(&self) -> impl Iterator<Item = Plan> {
+        std::iter::once(self.plan).chain(self.second)
+    }
+
+    /// A client connects first, sends no more than its plan has, and says nothing after its end.
+    fn check_client(&self, client: &str, plan: Plan) -> Result<(), Error> {
+        let (mut connected, mut closed, mut reset, mut left) = (false, false, false, plan.length());
+        for step in self.steps.iter().filter(|step| step.role == client) {
             let fail = |reason: &str| Err(Error { line: step.line, reason: reason.to_string() });
             match step.action {
                 Action::Connect if connected => return fail("the client is connected already"),
                 Action::Connect => connected = true,
-                _ if !connected => return fail("the client connects first: `client connect`"),
+                _ if !connected => return fail(&format!("the client connects first: `{client} connect`")),
                 _ if reset => return fail("the client has broken the connection off already"),
                 Action::Send(_) | Action::Fin if closed => return fail("the client has closed its side already"),
                 Action::Send(bytes) => match left.as_mut() {
                     Some(left) if *left < bytes => {
-                        return fail("the plan has not so many bytes left: see `client plan`");
+                        return fail(&format!("the plan has not so many bytes left: see `{client} plan`"));
                     }
                     Some(left) => *left -= bytes,
                     None => {}
@@ -325,6 +357,18 @@ impl Plan {
         }
     }
 
+    /// The bytes of one reply to it.
+    pub fn reply(self) -> Vec<u8> {
+        let reply = match self {
+            Plan::Post(bytes) => http::Reply::Stored(bytes),
+            Plan::Get(_) | Plan::Raw => http::Reply::Hello,
+        };
+        let mut whole = vec![0; 256];
+        let length = reply.write_to(&mut whole);
+        whole.truncate(length);
+        whole
+    }
+
     /// How many replies it is owed in all.
     pub fn replies(self) -> u64 {
         match self {
@@ -353,6 +397,21 @@ mod tests {
         assert_eq!(schedule.to_string(), text);
         assert_eq!(schedule.steps[3].action, Action::Pass { point: "read".into(), occurrence: Some(2) });
         assert_eq!(schedule.steps[3].line, 5);
+    }
+
+    #[test]
+    fn a_second_client_has_a_plan_and_rules_of_its_own() {
+        let text =
+            "client    plan GET 2\nclient-2  plan POST 9\nclient    connect\nclient-2  connect\nclient-2  send 60\n";
+        let schedule = Schedule::parse(text, &POINTS, 2).expect("it is well formed");
+        assert_eq!(schedule.to_string(), text);
+        assert_eq!(schedule.plans().collect::<Vec<_>>(), [Plan::Get(2), Plan::Post(9)]);
+        assert_eq!(Schedule::parse("client connect", &POINTS, 2).expect("it is well formed").second, None);
+        assert_eq!(error("client connect\nclient-2 send 1"), "line 2: the client connects first: `client-2 connect`");
+        assert_eq!(
+            error("client-2 plan GET 1\nclient-2 connect\nclient-2 send 1000"),
+            "line 3: the plan has not so many bytes left: see `client-2 plan`"
+        );
     }
 
     #[test]
@@ -414,7 +473,7 @@ mod tests {
         );
         assert_eq!(
             error("worker-1 read", Threads::PerConnection),
-            format!("line 1: no such role: `worker-1`; there are `client`, `main`, `conn-1` {connections}")
+            format!("line 1: no such role: `worker-1`; there are `client`, `client-2`, `main`, `conn-1` {connections}")
         );
         assert_eq!(
             error("conn-79 read", Threads::PerConnection),
@@ -422,7 +481,7 @@ mod tests {
         );
         assert_eq!(
             error("worker-1 read", Threads::None),
-            "line 1: no such role: `worker-1`; there are `client`, `main` (this server has one thread)"
+            "line 1: no such role: `worker-1`; there are `client`, `client-2`, `main` (this server has one thread)"
         );
         Schedule::parse_for("conn-78 read", &POINTS, Threads::PerConnection, 4)
             .expect("it is the last that has a role");

@@ -4,6 +4,7 @@ use crate::blackbox::{Blackbox, Fault, Record, ServedCounts, Waiting};
 use crate::catalogue::Stage;
 use crate::heap::Heap;
 use crate::herd::Herd;
+use crate::quiescence::Proof;
 
 /// Everything that is known about one run.
 #[derive(Clone, Debug)]
@@ -36,12 +37,27 @@ pub struct Run {
     pub hang: Option<Hang>,
     /// What its reactors counted, where several share a port.
     pub herd: Herd,
+    /// The bytes that went to the wrong client, if any did; the server was told to stop after it.
+    pub misdelivery: Option<Misdelivery>,
+}
+
+/// Bytes that a client got and that are not the reply that it is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misdelivery {
+    /// The role of the client that got them.
+    pub client: usize,
+    /// What it got.
+    pub got: Vec<u8>,
+    /// What it is owed.
+    pub due: Vec<u8>,
+    /// The role of the client that they were made for, if that is known.
+    pub made_for: Option<usize>,
 }
 
 /// A hang: nobody can move, and a client is owed a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hang {
-    /// The session that waits: the token of its events; 0 if it has none.
+    /// The session that waits: of the how-manieth connection; 0 if nobody has accepted it.
     pub session: u64,
     /// Its descriptor in the server.
     pub fd: u64,
@@ -51,6 +67,10 @@ pub struct Hang {
     pub owed: u64,
     /// What each thread of the server does: its name, and for what it waits.
     pub doing: Vec<(String, String)>,
+    /// What the kernel says of it, once nobody directs any more.
+    pub proof: Option<Proof>,
+    /// Whether another client, who came then, was served.
+    pub serves_another: bool,
 }
 
 impl Run {
@@ -70,6 +90,7 @@ impl Run {
             client: ClientTotals::default(),
             hang: None,
             herd: blackbox.herd(),
+            misdelivery: None,
             millis: 0.0,
         }
     }
@@ -127,4 +148,14 @@ pub struct ClientTotals {
     pub received: u64,
     /// Replies received whole.
     pub replies: u64,
+}
+
+impl std::iter::Sum for ClientTotals {
+    fn sum<I: Iterator<Item = ClientTotals>>(totals: I) -> ClientTotals {
+        totals.fold(ClientTotals::default(), |sum, one| ClientTotals {
+            sent: sum.sent + one.sent,
+            received: sum.received + one.received,
+            replies: sum.replies + one.replies,
+        })
+    }
 }

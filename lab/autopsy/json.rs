@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::findings::{self, Finding, Mistake};
 use super::objects::{errno, mask};
 use super::rows::{Event, Place, Story};
+use super::stale::{Stale, stale};
 use crate::blackbox::{Kind, Waiting};
 use crate::herd::{Counts, Herd};
 use crate::runner::signal_name;
@@ -57,12 +58,18 @@ pub fn json(run: &Run) -> Value {
             "given_up": place(&story, kept.given_up),
             "freed": kept.freed.map(|at| place(&story, at)),
         })),
+        "left_early": findings::left_early(&story).map(|left| json!({
+            "rearmed": place(&story, left.rearmed),
+            "holding": left.lock,
+        })),
         "steps": steps(&story),
         "rows": rows(&story, &story.short_rows()),
         "client": client(run),
         "served": served(run),
         "hang": hang(run),
         "herd": herd(&run.herd),
+        "misdelivery": misdelivery(&story),
+        "stale_key": stale(&story).map(|found| stale_key(&story, &found)),
         "dropped": run.dropped,
         "stderr": run.stderr,
     })
@@ -114,6 +121,7 @@ pub fn trace_json(run: &Run) -> Value {
         "served": served(run),
         "hang": hang(run),
         "herd": herd(&run.herd),
+        "misdelivery": misdelivery(&story),
         "ending": ending(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
@@ -224,8 +232,40 @@ fn hang(run: &Run) -> Value {
         "fd": hang.fd,
         "unread": hang.unread,
         "owed": hang.owed,
+        "armed": hang.proof.as_ref().and_then(|proof| proof.armed).map(|armed| armed.to_string()),
+        "asleep": hang.proof.as_ref().map(|proof| proof.threads.iter().map(|thread| json!({
+            "thread": thread.name,
+            "call": thread.call,
+        })).collect::<Vec<_>>()),
+        "serves_another": hang.serves_another,
         "threads": hang.doing.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect::<Vec<_>>(),
     })))
+}
+
+fn misdelivery(story: &Story<'_>) -> Value {
+    json!(story.run.misdelivery.as_ref().map(|wrong| json!({
+        "client": story.role(wrong.client),
+        "made_for": wrong.made_for.map(|role| story.role(role)),
+        "got": String::from_utf8_lossy(&wrong.got),
+        "due": String::from_utf8_lossy(&wrong.due),
+    })))
+}
+
+fn stale_key(story: &Story<'_>, found: &Stale) -> Value {
+    let at = |at: Place| place(story, at);
+    json!({
+        "role": story.role(found.role),
+        "fd": found.fd,
+        "sessions": found.sessions,
+        "keys": found.keys.map(address),
+        "taken": at(found.taken),
+        "closed": at(found.closed),
+        "reused": at(found.reused),
+        "returned": at(found.returned),
+        "written": found.written.map(at),
+        "rearmed": found.rearmed.map(at),
+        "reported": found.reported.map(|both| both.map(at)),
+    })
 }
 
 fn waiting_name(waiting: Waiting) -> &'static str {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::stale::number_of;
 use crate::blackbox::{Kind, Record};
 use crate::runner::{LISTENER, STOP};
 
@@ -33,9 +34,9 @@ impl Block {
     }
 }
 
-/// Sessions and buffers; not the shared epoll instance, the queue, the totals.
+/// Sessions and buffers; not the shared epoll instance, the queue, the totals, the table of the sessions.
 pub fn is_of_interest(label: &str) -> bool {
-    !matches!(label, "Epoll" | "Queue" | "Totals" | "Listener")
+    !matches!(label, "Epoll" | "Queue" | "Totals" | "Table" | "Listener")
 }
 
 /// Everything in the records that has a name.
@@ -54,7 +55,7 @@ impl Objects {
     pub fn new(records: &[Record]) -> Objects {
         let mut objects = Objects::default();
         let mut counts: HashMap<&str, usize> = HashMap::new();
-        let mut accepted = 0;
+        let (mut accepted, mut hangs) = (0, false);
         for (at, record) in records.iter().enumerate() {
             match record.kind {
                 Kind::Alloc => {
@@ -79,7 +80,9 @@ impl Objects {
                     objects.locks.push(record.a);
                 }
                 Kind::Add => objects.tokens.push((at, record.b, record.a)),
-                Kind::Accept => accepted += 1,
+                // Who connects after a hang is of the lab.
+                Kind::Accept if !hangs => accepted += 1,
+                Kind::Hang => hangs = true,
                 _ => {}
             }
         }
@@ -104,6 +107,7 @@ impl Objects {
     pub fn task(&self, task: u64, at: usize) -> String {
         match self.block(task, at) {
             Some(block) => block.name.clone(),
+            None if self.is_key(task, at) => self.token(task, at),
             // No address is as low as that (vm.mmap_min_addr).
             None if task < 0x1_0000 => format!("task {task}"),
             None => format!("{task:#x}"),
@@ -113,6 +117,7 @@ impl Objects {
     /// The name of a lock: of the object that it is a part of.
     pub fn lock(&self, address: u64, at: usize) -> String {
         match (self.block(address, at), self.locks.iter().position(|lock| *lock == address)) {
+            (Some(block), _) if block.label == "Table" => "the table's lock".to_string(),
             (Some(block), _) => format!("{}'s lock", block.name),
             (None, Some(position)) => format!("lock {}", position + 1),
             (None, None) => format!("the lock at {address:#x}"),
@@ -122,17 +127,26 @@ impl Objects {
     /// What the object of a lock is called, for `lock session 1`.
     pub fn locked(&self, address: u64, at: usize) -> String {
         match self.block(address, at) {
+            Some(block) if block.label == "Table" => "the table".to_string(),
             Some(block) => block.name.clone(),
             None => self.lock(address, at).trim_start_matches("lock ").to_string(),
         }
     }
 
-    /// What an event's token stood for.
+    /// Whether a number is the token of a socket, and has the number of its descriptor in it.
+    fn is_key(&self, task: u64, at: usize) -> bool {
+        self.tokens.iter().any(|(from, token, fd)| *from < at && *token == task && number_of(task) == *fd)
+    }
+
+    /// What an event's token stood for: `fd 6`, or with its generation `fd 6 (gen 2)`.
     pub fn token(&self, token: u64, at: usize) -> String {
         match token {
             LISTENER => "listener".to_string(),
             STOP => "stop".to_string(),
             _ => match self.tokens.iter().rev().find(|(from, known, _)| *from < at && *known == token) {
+                Some((_, _, fd)) if number_of(token) == *fd && token >> 32 > 0 => {
+                    format!("fd {fd} (gen {})", token >> 32)
+                }
                 Some((_, _, fd)) => format!("fd {fd}"),
                 None => format!("token {token}"),
             },

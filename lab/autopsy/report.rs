@@ -4,10 +4,12 @@ use super::findings::{self, Finding, Mistake};
 use super::lanes::{self, BOLD, DIM, RED, length, paint, wrap};
 use super::objects::{count, thousands};
 use super::rows::{Place, Story};
+use super::stale::stale;
 use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::{self, Expect};
+use crate::quiescence::Armed;
 use crate::runner::signal_name;
-use crate::trace::{Ending, Hang, Outcome, Run};
+use crate::trace::{Ending, Hang, Misdelivery, Outcome, Run};
 
 /// Where the text of an entry begins.
 const COLUMN: usize = 13;
@@ -34,9 +36,10 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
         }
         Ending::Exit(0) => {
             let mistake = findings::first_mistake(&story);
-            match &run.hang {
-                Some(hang) => hanging(&mut page, hang),
-                None => survival(&mut page, &story, mistake.as_ref()),
+            match (&run.hang, &run.misdelivery) {
+                (Some(hang), _) => hanging(&mut page, hang),
+                (None, Some(wrong)) => misdelivery(&mut page, &story, wrong),
+                (None, None) => survival(&mut page, &story, mistake.as_ref()),
             }
             outcomes(&mut page, &story);
             if let Some(why) = findings::why(&story, None).filter(|_| mistake.is_none()) {
@@ -256,10 +259,94 @@ fn hanging(page: &mut Page, hang: &Hang) {
     let wait = if hang.unread == 1 { "waits" } else { "wait" };
     let how = format!("session {session} (fd {fd}): {unread} {wait} in its socket (FIONREAD), and nobody reads");
     page.entry_in("hangs", &how, RED);
-    let threads: Vec<_> = hang.doing.iter().map(|(role, doing)| format!("{role} {doing}")).collect();
+    if let Some(armed) = hang.proof.as_ref().map(|proof| proof.armed) {
+        page.entry("armed", &armed_for(armed));
+    }
     let owed = count(hang.owed, "reply");
-    let proof = format!("{}, asked again, and there is none; the client is owed {owed} and waits", threads.join("; "));
+    let doing = together(&hang.doing);
+    let proof = format!("{doing}, asked again, and there is none; the client is owed {owed} and waits");
     page.entry("proved by", &proof);
+    if let Some(proof) = &hang.proof {
+        let mut calls: Vec<(&str, u64)> = Vec::new();
+        for thread in &proof.threads {
+            match calls.iter_mut().find(|(call, _)| *call == thread.call) {
+                Some((_, count)) => *count += 1,
+                None => calls.push((thread.call, 1)),
+            }
+        }
+        let calls: Vec<_> = calls.iter().filter(|(call, _)| !call.is_empty()).collect();
+        let calls: Vec<_> = calls.iter().map(|(call, count)| format!("{count} in {call}")).collect();
+        let calls = if calls.is_empty() { String::new() } else { format!(" ({})", calls.join(", ")) };
+        let threads = count(proof.threads.len() as u64, "thread");
+        let text = format!(
+            "then, nobody directing: {threads} asleep{calls}, none woke between three looks, no packet under way"
+        );
+        page.entry("", &text);
+    }
+    if hang.serves_another {
+        page.entry("meanwhile", "another client came, and was served");
+    }
+}
+
+/// What is still asked of the socket in the interest list.
+fn armed_for(armed: Option<Armed>) -> String {
+    match armed {
+        None => "it is on no interest list (/proc/PID/fdinfo)".to_string(),
+        Some(armed) if armed.is_empty() => {
+            format!("{armed} (/proc/PID/fdinfo): no event is asked for, since the one-shot one was told")
+        }
+        Some(armed) if armed.is_edge() => {
+            format!("{armed} (/proc/PID/fdinfo): edge-triggered, and the edge was told; a new one needs a new arrival")
+        }
+        Some(armed) => format!("{armed} (/proc/PID/fdinfo)"),
+    }
+}
+
+/// `main waits for an event; worker-1, worker-2 wait for a task`
+fn together(doing: &[(String, String)]) -> String {
+    let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (role, doing) in doing {
+        match groups.iter_mut().find(|(_, same)| same == doing) {
+            Some((roles, _)) => roles.push(role),
+            None => groups.push((vec![role], doing)),
+        }
+    }
+    let text = groups.iter().map(|(roles, doing)| match roles.len() {
+        1 => format!("{} {doing}", roles[0]),
+        _ => format!("{} {}", roles.join(", "), doing.replacen("waits ", "wait ", 1)),
+    });
+    text.collect::<Vec<_>>().join("; ")
+}
+
+/// Bytes that went to the wrong client: which, to whom, and by which key.
+fn misdelivery(page: &mut Page, story: &Story<'_>, wrong: &Misdelivery) {
+    let client = story.role(wrong.client);
+    let made_for = match wrong.made_for {
+        Some(owner) => format!("which are the reply to {}", story.role(owner)),
+        None => "which are not due to it".to_string(),
+    };
+    let bytes = count(wrong.got.len() as u64, "byte");
+    page.entry_in("stranger", &format!("{client} received {bytes}, {made_for}"), RED);
+    page.entry("it got", &quoted(&wrong.got));
+    page.entry("it is owed", &quoted(&wrong.due));
+    let Some(stale) = stale(story) else { return };
+    let [first, second] = stale.sessions;
+    let fd = stale.fd;
+    page.entry("the number", &format!("fd {fd} was session {first}'s, and is session {second}'s"));
+    let mut list = vec![("taken", stale.taken, ""), ("closed", stale.closed, ""), ("reused", stale.reused, "")];
+    list.extend(stale.written.map(|place| ("written", place, "")));
+    list.extend(stale.rearmed.map(|place| ("re-armed", place, "")));
+    places(page, story, &list);
+    if let Some(reported) = stale.reported {
+        let text = format!("session {second}'s EPOLLONESHOT was reported twice, and its worker has not armed it:");
+        page.entry("two tasks", &text);
+        places(page, story, &reported.map(|place| ("reported", place, "")));
+    }
+}
+
+/// Bytes as a literal of Rust, and of most languages.
+fn quoted(bytes: &[u8]) -> String {
+    format!("b\"{}\"", bytes.escape_ascii())
 }
 
 fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
@@ -276,6 +363,7 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         }
         (Expect::Herds, None) => return herding(page, story.run),
         (Expect::Hangs, None) => ("yes: in this run nothing was left waiting".to_string(), ""),
+        (Expect::Misdelivers, None) => ("in this run every client got its own replies".to_string(), ""),
         (Expect::Serves, None) => ("served its client, and stopped when it was told to".to_string(), ""),
     };
     page.entry_in("survived", &text, style);
@@ -295,7 +383,28 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         let (step, what, role) = (refusal.step, &refusal.what, story.role(refusal.role));
         page.entry("refused", &format!("step {step} ({role} {what}) waited for {}{held}{then}", refusal.lock));
     }
+    if let Some(stale) = stale(story).filter(|stale| !stale.did_harm()) {
+        let Place { role, step, file, line, .. } = stale.returned;
+        let step = step.map(|step| format!(" in step {step}")).unwrap_or_default();
+        let ([old, new], fd, who) = (stale.keys.map(|key| key >> 32), stale.fd, story.role(role));
+        let text = format!(
+            "{who} came back{step} with fd {fd}, generation {old} ({file}:{line}); it has generation {new} now, and \
+             nobody was found"
+        );
+        page.entry("kept out", &text);
+    }
+    let left_early = findings::left_early(story).filter(|_| mistake.is_none() && findings::refusals(story).is_empty());
+    if let Some(left) = &left_early {
+        let Place { role, step, file, line, .. } = left.rearmed;
+        let step = step.map(|step| format!("step {step}, ")).unwrap_or_default();
+        let (who, lock) = (story.role(role), &left.lock);
+        let text = format!(
+            "{who} left without a reply, and armed the socket on its way ({step}{file}:{line}), still holding {lock}"
+        );
+        page.entry("re-armed", &text);
+    }
     if mistake.is_none()
+        && left_early.is_none()
         && let Some(kept) = findings::kept_alive(story)
     {
         let Place { role, step, file, line, .. } = kept.given_up;

@@ -343,6 +343,7 @@ impl Walk<'_> {
         match record.kind {
             Kind::Refused => row.mark = Some("refused".to_string()),
             Kind::Hang => row.mark = Some("hangs".to_string()),
+            Kind::ClientReceive if self.is_misdelivered(at, record) => row.mark = Some("not its own".to_string()),
             _ => {}
         }
         if record.kind == Kind::Alloc
@@ -360,6 +361,14 @@ impl Walk<'_> {
             placeholder.text.clear();
         }
         self.rows.push(Event { row, record: Some(at) });
+    }
+
+    /// Whether these are the bytes that went to the wrong client: it reads no further.
+    fn is_misdelivered(&self, at: usize, record: &Record) -> bool {
+        let run = self.story.run;
+        let later = |later: &Record| later.kind == Kind::ClientReceive && later.role == record.role;
+        run.misdelivery.as_ref().is_some_and(|wrong| wrong.client == record.role)
+            && !run.records[at + 1..].iter().any(later)
     }
 
     /// Points at the last thing that the thread did that took the signal.
@@ -424,6 +433,9 @@ impl Walk<'_> {
                 error => format!("write{}: {}", of_fd("to"), errno(-error as i32)),
             },
             Kind::Shutdown => format!("shut down fd {}", record.a),
+            Kind::Modify if record.c & (libc::EPOLLIN | libc::EPOLLRDHUP) as u64 == 0 => {
+                format!("watch fd {} for a break", record.a)
+            }
             Kind::Modify if record.c & libc::EPOLLONESHOT as u64 != 0 => format!("re-arm fd {}", record.a),
             Kind::Modify => format!("modify fd {}", record.a),
             Kind::Close => format!("close fd {}", record.a),

@@ -44,6 +44,7 @@ fn command(stage: &Stage) -> Command {
         Expect::Serves => "it serves its client to the end".to_string(),
         Expect::Hangs => "it hangs, and the lab proves it".to_string(),
         Expect::Herds => "one connection wakes every thread, and the lab counts them".to_string(),
+        Expect::Misdelivers => "a client gets the reply that was made for another one".to_string(),
     };
     let server = match stage.threads {
         Threads::Workers => "a reactor and its workers",

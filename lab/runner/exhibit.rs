@@ -6,18 +6,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::cli::Options;
+use super::judge::{ANOTHER, Scene};
 use super::process::{self, Process, Setup};
 use super::{End, Serve, say};
 use crate::autopsy;
-use crate::blackbox::{Blackbox, CAPACITY};
+use crate::blackbox::{Blackbox, CAPACITY, Kind, ServedCounts};
 use crate::catalogue::{Expect, Stage};
 use crate::client::Client;
 use crate::director::{Director, Verdict};
 use crate::heap::Heap;
 use crate::kernel::{Stop, any_port};
 use crate::point::Mode;
-use crate::schedule::Schedule;
-use crate::trace::{Ending, Outcome, Run, Step};
+use crate::schedule::{self, CLIENTS, Schedule};
+use crate::trace::{Ending, Misdelivery, Outcome, Run, Step};
 
 /// How long a server may take to listen, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +40,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let threads = stage.threads;
     let setup = Setup { serve, workers, reading, threads, heap, mode: Mode::Directed, address, core: true };
     let blackbox = new_blackbox()?;
+    if schedule.second.is_some() {
+        blackbox.add_client(CLIENTS[1]).expect("the box is empty");
+    }
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
     let (run, verdict) = if options.bare { bare(&plan, blackbox)? } else { in_process(&plan, blackbox)? };
     process::check(run.ending, &blackbox)?;
@@ -75,34 +79,89 @@ pub fn new_blackbox() -> Result<Blackbox> {
 /// The server in a process of its own, director and client here.
 fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
     let mut process = Process::start(plan.setup, blackbox)?;
-    let mut client = None;
+    let mut clients = Vec::new();
     let (mut steps, mut verdict) = (Vec::new(), Verdict::Died);
     if let Some(port) = process.port(PATIENCE) {
         let pid = process.pid();
         let patience = plan.limit.unwrap_or(Duration::MAX / 4);
-        let client = client.insert(Client::new(blackbox, port, plan.schedule.plan, patience));
+        clients = new_clients(plan, blackbox, port, patience);
         let traced = || process::is_traced(pid);
         let mut alive = || process.is_alive();
         let (schedule, limit, stays) = (plan.schedule, plan.limit, plan.stage.expect == Expect::Hangs);
         let mut director = Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays };
-        (steps, verdict) = director.run(client);
+        (steps, verdict) = director.run(&mut clients);
         if verdict == Verdict::Over {
-            finish(client, &mut verdict, &mut || process.is_alive());
+            finish(&mut clients, &mut verdict, &mut || process.is_alive());
         }
+        confirm(&mut verdict, &mut clients, Scene { blackbox, server: pid, port, limit: PATIENCE });
         process.stop();
     }
     let (ending, in_time) = process.end(PATIENCE);
     if !in_time && !matches!(verdict, Verdict::Failed(_)) {
         verdict = Verdict::Failed(format!("the server did not stop in {PATIENCE:?}"));
     }
-    let run = gather(plan, &blackbox, client.as_ref(), steps, ending, &verdict);
+    let run = gather(plan, &blackbox, &clients, steps, ending, &verdict);
     Ok((Run { millis: process.millis(), stderr: process.stderr(), ..run }, verdict))
 }
 
-fn finish(client: &mut Client, verdict: &mut Verdict, alive: &mut dyn FnMut() -> bool) {
-    if let Err(error) = client.finish() {
-        *verdict = if alive() { Verdict::Failed(format!("the client was not served: {error}")) } else { Verdict::Died };
+/// A client for each plan of the schedule.
+fn new_clients(plan: &Plan<'_>, blackbox: Blackbox, port: u16, patience: Duration) -> Vec<Client> {
+    let roles = blackbox.roles();
+    let role = |name: &str| roles.iter().position(|role| role == name).expect("the client's role is there");
+    let plans = CLIENTS.into_iter().zip(plan.schedule.plans());
+    plans.map(|(name, plan)| Client::new(blackbox, port, plan, patience).playing(role(name))).collect()
+}
+
+/// The clients do what is left of their plans; after bytes that went to the wrong one, nobody does.
+fn finish(clients: &mut [Client], verdict: &mut Verdict, alive: &mut dyn FnMut() -> bool) {
+    for at in 0..clients.len() {
+        if clients.iter().any(|client| client.misdelivery().is_some()) {
+            return;
+        }
+        if let Err(error) = clients[at].finish()
+            && clients[at].misdelivery().is_none()
+        {
+            let failed = || Verdict::Failed(format!("the client was not served: {error}"));
+            *verdict = if alive() { failed() } else { Verdict::Died };
+        }
     }
+}
+
+/// The director saw that nobody could move, and has let go of everybody. Now the kernel has its say, and another client.
+fn confirm(verdict: &mut Verdict, clients: &mut [Client], scene: Scene) {
+    let waits = clients.iter_mut().find(|client| !client.is_served());
+    let (Verdict::Hangs(hang), Some(client)) = (&mut *verdict, waits) else { return };
+    let Some(proof) = scene.prove(client) else {
+        // A thread that a debugger has stopped does not sleep.
+        if !process::is_traced(scene.server) {
+            let why = "the director saw a hang, and without him it could not be proved";
+            *verdict = Verdict::Failed(why.to_string());
+        }
+        return;
+    };
+    if let Some(fd) = proof.fd {
+        hang.fd = fd;
+        let records = scene.blackbox.records();
+        let mut accepted = records.iter().filter(|record| record.kind == Kind::Accept);
+        let last = accepted.clone().filter(|record| record.a == fd).last().map(|record| record.number);
+        hang.session = accepted.position(|record| Some(record.number) == last).map_or(0, |at| at as u64 + 1);
+    }
+    hang.proof = Some(proof);
+    hang.serves_another = scene.serves_another();
+}
+
+/// The bytes that went to the wrong client, and whose they were: the client's to which just these are due.
+fn misdelivery(clients: &[Client], plans: impl Iterator<Item = schedule::Plan>) -> Option<Misdelivery> {
+    let found = clients.iter().find_map(Client::misdelivery)?.clone();
+    let mut others = clients.iter().zip(plans).filter(|(client, _)| client.role() != found.client);
+    let owner = others.find(|(_, plan)| found.got.starts_with(&plan.reply()));
+    Some(match owner {
+        Some((client, plan)) => {
+            let got = found.got[..plan.reply().len()].to_vec();
+            Misdelivery { got, made_for: Some(client.role()), ..found }
+        }
+        None => found,
+    })
 }
 
 /// Everything in this process: the server in this thread, director and client in another.
@@ -110,24 +169,26 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
     let ours = stop.try_clone().context("no descriptor is left")?;
     let limit = plan.limit;
-    let (client, steps, verdict) = std::thread::scope(|scope| {
+    let (clients, steps, verdict) = std::thread::scope(|scope| {
         let direction = scope.spawn(move || {
             while blackbox.port().is_none() && blackbox.message().is_none() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             let patience = limit.unwrap_or(Duration::MAX / 4);
             let port = blackbox.port().unwrap_or_default();
-            let mut client = Client::new(blackbox, port, plan.schedule.plan, patience);
+            let mut clients = new_clients(plan, blackbox, port, patience);
             let traced = || process::is_traced(std::process::id() as libc::pid_t);
             let mut alive = || true;
             let (schedule, stays) = (plan.schedule, plan.stage.expect == Expect::Hangs);
             let mut director = Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays };
-            let (steps, mut verdict) = director.run(&mut client);
+            let (steps, mut verdict) = director.run(&mut clients);
             if verdict == Verdict::Over {
-                finish(&mut client, &mut verdict, &mut || true);
+                finish(&mut clients, &mut verdict, &mut || true);
             }
+            let server = std::process::id() as libc::pid_t;
+            confirm(&mut verdict, &mut clients, Scene { blackbox, server, port, limit: PATIENCE });
             ours.raise();
-            (client, steps, verdict)
+            (clients, steps, verdict)
         });
         let served = process::serve_here(plan.setup, blackbox, stop);
         if let Err(error) = &served {
@@ -136,23 +197,36 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         let directed = direction.join().expect("the director does not panic");
         served.map(|()| directed)
     })?;
-    Ok((gather(plan, &blackbox, Some(&client), steps, Ending::Exit(0), &verdict), verdict))
+    Ok((gather(plan, &blackbox, &clients, steps, Ending::Exit(0), &verdict), verdict))
 }
 
 /// What is known of a run that the director has seen.
 fn gather(
     plan: &Plan<'_>,
     blackbox: &Blackbox,
-    client: Option<&Client>,
+    clients: &[Client],
     steps: Vec<Step>,
     ending: Ending,
     verdict: &Verdict,
 ) -> Run {
+    let hang = if let Verdict::Hangs(hang) = verdict { Some(hang.clone()) } else { None };
+    let run = Run::of(blackbox, plan.stage, plan.setup.heap, ending);
+    // The client that was served after the hang is not the one that the accounts are about.
+    let another = ANOTHER.length().filter(|_| hang.as_ref().is_some_and(|hang| hang.serves_another));
+    let served = run.served.map(|counts| match another {
+        Some(bytes) => ServedCounts {
+            received: counts.received.saturating_sub(bytes),
+            replies: counts.replies.saturating_sub(ANOTHER.replies()),
+        },
+        None => counts,
+    });
     Run {
         steps,
-        client: client.map(Client::totals).unwrap_or_default(),
-        hang: if let Verdict::Hangs(hang) = verdict { Some(hang.clone()) } else { None },
-        ..Run::of(blackbox, plan.stage, plan.setup.heap, ending)
+        served,
+        client: clients.iter().map(Client::totals).sum(),
+        misdelivery: misdelivery(clients, plan.schedule.plans()),
+        hang,
+        ..run
     }
 }
 
@@ -161,8 +235,8 @@ fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
     if let Verdict::Failed(why) = verdict {
         return End::Failed(why.clone());
     }
-    // A step that never came is of the hang, then.
-    if run.hang.is_some() && run.ending == Ending::Exit(0) {
+    // A step that never came is of the hang, or of the wrong delivery, then.
+    if (run.hang.is_some() || run.misdelivery.is_some()) && run.ending == Ending::Exit(0) {
         return End::Code(1);
     }
     // A death is told as it was, also where an order of the reader's own did not get to its end.

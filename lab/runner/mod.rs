@@ -3,6 +3,7 @@
 mod cli;
 mod crowd;
 mod exhibit;
+mod judge;
 mod process;
 mod repeat;
 mod serve;

@@ -130,7 +130,7 @@ fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus,
     let heap = options.heap.unwrap_or(stage.heap);
     let right = match stage.expect {
         Expect::Serves => status.code() == Some(0),
-        Expect::Hangs | Expect::Herds => status.code() == Some(1),
+        Expect::Hangs | Expect::Herds | Expect::Misdelivers => status.code() == Some(1),
         // On pages of its own a block that is freed twice faults, whatever malloc would have said.
         Expect::Signal { .. } if heap != stage.heap && heap == Heap::Pages => status.signal() == Some(libc::SIGSEGV),
         Expect::Signal { signal, text } => {
@@ -181,6 +181,7 @@ fn must(stage: &Stage) -> String {
         Expect::Serves => "exit 0".to_string(),
         Expect::Hangs => "exit 1, a hang".to_string(),
         Expect::Herds => "exit 1, a herd".to_string(),
+        Expect::Misdelivers => "exit 1, a stranger's bytes".to_string(),
         Expect::Signal { signal, text } => format!("{} {text}", signal_name(signal)).trim_end().to_string(),
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::cli::Options;
+use super::judge::{Played, Scene};
 use super::process::{self, Process, Setup};
 use super::{End, Serve, say, signal_name};
 use crate::blackbox::{Blackbox, Kind};
@@ -18,12 +19,13 @@ use crate::herd::Herd;
 use crate::http;
 use crate::kernel::any_port;
 use crate::point::Mode;
+use crate::quiescence::Proof;
 use crate::schedule::Plan;
 use crate::trace::Ending;
 
 /// The bytes of one round.
 const BYTES: u64 = http::MAX_BODY;
-/// How long a round may take: a server that does not answer for so long hangs.
+/// The longest single wait: a safety net. Whether a server hangs is seen, not timed.
 const ROUND: Duration = Duration::from_secs(5);
 
 /// What came of all rounds.
@@ -72,6 +74,23 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
         (played, odds.rounds) = (played + 1, odds.rounds + 1);
         progress(odds);
         let client = |plan| Client::new(blackbox, port, plan, ROUND);
+        let scene = Scene { blackbox, server: process.pid(), port, limit: ROUND };
+        let mut hang = None;
+        let mut play = |plan, body: fn(&mut Client) -> io::Result<()>| {
+            let mut client = client(plan);
+            if let Err(error) = client.connect() {
+                return Some(error);
+            }
+            let mut another = false;
+            match scene.play(&mut client, body, || another = scene.serves_another()) {
+                Played::Served => None,
+                Played::Wrong(error) => Some(error),
+                Played::Hangs(proof) => {
+                    hang = Some(hang_of(&proof, another));
+                    None
+                }
+            }
+        };
         let wrong = match stage.wild {
             Wild::StreamAndReset => {
                 let mut client = client(Plan::Raw);
@@ -83,12 +102,16 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                     Err(error) => Some(error),
                 }
             }
-            Wild::Crowd => super::crowd::round(port, ROUND).err(),
-            Wild::Upload => {
-                let mut client = client(Plan::Post(BYTES));
-                client.connect().and_then(|()| client.finish()).err()
-            }
+            Wild::Arrivals => super::crowd::round(port, ROUND).err(),
+            Wild::Upload | Wild::Crowd => play(Plan::Post(BYTES), Client::finish),
+            Wild::InTwoWrites => play(Plan::Get(1), Client::finish_in_two_writes),
         };
+        if let Some(hang) = hang {
+            process.kill();
+            process.end(ROUND);
+            process.stderr();
+            return odds.died(hang, played);
+        }
         // A death may be on its way while the client already sees the broken connection.
         if wrong.is_some() {
             process.wait_for(Duration::from_millis(500), |_| false);
@@ -103,7 +126,9 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 process.stderr();
                 let end = match error.kind() {
                     io::ErrorKind::InvalidData => "a wrong reply".to_string(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the client waits for ever".to_string(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        format!("the client was not served in {ROUND:?}, and no hang was proved")
+                    }
                     _ => format!("the client failed: {error}"),
                 };
                 return odds.died(end, played);
@@ -125,6 +150,19 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             odds.died_after(end.trim_end().to_string(), played)
         }
     }
+}
+
+/// How a round ended in which nobody could move any more, proved by what the kernel says.
+fn hang_of(proof: &Proof, serves_another: bool) -> String {
+    let armed = match proof.armed {
+        None => "the socket is on no interest list".to_string(),
+        Some(armed) if armed.is_empty() => format!("the socket is not armed ({armed})"),
+        Some(armed) if armed.is_edge() => format!("the socket is armed for a new edge ({armed})"),
+        Some(armed) => format!("the socket is armed ({armed})"),
+    };
+    let bytes = if proof.connection.unread > 0 { "bytes wait" } else { "no bytes wait" };
+    let another = if serves_another { "another client is served" } else { "no other client is served" };
+    format!("hang: all asleep, {bytes}, {armed}; {another}")
 }
 
 /// Follows the box from round to round: which blocks are freed.
@@ -177,8 +215,9 @@ impl Odds {
     fn scenario(stage: &Stage) -> &'static str {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
-            Wild::Upload => "10 MiB uploaded",
-            Wild::Crowd => "32 connections one after another, then 32 at once",
+            Wild::Arrivals => "32 connections one after another, then 32 at once",
+            Wild::Upload | Wild::Crowd => "10 MiB uploaded",
+            Wild::InTwoWrites => "a request in two writes",
         }
     }
 

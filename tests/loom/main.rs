@@ -77,6 +77,7 @@ mod checks;
 mod crash;
 mod faulty;
 mod game;
+mod handoff;
 mod harness;
 mod model;
 mod models;
@@ -101,6 +102,8 @@ mod stage3_fixed;
 mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 mod stage4_fixed;
+#[path = "../../lab/stages/stage4_handoff.rs"]
+mod stage4_handoff;
 #[path = "../../lab/stages/stage8_broken.rs"]
 mod stage8_broken;
 #[path = "../../lab/stages/stage8_fixed.rs"]

@@ -29,7 +29,7 @@ pub fn upload(name: &'static str, letters: &str) -> Script {
 }
 
 /// An upload whose head comes in two pieces: what has arrived of it waits in the session.
-fn split(name: &'static str, letters: &str) -> Script {
+pub fn split(name: &'static str, letters: &str) -> Script {
     let plan = Plan::Post(16);
     let length = plan.head().len() as u64 + 16;
     Script::new(name, plan, &[20, length - 20], letters)
@@ -165,6 +165,7 @@ pub fn all() -> Vec<Test> {
     }));
     let half = model("the lock without ownership", lock_without_ownership::serve, upload("data, RST", "dr"));
     tests.push(test("the_lock_without_ownership_is_refuted", 1, move || Ok(refuted(&half, Kind::UseAfterFree)?.0)));
+    tests.extend(crate::handoff::all());
     tests.extend(crate::crash::all());
     tests.extend(crate::herd::all());
     tests.extend(crate::sharded::all());

@@ -75,7 +75,7 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
 /// The counterexample as a schedule of the director.
 pub fn schedule(finding: &Finding) -> Result<Schedule, Finer> {
     let steps = steps(finding)?.into_iter().filter_map(|(step, _)| step).collect();
-    Ok(Schedule { steps, plan: finding.plan })
+    Ok(Schedule { steps, plan: finding.plan, second: None })
 }
 
 /// The counterexample as lanes; the numbers are the schedule's, where there is one.

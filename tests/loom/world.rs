@@ -279,13 +279,22 @@ pub fn switching<R>(operation: impl FnOnce() -> R) -> R {
 /// Another thread may come in here, before what the caller is about to do. `object` is what that is about; calls about
 /// different objects commute, and loom need not try both orders.
 pub fn tick_of(object: &AtomicUsize) {
+    tick_with(object, Ordering::AcqRel);
+}
+
+/// As [`tick_of`], but it orders no memory: what one thread wrote before it, another need not see after it.
+pub fn tick_without_order(object: &AtomicUsize) {
+    tick_with(object, Ordering::Relaxed);
+}
+
+fn tick_with(object: &AtomicUsize, order: Ordering) {
     let role = me();
     let world_tick = with(|world| match world.rules.grain {
         Grain::Calls => None,
         Grain::Points => Some(world.tick.clone()),
     });
     match world_tick {
-        None => _ = switching(|| object.fetch_add(1, Ordering::AcqRel)),
+        None => _ = switching(|| object.fetch_add(1, order)),
         Some(tick) => {
             // Between two points nobody comes in. All steps are about the world as a whole, since one may do much.
             if role != CLIENT && !with(|world| std::mem::take(&mut world.roles[role].fresh)) {
