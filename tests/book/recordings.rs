@@ -34,6 +34,7 @@ fn exact() -> Vec<Recording> {
     for (name, program, arguments) in STAGE8 {
         add(name, Box::new(move || stdout(program, arguments)));
     }
+    add("stage9_sharded", Box::new(|| stdout("stage9_sharded", &[])));
     add("stage2_lose_edge", Box::new(|| stdout("stage2_reactor", &["--lose-edge"])));
     add("stage2_level", Box::new(|| stdout("stage2_reactor", &["--lose-edge", "--level"])));
     add("stage3_on_malloc", Box::new(|| stdout("stage3_broken", &["--heap", "malloc"])));

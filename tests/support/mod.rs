@@ -42,12 +42,12 @@ pub fn binary(name: &str) -> &'static str {
         "stage9_sharded" => env!("CARGO_BIN_EXE_stage9_sharded"),
         "stage8_broken" => env!("CARGO_BIN_EXE_stage8_broken"),
         "stage8_fixed" => env!("CARGO_BIN_EXE_stage8_fixed"),
-        "stage10_uring" => option_env!("CARGO_BIN_EXE_stage10_uring").expect("it is built: --features uring"),
         "stage4_handoff" => env!("CARGO_BIN_EXE_stage4_handoff"),
         "stage5_broken" => env!("CARGO_BIN_EXE_stage5_broken"),
         "stage5_fixed" => env!("CARGO_BIN_EXE_stage5_fixed"),
         "stage6_broken" => env!("CARGO_BIN_EXE_stage6_broken"),
         "stage6_fixed" => env!("CARGO_BIN_EXE_stage6_fixed"),
+        "stage10_uring" => option_env!("CARGO_BIN_EXE_stage10_uring").expect("it is built: --features uring"),
         other => panic!("no binary `{other}`"),
     }
 }
