@@ -33,13 +33,13 @@ const TABLES: [Table; 5] = [
     Table {
         name: "bench_1000",
         servers: Servers::All,
-        flags: "--base stage4_fixed --connections 1000 --rounds 9 --seconds 5 --parts load,calls \
+        flags: "--base stage4_fixed --connections 1000 --rounds 9 --seconds 3 --parts load,calls \
                 --save chapters/load/1000.json --svg chapters/load/1000.svg",
     },
     Table {
         name: "bench_10000",
         servers: Servers::Many,
-        flags: "--base stage4_fixed --connections 10000 --client embedded --rounds 5 --seconds 5 --parts load",
+        flags: "--base stage4_fixed --connections 10000 --client embedded --rounds 3 --seconds 5 --parts load",
     },
     Table { name: "bench_c10k", servers: Servers::Many, flags: "--connections 10000 --parts idle" },
     Table {
@@ -50,7 +50,7 @@ const TABLES: [Table; 5] = [
     Table {
         name: "bench_clients",
         servers: Servers::These(&["stage2_reactor", "stage4_fixed"]),
-        flags: "--client both --connections 64 --rounds 21 --seconds 2 --parts load",
+        flags: "--client both --connections 64 --rounds 15 --seconds 2 --parts load",
     },
 ];
 
