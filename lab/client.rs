@@ -39,6 +39,7 @@ pub struct Client {
     closed: bool,
     finished: bool,
     misdelivery: Option<Misdelivery>,
+    failure: Option<io::Error>,
 }
 
 impl Client {
@@ -58,6 +59,7 @@ impl Client {
             closed: false,
             finished: false,
             misdelivery: None,
+            failure: None,
         }
     }
 
@@ -74,6 +76,16 @@ impl Client {
     /// What it got that was not the reply that is due, if it ever did.
     pub fn misdelivery(&self) -> Option<&Misdelivery> {
         self.misdelivery.as_ref()
+    }
+
+    /// Whether it has closed its sending side in order.
+    pub fn has_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Why it did not get what it is owed, if that failed.
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.failure.as_ref()
     }
 
     /// What it has done so far.
@@ -147,16 +159,7 @@ impl Client {
     pub fn reset(&mut self) -> io::Result<()> {
         let stream = self.stream.take().ok_or(ErrorKind::NotConnected)?;
         let port = stream.local_addr()?.port();
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        // SAFETY: the option is read from a linger of its own size.
-        let result = unsafe {
-            let size = size_of::<libc::linger>() as libc::socklen_t;
-            libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size)
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        drop(stream);
+        break_off(stream)?;
         self.finished = true;
         self.note(Kind::ClientReset, 0, 0);
         let gone = |state: Option<String>| state.is_none_or(|state| state == CLOSED);
@@ -226,7 +229,13 @@ impl Client {
             self.write(self.left())?;
         }
         while self.owed() > 0 {
-            if self.receive_some()? == 0 {
+            let received = self.receive_some();
+            if let Err(error) = &received {
+                let kept = error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error);
+                self.failure = Some(kept);
+            }
+            if received? == 0 {
+                self.failure = Some(ErrorKind::UnexpectedEof.into());
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
@@ -234,6 +243,20 @@ impl Client {
         self.finished = true;
         self.note(Kind::ClientFin, 0, 0);
         Ok(())
+    }
+
+    /// As [`Client::finish`], and the sending side is closed right after the last byte, before any reply is taken.
+    ///
+    /// # Errors
+    /// Those of [`Client::finish`], and of `shutdown(2)`.
+    pub fn finish_with_last_words(&mut self) -> io::Result<()> {
+        if !self.finished && self.stream.is_some() {
+            self.write(self.left())?;
+            self.stream()?.shutdown(Shutdown::Write)?;
+            self.closed = true;
+            self.note(Kind::ClientFin, 0, 0);
+        }
+        self.finish()
     }
 
     /// As [`Client::finish`], and what is left to send goes out in two writes, one right after the other. Nagle's algorithm is
@@ -334,6 +357,43 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Closes with an RST.
+fn break_off(stream: TcpStream) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the option is read from a linger of its own size.
+    let result = unsafe {
+        let size = size_of::<libc::linger>() as libc::socklen_t;
+        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size)
+    };
+    if result != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// One visit of a crowd, which nobody records: connects, sends all of `plan`, waits for the reply if it `stays`, and breaks
+/// the connection off.
+///
+/// # Errors
+/// `InvalidData` for a reply that is not its own, `UnexpectedEof` for none, and those of `connect(2)`, `read(2)` and
+/// `write(2)`: `WouldBlock` when nothing came within `limit`.
+pub fn visit(port: u16, plan: Plan, stays: bool, limit: Duration) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), limit)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    let mut request = vec![0; plan.length().unwrap_or(0) as usize];
+    plan.fill(0, &mut request);
+    stream.write_all(&request)?;
+    if stays {
+        let due = plan.reply();
+        let mut got = vec![0; due.len()];
+        stream.read_exact(&mut got)?;
+        if got != due {
+            return Err(ErrorKind::InvalidData.into());
+        }
+    }
+    // No end of a stream stays behind, so that a machine does not run out of ports.
+    break_off(stream)
 }
 
 /// The same connection under a higher number, where the limit on descriptors allows it.

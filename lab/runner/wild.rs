@@ -13,13 +13,13 @@ use super::process::{self, Process, Setup};
 use super::{End, Serve, say, signal_name};
 use crate::blackbox::{Blackbox, Kind};
 use crate::catalogue::{Stage, Wild};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::heap::Heap;
 use crate::herd::Herd;
 use crate::http;
 use crate::kernel::any_port;
 use crate::point::Mode;
-use crate::quiescence::Proof;
+use crate::quiescence::{Proof, look_inside};
 use crate::schedule::Plan;
 use crate::trace::Ending;
 
@@ -27,6 +27,10 @@ use crate::trace::Ending;
 const BYTES: u64 = http::MAX_BODY;
 /// The longest single wait: a safety net. Whether a server hangs is seen, not timed.
 const ROUND: Duration = Duration::from_secs(5);
+
+/// A crowd, and how often each of it comes in a round.
+const CLIENTS: u64 = 8;
+const VISITS: u64 = 100;
 
 /// What came of all rounds.
 #[derive(Default)]
@@ -46,10 +50,10 @@ struct Odds {
 /// Plays rounds until there were enough, and reports.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, seconds: u64) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
-    let (workers, reading) = (options.workers, options.reading);
+    let (workers, reading, drain) = (options.workers, options.reading, options.drain);
     let threads = stage.threads;
-    let setup =
-        Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let (mode, address) = (Mode::Recorded, any_port());
+    let setup = Setup { serve, workers, reading, drain, threads, heap, mode, address, core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {
@@ -103,7 +107,10 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 }
             }
             Wild::Arrivals => super::crowd::round(port, ROUND).err(),
-            Wild::Upload | Wild::Crowd => play(Plan::Post(BYTES), Client::finish),
+            Wild::Crowd => crowd(port).err(),
+            Wild::Upload => play(Plan::Post(BYTES), Client::finish),
+            Wild::LastWords => play(Plan::Get(1), Client::finish_with_last_words),
+            Wild::Stop => play(Plan::Get(1), Client::finish),
             Wild::InTwoWrites => play(Plan::Get(1), Client::finish_in_two_writes),
         };
         if let Some(hang) = hang {
@@ -117,6 +124,18 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             process.wait_for(Duration::from_millis(500), |_| false);
         }
         odds.abused += u64::from(watch.saw_abuse(&blackbox));
+        if stage.wild == Wild::Stop && wrong.is_none() {
+            process.stop();
+            if never_stops(&mut process, &scene) {
+                process.kill();
+                process.end(ROUND);
+                process.stderr();
+                let end = "it does not stop: all that is left of it waits for each other, asleep in futex";
+                return odds.died(end.to_string(), played);
+            }
+            odds.survived += 1;
+            break;
+        }
         match wrong {
             _ if !process.is_alive() => {}
             None => odds.survived += 1,
@@ -126,6 +145,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 process.stderr();
                 let end = match error.kind() {
                     io::ErrorKind::InvalidData => "a wrong reply".to_string(),
+                    io::ErrorKind::UnexpectedEof => "a client is dismissed without a reply".to_string(),
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                         format!("the client was not served in {ROUND:?}, and no hang was proved")
                     }
@@ -152,6 +172,20 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
     }
 }
 
+/// Whether a server that was told to stop never does, which is proved; `false` if it has ended, or nothing could be proved.
+fn never_stops(process: &mut Process, scene: &Scene) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < ROUND {
+        if process.wait_for(Duration::from_millis(2), |_| false) || !process.is_alive() {
+            return false;
+        }
+        if let Ok(Some(_)) = look_inside(scene.blackbox, scene.server) {
+            return true;
+        }
+    }
+    false
+}
+
 /// How a round ended in which nobody could move any more, proved by what the kernel says.
 fn hang_of(proof: &Proof, serves_another: bool) -> String {
     let armed = match proof.armed {
@@ -163,6 +197,21 @@ fn hang_of(proof: &Proof, serves_another: bool) -> String {
     let bytes = if proof.connection.unread > 0 { "bytes wait" } else { "no bytes wait" };
     let another = if serves_another { "another client is served" } else { "no other client is served" };
     format!("hang: all asleep, {bytes}, {armed}; {another}")
+}
+
+/// One round of visits. Every visit has a request of its own length, so that nobody takes another's reply for his own.
+fn crowd(port: u16) -> io::Result<()> {
+    let one = |number: u64| {
+        for visit in 0..VISITS {
+            let plan = Plan::Post(number * VISITS + visit + 1);
+            client::visit(port, plan, number.is_multiple_of(2), ROUND)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || one(number))).collect();
+        clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
+    })
 }
 
 /// Follows the box from round to round: which blocks are freed.
@@ -215,9 +264,12 @@ impl Odds {
     fn scenario(stage: &Stage) -> &'static str {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
+            Wild::Upload => "10 MiB uploaded",
             Wild::Arrivals => "32 connections one after another, then 32 at once",
-            Wild::Upload | Wild::Crowd => "10 MiB uploaded",
             Wild::InTwoWrites => "a request in two writes",
+            Wild::Crowd => "800 visits of 8 clients at a time, every other one breaking off",
+            Wild::Stop => "a GET, and then the server is told to stop",
+            Wild::LastWords => "a GET, and at once the end of the client's side",
         }
     }
 
@@ -235,7 +287,9 @@ impl Odds {
         }
         if !self.herd.reactors.is_empty() {
             let (ratio, wakeups, spread) = (self.herd.ratio(), self.herd.wakeups(), self.herd.spread());
-            text += &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  accepted  {spread}\n");
+            let sleeps = self.herd.sleeps();
+            text +=
+                &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  slept     {sleeps}\n  accepted  {spread}\n");
         }
         if self.abused > 0 {
             let more = "of these rounds used freed memory, or freed it again: the black box saw it";

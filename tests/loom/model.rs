@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use real::http;
-use real::schedule::{Action, Plan};
+use real::schedule::{Action, CLIENTS, Plan};
 
 use crate::heap;
 use crate::kernel::{self, Listener, Source, Stop};
@@ -26,11 +26,14 @@ pub const WORKERS: usize = 2;
 pub struct Script {
     pub name: &'static str,
     pub plan: Plan,
+    /// The plan of the connections after the first, where it is another one.
+    pub second: Option<Plan>,
     pub actions: Vec<Action>,
 }
 
 impl Script {
-    /// `d` sends the next of the plan's `pieces`, `f` is a FIN, `r` an RST, `c` another connection.
+    /// `d` sends the next of the plan's `pieces`, `f` is a FIN, `r` an RST, `c` another connection; `s` tells the server to stop,
+    /// and `t` says that the limit for that is over.
     pub fn new(name: &'static str, plan: Plan, pieces: &[u64], letters: &str) -> Script {
         let mut pieces = pieces.iter();
         let action = |letter| match letter {
@@ -38,11 +41,28 @@ impl Script {
             'f' => Action::Fin,
             'r' => Action::Reset,
             'c' => Action::Connect,
+            's' => Action::Stop,
+            't' => limit(),
             other => unreachable!("no such step: {other}"),
         };
         let actions = [Action::Connect].into_iter().chain(letters.chars().map(action)).collect();
-        Script { name, plan, actions }
+        Script { name, plan, second: None, actions }
     }
+
+    /// Whether the server is told to stop by a step.
+    fn stops(&self) -> bool {
+        self.actions.contains(&Action::Stop)
+    }
+
+    /// What the connection of that number has to send, counted from 0.
+    fn plan_of(&self, connection: usize) -> Plan {
+        self.second.filter(|_| connection > 0).unwrap_or(self.plan)
+    }
+}
+
+/// The limit of a drain is over. No step of a schedule is like it, so a point stands for it.
+fn limit() -> Action {
+    Action::Pass { point: "limit".to_string(), occurrence: None }
 }
 
 /// What is explored.
@@ -76,6 +96,9 @@ pub struct Finding {
     /// What the blocks were called.
     pub blocks: Vec<String>,
     pub plan: Plan,
+    pub second: Option<Plan>,
+    /// Tokens have the number of a descriptor in them.
+    pub keys: bool,
 }
 
 impl Rules {
@@ -83,9 +106,11 @@ impl Rules {
     pub const DEFAULT: Rules = Rules {
         grain: Grain::Calls,
         two_inside: false,
+        two_tasks: false,
         reduced: Reduced::All,
         no_reset: false,
         loom_arc: false,
+        whole_life: false,
         only: None,
         in_vain: false,
         from_the_start: false,
@@ -131,8 +156,15 @@ impl Model {
         let result = catch_unwind(AssertUnwindSafe(|| {
             builder.check(move || {
                 let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
-                let no_reset = model.rules.reduced == Reduced::All && !model.script.actions.contains(&Action::Reset);
+                let has = |action| model.script.actions.contains(&action);
+                let no_reset = model.rules.reduced == Reduced::All && !has(Action::Reset) && !has(Action::Stop);
                 world::begin(Rules { no_reset, ..model.rules });
+                world::with(|world| {
+                    world.strangers.counts_tasks = model.rules.two_tasks;
+                    let connections = model.script.actions.iter().filter(|action| **action == Action::Connect);
+                    let plans = connections.enumerate().map(|(n, _)| model.script.plan_of(n));
+                    world.strangers.owed = plans.map(|plan| due(plan, plan.length().unwrap_or(0)).0).collect();
+                });
                 if number > model.cap {
                     world::refute(
                         Kind::Capped,
@@ -153,15 +185,19 @@ impl Model {
             let text = format!("panic: {}", said.unwrap_or("without a word"));
             let Some(mut world) = world else {
                 let verdict = Verdict { kind: Kind::Panic, text };
-                return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plan: self.script.plan };
+                let (plan, second) = (self.script.plan, self.script.second);
+                return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plan, second, keys: false };
             };
+            let second = self.script.second;
             let verdict = world.verdict.take().unwrap_or(Verdict { kind: Kind::Panic, text });
             Finding {
                 verdict,
-                roles: world.names(),
+                roles: world.names().into_iter().chain(second.map(|_| CLIENTS[1].to_string())).collect(),
                 blocks: world.slots.iter().map(|slot| slot.name.clone()).collect(),
                 log: std::mem::take(&mut world.log),
                 plan: self.script.plan,
+                second,
+                keys: world.strangers.keys,
             }
         });
         Outcome { executions: executions.load(Ordering::Relaxed), took: start.elapsed(), finding }
@@ -186,19 +222,31 @@ impl Model {
         let (listener, stop) = (Listener::open(), Stop::open());
         let (stop_fd, serve) = (stop.fd(), self.serve);
         let reading = Reading { reuseport: self.rules.reuseport, ..Reading::default() };
-        let server = Server { listener, stop, workers: WORKERS, reading };
+        let server = Server { listener, stop, workers: WORKERS, reading, drain: 1 };
+        if self.rules.whole_life {
+            loom::explore();
+        }
         sync::spawn("main", move || {
             let served = serve(server).expect("no call of the model fails");
             world::with(|world| world.served = Some(served));
         });
-        world::wait_until_quiet();
+        if !self.rules.whole_life {
+            world::wait_until_quiet();
+        }
         if self.rules.from_the_start {
             loom::explore();
         }
         let mut peer = Peer::default();
         for (n, action) in self.script.actions.iter().enumerate() {
-            peer.act(action, self.script.plan);
-            if n == 0 && !self.rules.from_the_start {
+            match action {
+                Action::Stop => {
+                    world::log(What::Stop);
+                    kernel::raise(stop_fd);
+                }
+                limit if *limit == self::limit() => kernel::expire(),
+                action => peer.act(action, &self.script),
+            }
+            if n == 0 && !self.rules.whole_life && !self.rules.from_the_start {
                 // The first connection is accepted, and everybody idle: from here on, every order.
                 world::wait_until_quiet();
                 loom::explore();
@@ -210,13 +258,19 @@ impl Model {
             loom::stop_exploring();
         } else {
             world::wait_until_quiet();
+            if self.script.stops() {
+                // Time passes when nobody can move.
+                kernel::expire();
+                world::wait_for_end(MAIN);
+                return peer.check_drained(&self.script);
+            }
             loom::stop_exploring();
             peer.check_quiet();
             kernel::raise(stop_fd);
             world::wait_for_end(MAIN);
             peer.check_counts(self.rules.in_vain);
         }
-        peer.check_end(self.script.plan);
+        peer.check_end(&self.script);
     }
 }
 
@@ -234,7 +288,7 @@ struct Connection {
 }
 
 impl Peer {
-    fn act(&mut self, action: &Action, plan: Plan) {
+    fn act(&mut self, action: &Action, script: &Script) {
         let connections = &mut self.connections;
         kernel::call(|world| {
             if *action == Action::Connect {
@@ -247,6 +301,7 @@ impl Peer {
                 });
                 return;
             }
+            let plan = script.plan_of(connections.len().saturating_sub(1));
             let connection = connections.last_mut().expect("a client connects first");
             match action {
                 Action::Send(bytes) => {
@@ -267,7 +322,9 @@ impl Peer {
                     connection.reset = true;
                     world.log(What::Reset);
                 }
-                Action::Connect | Action::Receive | Action::Pass { .. } => unreachable!("no step of a script"),
+                Action::Connect | Action::Receive | Action::Stop | Action::Pass { .. } => {
+                    unreachable!("no step of a client")
+                }
             }
         });
     }
@@ -285,7 +342,10 @@ impl Peer {
         for (number, connection) in (1..).zip(&self.connections) {
             let (unread, open) =
                 world::with(|world| (world.net.unread(connection.client), world.net.is_served(connection.client)));
-            if unread > 0 && !connection.reset {
+            if unread > 0 && !connection.reset && !open {
+                let text = format!("lost bytes: session {number} was closed with {unread} bytes in it");
+                world::refute(Kind::Lost, text);
+            } else if unread > 0 && !connection.reset {
                 let blocked = world::with(|world| world.blocked());
                 world::refute(Kind::Hang, format!("hang: {unread} bytes of session {number} wait, and {blocked}"));
             }
@@ -313,8 +373,51 @@ impl Peer {
         }
     }
 
+    /// The server was told to stop by a step of the script, and has: every byte is in the accounts, and every reply. A request
+    /// that was sent before the order to stop is answered, unless the limit was over first.
+    fn check_drained(&self, script: &Script) {
+        let served = world::with(|world| world.served).expect("the server has come to its end");
+        let (cuts, sent) =
+            (world::with(|world| world.cuts.clone()), self.connections.iter().map(|one| one.sent).sum::<u64>());
+        let mut got = 0;
+        for (number, connection) in (1..).zip(&self.connections) {
+            let plan = script.plan_of(number - 1);
+            let replies = world::with(|world| world.replies(connection.client).to_vec());
+            if !due(plan, connection.sent).0.starts_with(&replies) {
+                world::refute(Kind::Lost, format!("session {number} got what it is not owed"));
+            }
+            got += (replies.len() / due(plan, plan.length().unwrap_or(0)).0.len().max(1)) as u64;
+        }
+        // What had been sent when the order came; the limit may come before any of it is read.
+        let before = script.actions.iter().take_while(|action| **action != Action::Stop);
+        let before: u64 = before.map(|action| if let Action::Send(bytes) = action { *bytes } else { 0 }).sum();
+        let owed = due(script.plan, before).1;
+        // Nobody owes anything to a client that is gone, nor to one that was too late.
+        let early = script.actions.contains(&limit()) || self.connections.iter().any(|connection| connection.reset);
+        if got < owed && !early {
+            world::refute(
+                Kind::Lost,
+                format!("{owed} requests came before the order to stop, and {got} were answered"),
+            );
+        }
+        if self.connections.iter().any(|connection| connection.reset) {
+            return self.check_left();
+        }
+        if got != served.replies {
+            world::refute(Kind::Lost, format!("{got} replies were received, and {} counted", served.replies));
+        }
+        // Those who were cut have their unread bytes in the accounts too.
+        let unanswered: u64 = cuts.iter().map(|(bytes, _)| bytes).sum();
+        let whole = script.plan.length().unwrap_or(0) / script.plan.replies().max(1);
+        let all = if cuts.is_empty() { served.received } else { got * whole + unanswered };
+        if all != sent {
+            world::refute(Kind::Lost, format!("lost bytes: {sent} were sent, and {all} are in the accounts"));
+        }
+        self.check_left();
+    }
+
     /// The server has stopped.
-    fn check_end(&self, plan: Plan) {
+    fn check_end(&self, script: &Script) {
         let served = world::with(|world| world.served).expect("the server has come to its end");
         let (mut least, mut most, mut replies) = (0, 0, 0);
         for (number, connection) in (1..).zip(&self.connections) {
@@ -323,7 +426,7 @@ impl Peer {
                 continue;
             }
             least += connection.sent;
-            let due = due(plan, connection.sent);
+            let due = due(script.plan_of(number - 1), connection.sent);
             replies += due.1;
             if world::with(|world| world.replies(connection.client) != due.0) {
                 world::refute(Kind::Lost, format!("session {number} did not get the replies that it is owed"));
@@ -338,6 +441,11 @@ impl Peer {
         if served.replies < replies {
             world::refute(Kind::Lost, format!("{replies} replies were due, and {} counted", served.replies));
         }
+        self.check_left();
+    }
+
+    /// Nothing is left of it.
+    fn check_left(&self) {
         let left = heap::leaks();
         if !left.is_empty() {
             world::refute(Kind::Leak, format!("leak: {} not freed", left.join(", ")));

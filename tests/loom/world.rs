@@ -12,6 +12,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::heap::Slot;
 use crate::net::{Client, Errno, Fd, Net};
+use crate::strangers::Strangers;
 
 /// A thread of the model: an index into [`World::roles`].
 pub type Role = usize;
@@ -46,11 +47,15 @@ pub struct Rules {
     pub grain: Grain,
     /// Two threads between taking the address in an `UnsafeCell` and asking for the next task are a finding.
     pub two_inside: bool,
+    /// Two tasks from one arming of a one-shot socket are a finding.
+    pub two_tasks: bool,
     /// loom's own `Arc` stands behind the facade's, so that each clone and drop is a step.
     pub loom_arc: bool,
     /// No connection is broken off, so a write is no step: it always succeeds, and only its own stream's end could tell.
     pub no_reset: bool,
     pub reduced: Reduced,
+    /// From the server's first step on, and not only once it is idle with a connection.
+    pub whole_life: bool,
     /// Nothing but this kind of finding counts.
     pub only: Option<Kind>,
     /// A wake-up that found nobody to accept is a finding.
@@ -77,6 +82,10 @@ pub enum Kind {
     Leak,
     /// A wake-up for a connection that somebody else had accepted.
     InVain,
+    /// A client gets bytes that were made for another.
+    Stranger,
+    /// One arming of a one-shot socket, and two tasks.
+    TwoTasks,
     /// The stage panicked, or loom did.
     Panic,
     /// More executions than the model may have: nothing is proved.
@@ -105,6 +114,8 @@ pub enum Why {
     Event(Fd),
     Task(usize),
     Lock(usize),
+    /// A notification: the ticket of a sleeper.
+    Notice(u64),
     End(Role),
     /// The script's thread waits until nobody else can move.
     Quiet,
@@ -167,6 +178,16 @@ pub enum What {
     Use(usize),
     Free(usize),
     Inside(usize),
+    Look(bool),
+    Set(bool),
+    Sleep,
+    Woken,
+    /// How many slept.
+    Notify(usize),
+    /// The server is told to stop.
+    Stop,
+    /// The limit of the drain is over.
+    Expire,
 }
 
 pub struct World {
@@ -187,6 +208,13 @@ pub struct World {
     cells: Vec<(usize, Arc<AtomicUsize>)>,
     /// There was a task already.
     has_pushed: bool,
+    pub strangers: Strangers,
+    /// The time limit that runs, if one does.
+    pub timer: Option<Fd>,
+    /// What the sessions lost that were cut: bytes without an answer, replies not written.
+    pub cuts: Vec<(u64, u64)>,
+    /// The last ticket that a sleeper has taken.
+    pub tickets: u64,
     /// What the server counted, when it came to its end.
     pub served: Option<real::runner::Served>,
     /// What its reactors counted.
@@ -220,6 +248,10 @@ pub fn begin(rules: Rules) {
         guests: Vec::new(),
         arcs: 0,
         has_pushed: false,
+        strangers: Strangers::default(),
+        timer: None,
+        cuts: Vec::new(),
+        tickets: 0,
         served: None,
         told: Vec::new(),
         cells: Vec::new(),
@@ -527,6 +559,7 @@ impl World {
             State::Blocked(Why::Event(_)) => Some(format!("{} waits for an event", role.name)),
             State::Blocked(Why::Task(_)) => Some(format!("{} waits for a task", role.name)),
             State::Blocked(Why::Lock(_)) => Some(format!("{} waits for a lock at `{}`", role.name, role.place.point)),
+            State::Blocked(Why::Notice(_)) => Some(format!("{} waits for a notification", role.name)),
             State::Blocked(Why::End(other)) => {
                 Some(format!("{} waits for the end of {}", role.name, self.roles[other].name))
             }
@@ -546,11 +579,13 @@ impl World {
         self.roles.iter().any(|role| matches!(role.state, State::Blocked(Why::Lock(_))))
     }
 
-    /// `session 2`: what the token of an event stands for.
-    pub fn token(token: u64) -> String {
+    /// `session 2`: what the token of an event stands for; `fd 4`, `fd 4 (gen 1)` where tokens are `keys`.
+    pub fn token(token: u64, keys: bool) -> String {
         match token {
             real::runner::LISTENER => "listener".to_string(),
             real::runner::STOP => "stop".to_string(),
+            key if keys && key >> 32 == 0 => format!("fd {key}"),
+            key if keys => format!("fd {} (gen {})", key as u32, key >> 32),
             id => format!("session {id}"),
         }
     }
@@ -558,7 +593,7 @@ impl World {
     /// What lies at an address: the session whose socket is between these two.
     pub fn task(&self, start: usize, size: usize) -> String {
         let token = self.tokens.iter().rev().find(|(at, _)| (start..start + size).contains(at));
-        token.map_or("a task".to_string(), |(_, token)| Self::token(*token))
+        token.map_or("a task".to_string(), |(_, token)| Self::token(*token, self.strangers.keys))
     }
 
     pub fn replies(&self, client: Client) -> &[u8] {
