@@ -65,7 +65,7 @@ pub fn tail(story: &Story<'_>) -> Option<Tail> {
     let is_end = |record: &Record| record.kind == Kind::Ready && record.b & both == both;
     // With nothing in front of it, an end is no tail: the client sent nothing since the last read.
     let ends = records.iter().enumerate().filter(|(_, record)| is_end(record));
-    let all = ends.filter_map(|(at, ready)| {
+    ends.rev().find_map(|(at, ready)| {
         let added = records[..at].iter().rev().find(|record| record.kind == Kind::Add && record.b == ready.a)?;
         let fd = added.a;
         let of_fd = |kind: Kind| move |record: &&Record| record.kind == kind && record.a == fd;
@@ -85,8 +85,7 @@ pub fn tail(story: &Story<'_>) -> Option<Tail> {
             read: first.map(|first| (bytes, story.place(first))),
             closed: closed.map(|closed| story.place(at + closed)),
         })
-    });
-    all.last()
+    })
 }
 
 /// A session that used up the limit of a drain.
