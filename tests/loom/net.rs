@@ -37,6 +37,8 @@ const EDGE: u32 = libc::EPOLLET as u32;
 const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
 /// The bits that say how, not what.
 const HOW: u32 = EDGE | ONE_SHOT;
+/// Whatever is asked for.
+const ANY: u32 = !HOW;
 
 #[derive(Default)]
 pub struct Net {
@@ -144,12 +146,12 @@ impl Net {
         }
     }
 
-    /// Something has happened to a file: every list that asks for it hears of it.
-    fn wake(&mut self, fd: Fd) {
-        let now = self.mask(fd);
+    /// Something has happened to a file: every list that asks for `what` hears of it. A change of a connection's state is
+    /// told to everybody who is armed (`ANY`), and the next wait finds out whether it is what was asked for.
+    fn wake(&mut self, fd: Fd, what: u32) {
         for epoll in self.files.iter_mut().flatten() {
             if let File::Epoll(epoll) = epoll
-                && epoll.interest.get(&fd).is_some_and(|item| item.mask & now != 0)
+                && epoll.interest.get(&fd).is_some_and(|item| item.mask & what != 0)
                 && !epoll.ready.contains(&fd)
             {
                 epoll.ready.push_back(fd);
@@ -157,10 +159,10 @@ impl Net {
         }
     }
 
-    fn wake_stream(&mut self, stream: usize) {
+    fn wake_stream(&mut self, stream: usize, what: u32) {
         let is_it = |file: &Option<File>| matches!(file, Some(File::Stream(other)) if *other == stream);
         if let Some(fd) = self.files.iter().position(is_it) {
-            self.wake(fd);
+            self.wake(fd, what);
         }
     }
 
@@ -276,7 +278,7 @@ impl Net {
 
     pub fn shutdown_write(&mut self, fd: Fd) -> Result<(), Errno> {
         self.stream(fd)?.shut = true;
-        self.wake(fd);
+        self.wake(fd, ANY);
         Ok(())
     }
 
@@ -285,7 +287,7 @@ impl Net {
             Some(File::Event(count)) => *count += 1,
             _ => return Err(libc::EBADF),
         }
-        self.wake(fd);
+        self.wake(fd, IN);
         Ok(())
     }
 
@@ -308,7 +310,7 @@ impl Net {
         self.streams.push(Stream::default());
         self.backlog.push_back(self.streams.len() - 1);
         let listener = self.files.iter().position(|file| matches!(file, Some(File::Listener)));
-        self.wake(listener.expect("somebody listens"));
+        self.wake(listener.expect("somebody listens"), IN);
         self.streams.len() - 1
     }
 
@@ -316,7 +318,7 @@ impl Net {
         let stream = &mut self.streams[client];
         if !stream.closed && !stream.dead && !stream.fin && !bytes.is_empty() {
             stream.arrived.extend(bytes);
-            self.wake_stream(client);
+            self.wake_stream(client, IN);
         }
     }
 
@@ -325,7 +327,7 @@ impl Net {
         let stream = &mut self.streams[client];
         if !stream.closed && !stream.dead && !stream.fin {
             stream.fin = true;
-            self.wake_stream(client);
+            self.wake_stream(client, ANY);
         }
     }
 
@@ -337,7 +339,7 @@ impl Net {
         if !stream.closed && !stream.dead && !over {
             stream.dead = true;
             stream.error = Some(if stream.fin { libc::EPIPE } else { libc::ECONNRESET });
-            self.wake_stream(client);
+            self.wake_stream(client, ANY);
         }
     }
 
