@@ -50,6 +50,10 @@ pub enum Threads {
     PerConnection,
     /// None.
     None,
+    /// Reactors, as many as the reader asks for, with one listener for all: `reactor-1`, `reactor-2` ...
+    Reactors,
+    /// The same, each with a listener of its own on the same port.
+    Shards,
 }
 
 /// A file of the repository, compiled in.
@@ -75,6 +79,8 @@ pub enum Expect {
     Serves,
     /// Nobody can move any more, and the client is owed a reply: exit status 1.
     Hangs,
+    /// One connection wakes every reactor, and all but one find nobody to accept: exit status 1.
+    Herds,
     /// A client gets bytes that were made for another one: exit status 1.
     Misdelivers,
 }
@@ -86,6 +92,11 @@ pub enum Wild {
     StreamAndReset,
     /// Uploads 10 MiB as a `POST`, and waits for the reply.
     Upload,
+    /// Opens [`CROWD`](crate::runner::CROWD) connections one after another, each with a `GET` and its reply, then as many
+    /// at once.
+    Arrivals,
+    /// Sends a `GET` in two writes, one right after the other, and waits for the reply.
+    InTwoWrites,
     /// Many clients at once, each with a `POST` of a length of its own: some break off, the others check their reply.
     Crowd,
 }
@@ -129,7 +140,7 @@ const STAGE2: Stage = Stage {
 /// The flags of stage 2, and what each makes of it.
 const STAGE2_VARIANTS: &[Variant] = &[
     Variant {
-        reading: Reading { level: false, once: true },
+        reading: Reading { level: false, once: true, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge",
             title: "one read an edge, and the edge is lost",
@@ -140,7 +151,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: true },
+        reading: Reading { level: true, once: true, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge --level",
             title: "one read a level-triggered event",
@@ -150,7 +161,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: false },
+        reading: Reading { level: true, once: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --level",
             title: "one thread, epoll level-triggered, and reads until EAGAIN",
@@ -160,6 +171,49 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
 ];
+
+const STAGE8: Stage = Stage {
+    name: "stage8_fixed",
+    chapter: 8,
+    title: "the reactors wait for the listener exclusively (EPOLLEXCLUSIVE)",
+    why: "of the instances that wait exclusively the kernel wakes one that sleeps, and goes on only past those that do not",
+    expect: Expect::Serves,
+    next: "stage8_fixed -- --reuseport",
+    source: text!("lab/stages/stage8_fixed.rs"),
+    schedule: text!("lab/schedules/stage8.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Arrivals,
+    threads: Threads::Reactors,
+    variants: &[],
+};
+
+/// The flag of stage 8, and what it makes of it.
+const STAGE8_VARIANTS: &[Variant] = &[Variant {
+    reading: Reading { level: false, once: false, reuseport: true },
+    stage: Stage {
+        name: "stage8_fixed --reuseport",
+        title: "a listener for each reactor, on one port (SO_REUSEPORT)",
+        why: "the kernel gives the connection to one listener, and one reactor alone waits there",
+        next: "lab -- list",
+        threads: Threads::Shards,
+        ..STAGE8
+    },
+}];
+
+const STAGE9: Stage = Stage {
+    name: "stage9_sharded",
+    chapter: 9,
+    title: "a reactor for every core, and nothing between them",
+    why: "no client ever meets a second thread, so there is nothing to lock, to queue or to arm again",
+    expect: Expect::Serves,
+    next: "stage10_uring",
+    source: text!("lab/stages/stage9_sharded.rs"),
+    schedule: text!("lab/schedules/stage9.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Upload,
+    threads: Threads::Shards,
+    variants: &[],
+};
 
 /// The stages, in the order of the book.
 pub static STAGES: &[Stage] = &[
@@ -222,6 +276,20 @@ pub static STAGES: &[Stage] = &[
         variants: &[],
     },
     Stage {
+        name: "stage4_handoff",
+        chapter: 4,
+        title: "no lock: a worker arms the socket as the last thing it does",
+        why: "nothing follows the re-arm, so the first worker was out before the kernel could call the second",
+        expect: Expect::Serves,
+        next: "stage5_broken",
+        source: text!("lab/stages/stage4_handoff.rs"),
+        schedule: text!("lab/schedules/stage4_handoff.schedule"),
+        heap: Heap::Malloc,
+        threads: Threads::Workers,
+        wild: Wild::Upload,
+        variants: &[],
+    },
+    Stage {
         name: "stage5_broken",
         chapter: 5,
         title: "the descriptor's number is taken for the client's name",
@@ -241,12 +309,65 @@ pub static STAGES: &[Stage] = &[
         title: "a key is a slot and its generation, and means one client only",
         why: "the slot was given to the next client under another generation, so the worker's old key found nobody",
         expect: Expect::Serves,
-        next: "lab -- list",
+        next: "stage6_broken",
         source: text!("lab/stages/stage5_fixed.rs"),
         schedule: text!("lab/schedules/stage5.schedule"),
         heap: Heap::Malloc,
         wild: Wild::Crowd,
         threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage6_broken",
+        chapter: 6,
+        title: "an early return skips the re-arm, and one client waits for ever",
+        why: "a one-shot event switches the socket off; the worker left before it had armed it again, so nothing can come",
+        expect: Expect::Hangs,
+        next: "stage6_fixed",
+        source: text!("lab/stages/stage6_broken.rs"),
+        schedule: text!("lab/schedules/stage6.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::InTwoWrites,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage6_fixed",
+        chapter: 6,
+        title: "a guard arms the socket again, whichever way a worker leaves (Drop)",
+        why: "the same early return dropped the guard, so the socket was armed again before the lock was given back",
+        expect: Expect::Serves,
+        next: "stage8_broken",
+        source: text!("lab/stages/stage6_fixed.rs"),
+        schedule: text!("lab/schedules/stage6.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::InTwoWrites,
+        threads: Threads::Workers,
+        variants: &[],
+    },
+    Stage {
+        name: "stage8_broken",
+        title: "every reactor waits for the one listener",
+        why: "each instance has its own place in the listener's wait queue, and a connection wakes everybody in it",
+        expect: Expect::Herds,
+        next: "stage8_fixed",
+        source: text!("lab/stages/stage8_broken.rs"),
+        ..STAGE8
+    },
+    Stage { variants: STAGE8_VARIANTS, ..STAGE8 },
+    STAGE9,
+    Stage {
+        name: "stage10_uring",
+        chapter: 10,
+        title: "a reactor per core on io_uring, and many replies a system call",
+        why: "the kernel works on what it was asked for; memory, socket and number stay until it has answered",
+        expect: Expect::Serves,
+        next: "lab -- list",
+        source: text!("lab/stages/stage10_uring.rs"),
+        schedule: text!("lab/schedules/stage4.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Upload,
+        threads: Threads::Shards,
         variants: &[],
     },
 ];
@@ -262,10 +383,12 @@ impl Stage {
         self.variants.iter().find(|variant| variant.reading == reading).map_or(self, |variant| &variant.stage)
     }
 
-    /// The names of the points in this stage: those in its source, and `free`, at which a buffer's drop stands.
+    /// The names of the points in this stage: those in its source, `free`, at which a buffer's drop stands,
+    /// and with several reactors `woken`, at the end of a wait.
     pub fn points(&self) -> Vec<&'static str> {
         let named = self.source.text.split("point(\"").skip(1).filter_map(|rest| rest.split('"').next());
-        let mut points: Vec<_> = named.chain(["free"]).collect();
+        let several = matches!(self.threads, Threads::Reactors | Threads::Shards);
+        let mut points: Vec<_> = named.chain(["free"]).chain(several.then_some("woken")).collect();
         points.sort_unstable();
         points.dedup();
         points

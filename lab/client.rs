@@ -18,6 +18,7 @@ const CHUNK: usize = 64 * 1024;
 /// The states of `/proc/net/tcp` (`tcp_states.h`).
 const ESTABLISHED: &str = "01";
 const CLOSED: &str = "07";
+const CLOSE_WAIT: &str = "08";
 
 /// The lowest number of a client's descriptor. Where server and client are one process, the server's sockets must get the
 /// numbers that they would get without a client beside them.
@@ -109,6 +110,12 @@ impl Client {
     /// # Errors
     /// Those of `write(2)`.
     pub fn send(&mut self, bytes: u64) -> io::Result<()> {
+        self.write(bytes)?;
+        self.settle("the bytes", || Ok(unacknowledged(self.stream()?)? == 0))
+    }
+
+    /// Sends the next `bytes` of the plan, and does not wait for them to arrive.
+    fn write(&mut self, bytes: u64) -> io::Result<()> {
         let mut left = bytes;
         while left > 0 {
             let mut chunk = vec![0; CHUNK.min(left as usize)];
@@ -118,7 +125,7 @@ impl Client {
             left -= chunk.len() as u64;
         }
         self.note(Kind::ClientSend, bytes, self.totals.sent);
-        self.settle("the bytes", || Ok(unacknowledged(self.stream()?)? == 0))
+        Ok(())
     }
 
     /// Closes the sending side, and waits until the server's kernel knows.
@@ -207,7 +214,7 @@ impl Client {
             return Ok(());
         }
         if self.left() > 0 {
-            self.send(self.left())?;
+            self.write(self.left())?;
         }
         while self.owed() > 0 {
             if self.receive_some()? == 0 {
@@ -218,6 +225,18 @@ impl Client {
         self.finished = true;
         self.note(Kind::ClientFin, 0, 0);
         Ok(())
+    }
+
+    /// As [`Client::finish`], and what is left to send goes out in two writes, one right after the other. Nagle's algorithm is
+    /// off, so each is a packet of its own.
+    ///
+    /// # Errors
+    /// Those of [`Client::finish`].
+    pub fn finish_in_two_writes(&mut self) -> io::Result<()> {
+        if !self.finished && self.stream.is_some() {
+            self.write(self.left() / 3)?;
+        }
+        self.finish()
     }
 
     /// Whether it has sent all of its plan and has every reply.
@@ -269,11 +288,15 @@ impl Client {
     /// # Errors
     /// `NotFound` if the server's side is gone; `NotConnected` if there was none.
     pub fn connection(&self) -> io::Result<Connection> {
-        let row = server_row(self.server.port(), self.stream()?.local_addr()?.port())?;
-        let queues = row.as_ref().and_then(|row| row.queues.split_once(':'));
-        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
-        let counts = queues.and_then(|(tx, rx)| Some(Connection { unread: number(rx)?, untaken: number(tx)? }));
-        counts.ok_or_else(|| ErrorKind::NotFound.into())
+        connection(self.stream()?, self.server.port())?.ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    /// A second look at the connection, for whoever judges it while this client waits.
+    ///
+    /// # Errors
+    /// Those of `dup(2)`; `NotConnected` if there is none.
+    pub fn wire(&self) -> io::Result<Wire> {
+        Ok(Wire { stream: self.stream()?.try_clone()?, server: self.server.port() })
     }
 
     /// Streams `bytes` of no meaning and breaks the connection off at once. Says nothing of a server that is gone.
@@ -352,6 +375,60 @@ fn out_of_the_way(stream: TcpStream) -> TcpStream {
     }
 }
 
+/// A connection, for whoever judges it beside the client. Nothing is read or written through it.
+pub struct Wire {
+    stream: TcpStream,
+    server: u16,
+}
+
+impl Wire {
+    /// What waits in the two queues of the server's socket; `None` if that is gone.
+    ///
+    /// # Errors
+    /// Those of reading `/proc/net/tcp`.
+    pub fn connection(&self) -> io::Result<Option<Connection>> {
+        connection(&self.stream, self.server)
+    }
+
+    /// Bytes of the client that are on their way: sent, and neither acknowledged nor held back because the other side has
+    /// no room for them.
+    ///
+    /// # Errors
+    /// Those of `ioctl(2)`.
+    pub fn in_flight(&self) -> io::Result<i32> {
+        Ok(unacknowledged(&self.stream)? - unsent(&self.stream)?)
+    }
+
+    /// Ends the connection from the client's side: a client that waits in it wakes.
+    pub fn cut(&self) {
+        // The only error, ENOTCONN, means that it has ended already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn connection(stream: &TcpStream, server: u16) -> io::Result<Option<Connection>> {
+    let row = server_row(server, stream.local_addr()?.port())?;
+    Ok(row.and_then(|row| {
+        let (tx, rx) = row.queues.split_once(':')?;
+        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        // A FIN has a number in the order of the bytes, and is none: FIONREAD leaves it out too.
+        let fin = u64::from(row.state == CLOSE_WAIT);
+        Some(Connection { unread: number(rx)?.saturating_sub(fin), untaken: number(tx)?, inode: row.inode })
+    }))
+}
+
+/// Of the bytes that [`unacknowledged`] counts, those that wait for room on the other side (`SIOCOUTQNSD`).
+fn unsent(stream: &TcpStream) -> io::Result<i32> {
+    // linux/sockios.h; libc does not have it.
+    const SIOCOUTQNSD: libc::Ioctl = 0x894B;
+    let mut bytes = 0;
+    // SAFETY: SIOCOUTQNSD writes an int.
+    match unsafe { libc::ioctl(stream.as_raw_fd(), SIOCOUTQNSD, &mut bytes) } {
+        0 => Ok(bytes),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Bytes that were sent and not yet acknowledged, a FIN counting as one.
 fn unacknowledged(stream: &TcpStream) -> io::Result<i32> {
     let mut bytes = 0;
@@ -369,12 +446,15 @@ pub struct Connection {
     pub unread: u64,
     /// Written by the server and not acknowledged by the client's kernel.
     pub untaken: u64,
+    /// The inode of that socket: `/proc/PID/fd` names it too.
+    pub inode: u64,
 }
 
 /// One row of `/proc/net/tcp`.
 struct Row {
     state: String,
     queues: String,
+    inode: u64,
 }
 
 /// The state of the server's side of the connection between these ports.
@@ -390,6 +470,8 @@ fn server_row(server: u16, client: u16) -> io::Result<Option<Row>> {
         let mut words = row.split_whitespace().skip(1);
         let (local, remote, state, queues) = (words.next()?, words.next()?, words.next()?, words.next()?);
         let found = port(local) == Some(server) && port(remote) == Some(client);
-        found.then(|| Row { state: state.to_string(), queues: queues.to_string() })
+        // After the queues: timer, retransmissions, user, probes.
+        let inode = words.nth(4)?.parse().ok()?;
+        found.then(|| Row { state: state.to_string(), queues: queues.to_string(), inode })
     }))
 }

@@ -151,6 +151,49 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
+/// A value that is handed from thread to thread without a lock: something else says whose turn it is.
+pub struct Handoff<T> {
+    inner: UnsafeCell<T>,
+}
+
+// SAFETY: who enters has promised that nobody else is inside, and that what the last one did happened before.
+unsafe impl<T: Send> Sync for Handoff<T> {}
+
+/// The value of a [`Handoff`] is this thread's for as long as this lives.
+pub struct Inside<'a, T> {
+    value: &'a mut T,
+}
+
+impl<T> Handoff<T> {
+    /// Nobody is inside.
+    pub fn new(value: T) -> Handoff<T> {
+        Handoff { inner: UnsafeCell::new(value) }
+    }
+
+    /// Enters, without waiting and without looking whether somebody is inside.
+    ///
+    /// # Safety
+    /// Until the result is dropped, nobody else enters; and whoever was inside before has left, in an order that this
+    /// thread can rely on (his drop happened before this call).
+    pub unsafe fn enter(&self) -> Inside<'_, T> {
+        // SAFETY: the caller's promise.
+        Inside { value: unsafe { &mut *self.inner.get() } }
+    }
+}
+
+impl<T> Deref for Inside<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+impl<T> DerefMut for Inside<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value
+    }
+}
+
 /// Something that can wait in a queue, and what it names: an address, or a number.
 pub trait Task: Send {
     /// For the record only.

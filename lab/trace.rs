@@ -3,6 +3,8 @@
 use crate::blackbox::{Blackbox, Fault, Record, ServedCounts, Waiting};
 use crate::catalogue::Stage;
 use crate::heap::Heap;
+use crate::herd::Herd;
+use crate::quiescence::Proof;
 
 /// Everything that is known about one run.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Run {
     pub millis: f64,
     /// The hang, if there was one; the server was told to stop after it.
     pub hang: Option<Hang>,
+    /// What its reactors counted, where several share a port.
+    pub herd: Herd,
     /// The bytes that went to the wrong client, if any did; the server was told to stop after it.
     pub misdelivery: Option<Misdelivery>,
 }
@@ -53,7 +57,7 @@ pub struct Misdelivery {
 /// A hang: nobody can move, and a client is owed a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hang {
-    /// The session that waits: the token of its events; 0 if it has none.
+    /// The session that waits: of the how-manieth connection; 0 if nobody has accepted it.
     pub session: u64,
     /// Its descriptor in the server.
     pub fd: u64,
@@ -63,6 +67,10 @@ pub struct Hang {
     pub owed: u64,
     /// What each thread of the server does: its name, and for what it waits.
     pub doing: Vec<(String, String)>,
+    /// What the kernel says of it, once nobody directs any more.
+    pub proof: Option<Proof>,
+    /// Whether another client, who came then, was served.
+    pub serves_another: bool,
 }
 
 impl Run {
@@ -81,6 +89,7 @@ impl Run {
             served: blackbox.served(),
             client: ClientTotals::default(),
             hang: None,
+            herd: blackbox.herd(),
             misdelivery: None,
             millis: 0.0,
         }

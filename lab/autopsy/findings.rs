@@ -3,9 +3,10 @@
 use super::objects::Block;
 use super::rows::{Place, Story};
 use super::stale::stale;
-use crate::blackbox::{Kind, Waiting};
+use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::Expect;
-use crate::trace::{Ending, Outcome};
+use crate::quiescence::Armed;
+use crate::trace::{Ending, Hang, Outcome};
 
 /// A mistake with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,18 +111,66 @@ pub fn why(story: &Story<'_>, found: Option<&Finding<'_>>) -> Option<&'static st
             let mistake = if signal == libc::SIGABRT { Mistake::DoubleFree } else { Mistake::UseAfterFree };
             found.is_some_and(|found| found.mistake == mistake && found.block.is_of_interest())
         }
-        (Expect::Hangs, Ending::Exit(0)) => run.hang.as_ref().is_some_and(|hang| hang.unread > 0),
+        (Expect::Herds, Ending::Exit(0)) => run.herd.is_stampede(),
+        (Expect::Serves, Ending::Exit(0)) if run.herd.total().accepted > 0 => !run.herd.is_stampede(),
+        (Expect::Hangs, Ending::Exit(0)) => {
+            run.hang.as_ref().is_some_and(|hang| hangs_as_told(run.stage.chapter, hang))
+        }
         (Expect::Misdelivers, Ending::Exit(0)) => {
             run.misdelivery.is_some() && stale(story).is_some_and(|stale| stale.written.is_some())
         }
         (Expect::Serves, Ending::Exit(0)) => {
             !refusals(story).is_empty()
                 || kept_alive(story).is_some()
+                || left_early(story).is_some()
                 || stale(story).is_some_and(|stale| !stale.did_harm())
         }
         _ => false,
     };
     borne_out.then_some(run.stage.why)
+}
+
+/// Whether the hang is the one that this chapter explains: bytes wait, and the socket is armed as its story has it.
+fn hangs_as_told(chapter: u32, hang: &Hang) -> bool {
+    let armed = hang.proof.as_ref().map(|proof| proof.armed);
+    hang.unread > 0
+        && match (chapter, armed) {
+            (2, Some(armed)) => armed.is_some_and(|armed| armed.is_edge() && !armed.is_empty()),
+            (6, Some(armed)) => armed.is_some_and(Armed::is_empty),
+            _ => true,
+        }
+}
+
+/// A worker that left a session without a reply, and armed its socket again on the way out: there the broken twin does not.
+#[derive(Clone, Debug)]
+pub struct LeftEarly {
+    pub rearmed: Place,
+    /// The lock that it held then, and gave back afterwards: `session 1's lock`.
+    pub lock: String,
+}
+
+/// See [`LeftEarly`]; only while the schedule was kept.
+pub fn left_early(story: &Story<'_>) -> Option<LeftEarly> {
+    let records = &story.run.records;
+    let armed_for_input = (libc::EPOLLONESHOT | libc::EPOLLIN) as u64;
+    (0..story.over).find_map(|at| {
+        let rearm = &records[at];
+        if rearm.kind != Kind::Modify || rearm.c & armed_for_input != armed_for_input {
+            return None;
+        }
+        let own = |record: &&Record| record.role == rearm.role;
+        let turn: Vec<_> =
+            records[..at].iter().rev().filter(own).take_while(|record| record.kind != Kind::Pop).collect();
+        if turn.iter().any(|record| record.kind == Kind::Write) {
+            return None;
+        }
+        // The newest first: a lock that was given back comes as its unlock.
+        let mut locks = turn.iter().filter(|record| matches!(record.kind, Kind::Lock | Kind::Unlock));
+        let lock = locks.next().filter(|record| record.kind == Kind::Lock)?;
+        let unlocks = |record: &&Record| record.kind == Kind::Unlock && record.a == lock.a;
+        records[at..].iter().filter(own).find(unlocks)?;
+        Some(LeftEarly { rearmed: story.place(at), lock: story.objects.lock(lock.a, at) })
+    })
 }
 
 /// A step that had to wait for a lock.

@@ -7,6 +7,7 @@ use super::objects::{errno, mask};
 use super::rows::{Event, Place, Story};
 use super::stale::{Stale, stale};
 use crate::blackbox::{Kind, Waiting};
+use crate::herd::{Counts, Herd};
 use crate::runner::signal_name;
 use crate::trace::{Ending, Outcome, Run};
 
@@ -57,16 +58,33 @@ pub fn json(run: &Run) -> Value {
             "given_up": place(&story, kept.given_up),
             "freed": kept.freed.map(|at| place(&story, at)),
         })),
+        "left_early": findings::left_early(&story).map(|left| json!({
+            "rearmed": place(&story, left.rearmed),
+            "holding": left.lock,
+        })),
         "steps": steps(&story),
         "rows": rows(&story, &story.short_rows()),
         "client": client(run),
         "served": served(run),
         "hang": hang(run),
+        "herd": herd(&run.herd),
         "misdelivery": misdelivery(&story),
         "stale_key": stale(&story).map(|found| stale_key(&story, &found)),
         "dropped": run.dropped,
         "stderr": run.stderr,
     })
+}
+
+/// What each reactor counted; `null` where there are none of that kind.
+pub fn herd(herd: &Herd) -> Value {
+    let one = |(n, one): (usize, &Counts)| {
+        let Counts { woken, empty, accepted, exhausted } = one;
+        json!({ "role": format!("reactor-{n}"), "woken": woken, "empty": empty, "accepted": accepted, "exhausted": exhausted })
+    };
+    match herd.reactors.is_empty() {
+        true => Value::Null,
+        false => (1..).zip(&herd.reactors).map(one).collect(),
+    }
 }
 
 /// The run: every record, for other tools.
@@ -96,6 +114,7 @@ pub fn trace_json(run: &Run) -> Value {
         "client": client(run),
         "served": served(run),
         "hang": hang(run),
+        "herd": herd(&run.herd),
         "misdelivery": misdelivery(&story),
         "ending": ending(run),
         "dropped": run.dropped,
@@ -207,6 +226,12 @@ fn hang(run: &Run) -> Value {
         "fd": hang.fd,
         "unread": hang.unread,
         "owed": hang.owed,
+        "armed": hang.proof.as_ref().and_then(|proof| proof.armed).map(|armed| armed.to_string()),
+        "asleep": hang.proof.as_ref().map(|proof| proof.threads.iter().map(|thread| json!({
+            "thread": thread.name,
+            "call": thread.call,
+        })).collect::<Vec<_>>()),
+        "serves_another": hang.serves_another,
         "threads": hang.doing.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect::<Vec<_>>(),
     })))
 }
@@ -277,6 +302,7 @@ fn record(story: &Story<'_>, at: usize) -> Value {
             ("ready", vec![("token", json!(a as i64)), ("object", json!(objects.token(a, at))), ("events", bits(b))])
         }
         Kind::Accept => ("accept", vec![("fd", json!(a))]),
+        Kind::Nobody => ("accept", vec![("fd", Value::Null), ("error", json!(errno(libc::EAGAIN)))]),
         Kind::Read => ("read", vec![("fd", json!(a)), result(b)]),
         Kind::Write => ("write", vec![("fd", json!(a)), result(b)]),
         Kind::Shutdown => ("shutdown", vec![("fd", json!(a))]),

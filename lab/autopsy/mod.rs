@@ -28,10 +28,14 @@
 //! - `ending`: `how` is `exit` with a `code`, or `signal` with its name in `signal`, its `number`, `si_code` in `code`, the
 //!   faulting `address`, and the `role` that took it
 //! - `hang`: `null`, or the `session` that waits, its `fd`, the `unread` bytes in its socket, the replies `owed` to the
-//!   client, and what each of the server's `threads` (`role`) was `doing`; the server was told to stop after it
+//!   client, and what each of the server's `threads` (`role`) was `doing` in the director's hands; then, with nobody
+//!   directing, the mask for which its socket was `armed` (as `/proc/PID/fdinfo` has it; `null` if it is on no list), in
+//!   which system `call` each `thread` was `asleep`, and whether the server `serves_another` client meanwhile. The server was
+//!   told to stop after it
 //! - `misdelivery`: `null`, or the `client` that got bytes which it is not owed (both by role), the client that they were
 //!   `made_for` where that is known, the bytes that it `got` and those that are `due`, as text; the server was told to stop
 //!   after it
+//! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
 //! # The autopsy as JSON
@@ -44,7 +48,8 @@
 //! for a lock; `stale_key` is `null`, or a task whose session was replaced before its worker came back: the `role`, the
 //! `fd`, the two `sessions` that had its number (counted from 1, as they were accepted) and their `keys`, and where the task was
 //! `taken`, the number `closed` and `reused`, the key `returned`, bytes `written` to the other session, its socket
-//! `rearmed`, and its one-shot `reported` twice (the last three may be `null`); `kept_alive` says who still owned the session when the map gave it up.
+//! `rearmed`, and its one-shot `reported` twice (the last three may be `null`); `kept_alive` says who still owned the session when the map
+//! gave it up; `left_early` where a worker that had no reply to write armed the socket again, `holding` which lock.
 
 mod findings;
 mod json;
@@ -56,6 +61,6 @@ mod stale;
 #[cfg(test)]
 mod tests;
 
-pub use json::{VERSION, json, trace_json};
-pub use objects::thousands;
+pub use json::{VERSION, herd, json, trace_json};
+pub use objects::{count, thousands};
 pub use report::{ending, report};

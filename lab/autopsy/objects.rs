@@ -36,7 +36,7 @@ impl Block {
 
 /// Sessions and buffers; not the shared epoll instance, the queue, the totals, the table of the sessions.
 pub fn is_of_interest(label: &str) -> bool {
-    !matches!(label, "Epoll" | "Queue" | "Totals" | "Table")
+    !matches!(label, "Epoll" | "Queue" | "Totals" | "Table" | "Listener")
 }
 
 /// Everything in the records that has a name.
@@ -55,7 +55,7 @@ impl Objects {
     pub fn new(records: &[Record]) -> Objects {
         let mut objects = Objects::default();
         let mut counts: HashMap<&str, usize> = HashMap::new();
-        let mut accepted = 0;
+        let (mut accepted, mut hangs) = (0, false);
         for (at, record) in records.iter().enumerate() {
             match record.kind {
                 Kind::Alloc => {
@@ -80,7 +80,9 @@ impl Objects {
                     objects.locks.push(record.a);
                 }
                 Kind::Add => objects.tokens.push((at, record.b, record.a)),
-                Kind::Accept => accepted += 1,
+                // Who connects after a hang is of the lab.
+                Kind::Accept if !hangs => accepted += 1,
+                Kind::Hang => hangs = true,
                 _ => {}
             }
         }

@@ -7,6 +7,7 @@ use super::rows::{Place, Story};
 use super::stale::stale;
 use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::Expect;
+use crate::quiescence::Armed;
 use crate::runner::signal_name;
 use crate::trace::{Ending, Hang, Misdelivery, Outcome, Run};
 
@@ -258,10 +259,63 @@ fn hanging(page: &mut Page, hang: &Hang) {
     let wait = if hang.unread == 1 { "waits" } else { "wait" };
     let how = format!("session {session} (fd {fd}): {unread} {wait} in its socket (FIONREAD), and nobody reads");
     page.entry_in("hangs", &how, RED);
-    let threads: Vec<_> = hang.doing.iter().map(|(role, doing)| format!("{role} {doing}")).collect();
+    if let Some(armed) = hang.proof.as_ref().map(|proof| proof.armed) {
+        page.entry("armed", &armed_for(armed));
+    }
     let owed = count(hang.owed, "reply");
-    let proof = format!("{}, asked again, and there is none; the client is owed {owed} and waits", threads.join("; "));
+    let doing = together(&hang.doing);
+    let proof = format!("{doing}, asked again, and there is none; the client is owed {owed} and waits");
     page.entry("proved by", &proof);
+    if let Some(proof) = &hang.proof {
+        let mut calls: Vec<(&str, u64)> = Vec::new();
+        for thread in &proof.threads {
+            match calls.iter_mut().find(|(call, _)| *call == thread.call) {
+                Some((_, count)) => *count += 1,
+                None => calls.push((thread.call, 1)),
+            }
+        }
+        let calls: Vec<_> = calls.iter().filter(|(call, _)| !call.is_empty()).collect();
+        let calls: Vec<_> = calls.iter().map(|(call, count)| format!("{count} in {call}")).collect();
+        let calls = if calls.is_empty() { String::new() } else { format!(" ({})", calls.join(", ")) };
+        let threads = count(proof.threads.len() as u64, "thread");
+        let text = format!(
+            "then, nobody directing: {threads} asleep{calls}, none woke between three looks, no packet under way"
+        );
+        page.entry("", &text);
+    }
+    if hang.serves_another {
+        page.entry("meanwhile", "another client came, and was served");
+    }
+}
+
+/// What is still asked of the socket in the interest list.
+fn armed_for(armed: Option<Armed>) -> String {
+    match armed {
+        None => "it is on no interest list (/proc/PID/fdinfo)".to_string(),
+        Some(armed) if armed.is_empty() => {
+            format!("{armed} (/proc/PID/fdinfo): no event is asked for, since the one-shot one was told")
+        }
+        Some(armed) if armed.is_edge() => {
+            format!("{armed} (/proc/PID/fdinfo): edge-triggered, and the edge was told; a new one needs a new arrival")
+        }
+        Some(armed) => format!("{armed} (/proc/PID/fdinfo)"),
+    }
+}
+
+/// `main waits for an event; worker-1, worker-2 wait for a task`
+fn together(doing: &[(String, String)]) -> String {
+    let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (role, doing) in doing {
+        match groups.iter_mut().find(|(_, same)| same == doing) {
+            Some((roles, _)) => roles.push(role),
+            None => groups.push((vec![role], doing)),
+        }
+    }
+    let text = groups.iter().map(|(roles, doing)| match roles.len() {
+        1 => format!("{} {doing}", roles[0]),
+        _ => format!("{} {}", roles.join(", "), doing.replacen("waits ", "wait ", 1)),
+    });
+    text.collect::<Vec<_>>().join("; ")
 }
 
 /// Bytes that went to the wrong client: which, to whom, and by which key.
@@ -307,6 +361,7 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         (Expect::Signal { .. }, None) => {
             ("in this run no block was used or freed after it had been freed".to_string(), "")
         }
+        (Expect::Herds, None) => return herding(page, story.run),
         (Expect::Hangs, None) => ("yes: in this run nothing was left waiting".to_string(), ""),
         (Expect::Misdelivers, None) => ("in this run every client got its own replies".to_string(), ""),
         (Expect::Serves, None) => ("served its client, and stopped when it was told to".to_string(), ""),
@@ -338,7 +393,18 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         );
         page.entry("kept out", &text);
     }
+    let left_early = findings::left_early(story).filter(|_| mistake.is_none() && findings::refusals(story).is_empty());
+    if let Some(left) = &left_early {
+        let Place { role, step, file, line, .. } = left.rearmed;
+        let step = step.map(|step| format!("step {step}, ")).unwrap_or_default();
+        let (who, lock) = (story.role(role), &left.lock);
+        let text = format!(
+            "{who} left without a reply, and armed the socket on its way ({step}{file}:{line}), still holding {lock}"
+        );
+        page.entry("re-armed", &text);
+    }
     if mistake.is_none()
+        && left_early.is_none()
         && let Some(kept) = findings::kept_alive(story)
     {
         let Place { role, step, file, line, .. } = kept.given_up;
@@ -358,7 +424,27 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
     }
 }
 
+/// What the wake-ups of a broken stage came to.
+fn herding(page: &mut Page, run: &Run) {
+    let (herd, total) = (&run.herd, run.herd.total());
+    match herd.is_stampede() {
+        true => page.entry_in("herd", &format!("{}: {}", herd.ratio(), herd.wakeups()), RED),
+        false => page.entry("herd", &format!("none in this run: {}", herd.wakeups())),
+    }
+    if total.empty > 0 {
+        let each = (1..).zip(&herd.reactors).filter(|(_, one)| one.empty > 0);
+        let vain: Vec<_> = each.map(|(n, one)| format!("reactor-{n} {}", thousands(one.empty))).collect();
+        page.entry("in vain", &vain.join(", "));
+    }
+}
+
 fn accounts(page: &mut Page, run: &Run) {
+    if !run.herd.reactors.is_empty() {
+        if run.stage.expect != Expect::Herds {
+            page.entry("wake-ups", &run.herd.wakeups());
+        }
+        page.entry("accepted", &run.herd.spread());
+    }
     let Some(served) = run.served else { return };
     let sent = run.client.sent;
     // A run with no client of the lab's has nothing to compare with.
@@ -388,10 +474,13 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
     let run = story.run;
     let survived = run.ending == Ending::Exit(0);
     let mut not_reached = Vec::new();
+    let slept_on = slept_on(page, run);
     for (n, step) in run.steps.iter().enumerate() {
         let title = format!("step {} ({} {})", n + 1, step.role, step.what);
         match &step.outcome {
             Outcome::Passed => {}
+            // Told already.
+            _ if slept_on.contains(&step.role.as_str()) => {}
             // Told above.
             Outcome::Refused { waiting: Waiting::Lock, .. } if survived => {}
             Outcome::Refused { waiting, address, holder } => {
@@ -415,6 +504,20 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
         let steps = if first == last { format!("step {first}") } else { format!("steps {first} to {last}") };
         page.entry("not reached", &format!("{steps}: the server was gone"));
     }
+}
+
+/// The reactors that the kernel did not wake; whatever the schedule had for them was not for them.
+fn slept_on<'a>(page: &mut Page, run: &'a Run) -> Vec<&'a str> {
+    let counts =
+        |role: &str| run.herd.reactors.get(role.strip_prefix("reactor-")?.parse::<usize>().ok()?.checked_sub(1)?);
+    let refused = run.steps.iter().filter(|step| matches!(step.outcome, Outcome::Refused { .. }));
+    let roles = refused.map(|step| step.role.as_str());
+    let mut roles: Vec<_> = roles.filter(|role| counts(role).is_some_and(|counts| counts.woken == 0)).collect();
+    roles.dedup();
+    if !roles.is_empty() {
+        page.entry("not woken", &format!("{}: nothing was reported to them", roles.join(", ")));
+    }
+    roles
 }
 
 /// What a reader must know to judge the run: the order was forced, and what the box has lost.

@@ -66,6 +66,7 @@ impl Records {
             millis: 1.5,
             hang: None,
             misdelivery: None,
+            herd: Default::default(),
         }
     }
 }
@@ -500,12 +501,12 @@ fn a_hang_names_the_connection_the_bytes_that_wait_and_what_each_thread_does() {
         .add(CLIENT, Kind::Hang, "", [1, 4096, 0])
         .add(MAIN, Kind::Close, "", [6, 0, 0]);
     let mut run = records.run("stage2_reactor", &[("client", "connect"), ("main", "wait")], Ending::Exit(0));
-    let lost = Reading { level: false, once: true };
+    let lost = Reading { once: true, ..Reading::default() };
     run.stage = run.stage.read_as(lost);
     run.client.sent = 8192;
     run.served = Some(ServedCounts { received: 4096, replies: 0 });
     let doing = vec![("main".to_string(), "waits for an event".to_string())];
-    run.hang = Some(Hang { session: 1, fd: 6, unread: 4096, owed: 1, doing });
+    run.hang = Some(Hang { session: 1, fd: 6, unread: 4096, owed: 1, doing, proof: None, serves_another: true });
     let text = report(&run, 80, false);
     let hangs = "hangs session 1 (fd 6): 4,096 bytes wait in its socket (FIONREAD), and nobody reads";
     let proof = "main waits for an event, asked again, and there is none; the client is owed 1 reply";

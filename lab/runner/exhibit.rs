@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::cli::Options;
+use super::judge::{ANOTHER, Scene};
 use super::process::{self, Process, Setup};
 use super::{End, Serve, say};
 use crate::autopsy;
-use crate::blackbox::{Blackbox, CAPACITY};
+use crate::blackbox::{Blackbox, CAPACITY, Kind, ServedCounts};
 use crate::catalogue::{Expect, Stage};
 use crate::client::Client;
 use crate::director::{Director, Verdict};
@@ -36,16 +37,15 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let heap = options.heap.unwrap_or(stage.heap);
     let address: SocketAddr = any_port();
     let (workers, reading) = (options.workers, options.reading);
-    let setup = Setup { serve, workers, reading, heap, mode: Mode::Directed, address, core: true };
+    let threads = stage.threads;
+    let setup = Setup { serve, workers, reading, threads, heap, mode: Mode::Directed, address, core: true };
     let blackbox = new_blackbox()?;
     if schedule.second.is_some() {
         blackbox.add_client(CLIENTS[1]).expect("the box is empty");
     }
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
     let (run, verdict) = if options.bare { bare(&plan, blackbox)? } else { in_process(&plan, blackbox)? };
-    if run.ending == Ending::Exit(process::UNABLE) {
-        bail!("{}", blackbox.message().unwrap_or_default());
-    }
+    process::check(run.ending, &blackbox)?;
     super::publish(&run, options)?;
     let end = judge(&run, &verdict, options);
     if let End::Signal(signal) = end
@@ -93,6 +93,7 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         if verdict == Verdict::Over {
             finish(&mut clients, &mut verdict, &mut || process.is_alive());
         }
+        confirm(&mut verdict, &mut clients, Scene { blackbox, server: pid, port, limit: PATIENCE });
         process.stop();
     }
     let (ending, in_time) = process.end(PATIENCE);
@@ -124,6 +125,29 @@ fn finish(clients: &mut [Client], verdict: &mut Verdict, alive: &mut dyn FnMut()
             *verdict = if alive() { failed() } else { Verdict::Died };
         }
     }
+}
+
+/// The director saw that nobody could move, and has let go of everybody. Now the kernel has its say, and another client.
+fn confirm(verdict: &mut Verdict, clients: &mut [Client], scene: Scene) {
+    let waits = clients.iter_mut().find(|client| !client.is_served());
+    let (Verdict::Hangs(hang), Some(client)) = (&mut *verdict, waits) else { return };
+    let Some(proof) = scene.prove(client) else {
+        // A thread that a debugger has stopped does not sleep.
+        if !process::is_traced(scene.server) {
+            let why = "the director saw a hang, and without him it could not be proved";
+            *verdict = Verdict::Failed(why.to_string());
+        }
+        return;
+    };
+    if let Some(fd) = proof.fd {
+        hang.fd = fd;
+        let records = scene.blackbox.records();
+        let mut accepted = records.iter().filter(|record| record.kind == Kind::Accept);
+        let last = accepted.clone().filter(|record| record.a == fd).last().map(|record| record.number);
+        hang.session = accepted.position(|record| Some(record.number) == last).map_or(0, |at| at as u64 + 1);
+    }
+    hang.proof = Some(proof);
+    hang.serves_another = scene.serves_another();
 }
 
 /// The bytes that went to the wrong client, and whose they were: the client's to which just these are due.
@@ -161,6 +185,8 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
             if verdict == Verdict::Over {
                 finish(&mut clients, &mut verdict, &mut || true);
             }
+            let server = std::process::id() as libc::pid_t;
+            confirm(&mut verdict, &mut clients, Scene { blackbox, server, port, limit: PATIENCE });
             ours.raise();
             (clients, steps, verdict)
         });
@@ -183,12 +209,24 @@ fn gather(
     ending: Ending,
     verdict: &Verdict,
 ) -> Run {
+    let hang = if let Verdict::Hangs(hang) = verdict { Some(hang.clone()) } else { None };
+    let run = Run::of(blackbox, plan.stage, plan.setup.heap, ending);
+    // The client that was served after the hang is not the one that the accounts are about.
+    let another = ANOTHER.length().filter(|_| hang.as_ref().is_some_and(|hang| hang.serves_another));
+    let served = run.served.map(|counts| match another {
+        Some(bytes) => ServedCounts {
+            received: counts.received.saturating_sub(bytes),
+            replies: counts.replies.saturating_sub(ANOTHER.replies()),
+        },
+        None => counts,
+    });
     Run {
         steps,
+        served,
         client: clients.iter().map(Client::totals).sum(),
         misdelivery: misdelivery(clients, plan.schedule.plans()),
-        hang: if let Verdict::Hangs(hang) = verdict { Some(hang.clone()) } else { None },
-        ..Run::of(blackbox, plan.stage, plan.setup.heap, ending)
+        hang,
+        ..run
     }
 }
 
@@ -209,6 +247,12 @@ fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
     }
     match run.ending {
         Ending::Signal(signal) => End::Signal(signal),
+        // Whatever the order was: it has woken everybody, or not.
+        Ending::Exit(0) if run.stage.expect == Expect::Herds && run.herd.is_stampede() => End::Code(1),
+        Ending::Exit(0) if run.stage.expect == Expect::Herds && run.herd.reactors.len() == 1 => End::Code(0),
+        Ending::Exit(0) if run.stage.expect == Expect::Serves && run.herd.is_stampede() => {
+            End::Failed("the fixed server woke everybody for one connection".to_string())
+        }
         // An order, or a heap, of the reader's own may well be survived.
         Ending::Exit(0) if options.schedule.is_some() || run.heap != run.stage.heap => End::Code(0),
         Ending::Exit(0) if run.stage.expect == Expect::Serves => End::Code(0),
@@ -223,6 +267,9 @@ fn survived(run: &Run) -> End {
         Some(malloc) if run.heap == Heap::Malloc => End::Impossible(format!(
             "the block was freed twice, and this malloc ({malloc}) took no notice: glibc's would have aborted"
         )),
+        _ if run.stage.expect == Expect::Herds => {
+            End::Failed(format!("not everybody was woken: {}", run.herd.wakeups()))
+        }
         _ => End::Failed("the server outlived the order that kills it".to_string()),
     }
 }

@@ -1,22 +1,32 @@
 //! What stands around a stage: the command line, the server's process, the client, the report, the end.
 
 mod cli;
+mod crowd;
 mod exhibit;
+mod judge;
 mod process;
 mod repeat;
 mod serve;
 mod wild;
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
 use crate::autopsy;
-use crate::catalogue;
+use crate::catalogue::{self, Threads};
+pub use crate::herd::{Counts, tell};
 use crate::kernel::{Listener, Stop};
 use crate::trace::Run;
 use cli::{Options, What};
+pub use crowd::CROWD;
+
+/// Listens as a server with these threads does: one listener for all, or the first of several.
+fn listen(threads: Threads, address: SocketAddr) -> io::Result<Listener> {
+    if threads == Threads::Shards { Listener::bind_shared(address) } else { Listener::bind(address) }
+}
 
 /// The token of the listener's events.
 pub const LISTENER: u64 = 0;
@@ -31,7 +41,7 @@ pub struct Server {
     pub stop: Stop,
     /// How many worker threads to start.
     pub workers: usize,
-    /// How to wait and read: stage 2 only.
+    /// How to wait and read, where the reader has a choice: stages 2 and 8.
     pub reading: Reading,
 }
 
@@ -43,6 +53,8 @@ pub struct Reading {
     pub level: bool,
     /// One read for each event, not until `EAGAIN`.
     pub once: bool,
+    /// A listener for each reactor, on the same port (`SO_REUSEPORT`), not one for all.
+    pub reuseport: bool,
 }
 
 /// What a stage counted, when it came to its end.
@@ -98,6 +110,10 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
         Ok(End::Failed(why)) => {
             complain(&format!("{name}: the lab itself failed: {why}"));
             ExitCode::from(70)
+        }
+        Err(error) if process::is_impossible(&error) => {
+            complain(&format!("{name}: this cannot happen on this machine: {}", error.root_cause()));
+            ExitCode::from(3)
         }
         Err(error) => {
             complain(&format!("{name}: {error:#}"));

@@ -81,7 +81,11 @@ fn once(
 ) -> Result<(Option<String>, f64)> {
     let mut command = Command::new(program);
     command.args(["--workers", &options.workers.to_string()]);
-    for (asked, flag) in [(options.reading.level, "--level"), (options.reading.once, "--lose-edge")] {
+    for (asked, flag) in [
+        (options.reading.level, "--level"),
+        (options.reading.once, "--lose-edge"),
+        (options.reading.reuseport, "--reuseport"),
+    ] {
         command.args(asked.then_some(flag));
     }
     if let Some(heap) = options.heap {
@@ -126,7 +130,7 @@ fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus,
     let heap = options.heap.unwrap_or(stage.heap);
     let right = match stage.expect {
         Expect::Serves => status.code() == Some(0),
-        Expect::Hangs | Expect::Misdelivers => status.code() == Some(1),
+        Expect::Hangs | Expect::Herds | Expect::Misdelivers => status.code() == Some(1),
         // On pages of its own a block that is freed twice faults, whatever malloc would have said.
         Expect::Signal { .. } if heap != stage.heap && heap == Heap::Pages => status.signal() == Some(libc::SIGSEGV),
         Expect::Signal { signal, text } => {
@@ -176,6 +180,7 @@ fn must(stage: &Stage) -> String {
     match stage.expect {
         Expect::Serves => "exit 0".to_string(),
         Expect::Hangs => "exit 1, a hang".to_string(),
+        Expect::Herds => "exit 1, a herd".to_string(),
         Expect::Misdelivers => "exit 1, a stranger's bytes".to_string(),
         Expect::Signal { signal, text } => format!("{} {text}", signal_name(signal)).trim_end().to_string(),
     }

@@ -4,25 +4,28 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use super::cli::Options;
+use super::judge::{Played, Scene};
 use super::process::{self, Process, Setup};
 use super::{End, Serve, say, signal_name};
 use crate::blackbox::{Blackbox, Kind};
 use crate::catalogue::{Stage, Wild};
 use crate::client::{self, Client};
 use crate::heap::Heap;
+use crate::herd::Herd;
 use crate::http;
 use crate::kernel::any_port;
 use crate::point::Mode;
+use crate::quiescence::Proof;
 use crate::schedule::Plan;
 use crate::trace::Ending;
 
 /// The bytes of one round.
 const BYTES: u64 = http::MAX_BODY;
-/// How long a round may take: a server that does not answer for so long hangs.
+/// The longest single wait: a safety net. Whether a server hangs is seen, not timed.
 const ROUND: Duration = Duration::from_secs(5);
 
 /// A crowd, and how often each of it comes in a round.
@@ -40,13 +43,17 @@ struct Odds {
     ends: BTreeMap<String, u64>,
     /// The rounds in which a server's life ended, counted from its start.
     lives: Vec<u64>,
+    /// What the reactors counted, where several share a port.
+    herd: Herd,
 }
 
 /// Plays rounds until there were enough, and reports.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, seconds: u64) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
     let (workers, reading) = (options.workers, options.reading);
-    let setup = Setup { serve, workers, reading, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let threads = stage.threads;
+    let setup =
+        Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {
@@ -71,6 +78,23 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
         (played, odds.rounds) = (played + 1, odds.rounds + 1);
         progress(odds);
         let client = |plan| Client::new(blackbox, port, plan, ROUND);
+        let scene = Scene { blackbox, server: process.pid(), port, limit: ROUND };
+        let mut hang = None;
+        let mut play = |plan, body: fn(&mut Client) -> io::Result<()>| {
+            let mut client = client(plan);
+            if let Err(error) = client.connect() {
+                return Some(error);
+            }
+            let mut another = false;
+            match scene.play(&mut client, body, || another = scene.serves_another()) {
+                Played::Served => None,
+                Played::Wrong(error) => Some(error),
+                Played::Hangs(proof) => {
+                    hang = Some(hang_of(&proof, another));
+                    None
+                }
+            }
+        };
         let wrong = match stage.wild {
             Wild::StreamAndReset => {
                 let mut client = client(Plan::Raw);
@@ -82,12 +106,17 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                     Err(error) => Some(error),
                 }
             }
-            Wild::Crowd => crowd(port).err(),
-            Wild::Upload => {
-                let mut client = client(Plan::Post(BYTES));
-                client.connect().and_then(|()| client.finish()).err()
-            }
+            Wild::Arrivals => super::crowd::round(port, ROUND).err(),
+            Wild::Crowd => visits(port).err(),
+            Wild::Upload => play(Plan::Post(BYTES), Client::finish),
+            Wild::InTwoWrites => play(Plan::Get(1), Client::finish_in_two_writes),
         };
+        if let Some(hang) = hang {
+            process.kill();
+            process.end(ROUND);
+            process.stderr();
+            return odds.died(hang, played);
+        }
         // A death may be on its way while the client already sees the broken connection.
         if wrong.is_some() {
             process.wait_for(Duration::from_millis(500), |_| false);
@@ -103,7 +132,9 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 let end = match error.kind() {
                     io::ErrorKind::InvalidData => "a wrong reply".to_string(),
                     io::ErrorKind::UnexpectedEof => "a client is dismissed without a reply".to_string(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the client waits for ever".to_string(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        format!("the client was not served in {ROUND:?}, and no hang was proved")
+                    }
                     _ => format!("the client failed: {error}"),
                 };
                 return odds.died(end, played);
@@ -112,10 +143,11 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
     }
     process.stop();
     let (ending, in_time) = process.end(ROUND);
+    odds.herd.add(&blackbox.herd());
     let text = process.stderr();
+    process::check(ending, &blackbox)?;
     match ending {
         Ending::Exit(0) => Ok(()),
-        Ending::Exit(process::UNABLE) => bail!("{}", blackbox.message().unwrap_or_default()),
         _ if !in_time => odds.died_after("it does not stop".to_string(), played),
         Ending::Exit(_) => odds.died_after(format!("panic: {}", text.lines().nth(1).unwrap_or_default()), played),
         Ending::Signal(signal) => {
@@ -127,7 +159,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
 }
 
 /// One round of visits. Every visit has a request of its own length, so that nobody takes another's reply for his own.
-fn crowd(port: u16) -> io::Result<()> {
+fn visits(port: u16) -> io::Result<()> {
     let one = |number: u64| {
         for visit in 0..VISITS {
             let plan = Plan::Post(number * VISITS + visit + 1);
@@ -139,6 +171,19 @@ fn crowd(port: u16) -> io::Result<()> {
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || one(number))).collect();
         clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
     })
+}
+
+/// How a round ended in which nobody could move any more, proved by what the kernel says.
+fn hang_of(proof: &Proof, serves_another: bool) -> String {
+    let armed = match proof.armed {
+        None => "the socket is on no interest list".to_string(),
+        Some(armed) if armed.is_empty() => format!("the socket is not armed ({armed})"),
+        Some(armed) if armed.is_edge() => format!("the socket is armed for a new edge ({armed})"),
+        Some(armed) => format!("the socket is armed ({armed})"),
+    };
+    let bytes = if proof.connection.unread > 0 { "bytes wait" } else { "no bytes wait" };
+    let another = if serves_another { "another client is served" } else { "no other client is served" };
+    format!("hang: all asleep, {bytes}, {armed}; {another}")
 }
 
 /// Follows the box from round to round: which blocks are freed.
@@ -191,8 +236,10 @@ impl Odds {
     fn scenario(stage: &Stage) -> &'static str {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
+            Wild::Arrivals => "32 connections one after another, then 32 at once",
             Wild::Upload => "10 MiB uploaded",
             Wild::Crowd => "800 visits of 8 clients at a time, every other one breaking off",
+            Wild::InTwoWrites => "a request in two writes",
         }
     }
 
@@ -207,6 +254,10 @@ impl Odds {
         );
         for (end, count) in &self.ends {
             text += &format!("  {count:>6}  {end}\n");
+        }
+        if !self.herd.reactors.is_empty() {
+            let (ratio, wakeups, spread) = (self.herd.ratio(), self.herd.wakeups(), self.herd.spread());
+            text += &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  accepted  {spread}\n");
         }
         if self.abused > 0 {
             let more = "of these rounds used freed memory, or freed it again: the black box saw it";
@@ -230,6 +281,7 @@ impl Odds {
             "used_freed_memory": self.abused,
             "ends": self.ends,
             "lives": self.lives,
+            "herd": crate::autopsy::herd(&self.herd),
         })
     }
 }

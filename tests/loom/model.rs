@@ -14,7 +14,7 @@ use real::schedule::{Action, CLIENTS, Plan};
 use crate::heap;
 use crate::kernel::{self, Listener, Source, Stop};
 use crate::net::Client;
-use crate::runner::{Serve, Server};
+use crate::runner::{Counts, Reading, Serve, Server};
 use crate::sync;
 use crate::world::{self, Entry, Grain, Kind, MAIN, Reduced, Rules, Verdict, What};
 
@@ -88,17 +88,27 @@ pub struct Finding {
     pub keys: bool,
 }
 
+impl Rules {
+    /// What the models use unless they say otherwise.
+    pub const DEFAULT: Rules = Rules {
+        grain: Grain::Calls,
+        two_inside: false,
+        two_tasks: false,
+        reduced: Reduced::All,
+        no_reset: false,
+        loom_arc: false,
+        only: None,
+        in_vain: false,
+        from_the_start: false,
+        stops_early: false,
+        reuseport: false,
+        registers: |_, bits| bits,
+    };
+}
+
 impl Default for Rules {
     fn default() -> Self {
-        Rules {
-            grain: Grain::Calls,
-            two_inside: false,
-            two_tasks: false,
-            reduced: Reduced::All,
-            no_reset: false,
-            loom_arc: false,
-            only: None,
-        }
+        Rules::DEFAULT
     }
 }
 
@@ -196,26 +206,37 @@ impl Model {
     fn execute(&self) {
         let (listener, stop) = (Listener::open(), Stop::open());
         let (stop_fd, serve) = (stop.fd(), self.serve);
-        let server = Server { listener, stop, workers: WORKERS };
+        let reading = Reading { reuseport: self.rules.reuseport, ..Reading::default() };
+        let server = Server { listener, stop, workers: WORKERS, reading };
         sync::spawn("main", move || {
             let served = serve(server).expect("no call of the model fails");
             world::with(|world| world.served = Some(served));
         });
         world::wait_until_quiet();
+        if self.rules.from_the_start {
+            loom::explore();
+        }
         let mut peer = Peer::default();
         for (n, action) in self.script.actions.iter().enumerate() {
             peer.act(action, &self.script);
-            if n == 0 {
+            if n == 0 && !self.rules.from_the_start {
                 // The first connection is accepted, and everybody idle: from here on, every order.
                 world::wait_until_quiet();
                 loom::explore();
             }
         }
-        world::wait_until_quiet();
-        loom::stop_exploring();
-        peer.check_quiet();
-        kernel::raise(stop_fd);
-        world::wait_for_end(MAIN);
+        if self.rules.stops_early {
+            kernel::raise(stop_fd);
+            world::wait_for_end(MAIN);
+            loom::stop_exploring();
+        } else {
+            world::wait_until_quiet();
+            loom::stop_exploring();
+            peer.check_quiet();
+            kernel::raise(stop_fd);
+            world::wait_for_end(MAIN);
+            peer.check_counts(self.rules.in_vain);
+        }
         peer.check_end(&self.script);
     }
 }
@@ -239,7 +260,12 @@ impl Peer {
         kernel::call(|world| {
             if *action == Action::Connect {
                 world.log(What::Connect);
-                connections.push(Connection { client: world.net.connect(), sent: 0, reset: false, ended: false });
+                connections.push(Connection {
+                    client: world.net.connect_to(connections.len()),
+                    sent: 0,
+                    reset: false,
+                    ended: false,
+                });
                 return;
             }
             let plan = script.plan_of(connections.len().saturating_sub(1));
@@ -273,6 +299,11 @@ impl Peer {
         if world::with(|world| world.is_stuck()) {
             world::refute(Kind::Hang, format!("hang: {}", world::with(|world| world.blocked())));
         }
+        let waiting = world::with(|world| world.net.waiting());
+        if waiting > 0 {
+            let blocked = world::with(|world| world.blocked());
+            world::refute(Kind::Hang, format!("hang: connections that nobody accepts: {waiting}, and {blocked}"));
+        }
         for (number, connection) in (1..).zip(&self.connections) {
             let (unread, open) =
                 world::with(|world| (world.net.unread(connection.client), world.net.is_served(connection.client)));
@@ -283,6 +314,24 @@ impl Peer {
             if connection.ended && open {
                 world::refute(Kind::Hang, format!("hang: session {number} has ended, and nobody closes it"));
             }
+        }
+    }
+
+    /// The server has stopped after it had come to rest: what its reactors counted, if it has several.
+    fn check_counts(&self, in_vain: bool) {
+        let told = world::with(|world| world.told.clone());
+        if told.is_empty() {
+            return;
+        }
+        let sum = |what: fn(&Counts) -> u64| told.iter().map(what).sum::<u64>();
+        let (woken, empty, accepted) = (sum(|one| one.woken), sum(|one| one.empty), sum(|one| one.accepted));
+        let came = self.connections.len() as u64;
+        if accepted != came || woken != accepted + empty {
+            let text = format!("{came} connections, and the reactors counted {accepted} of them in {woken} wake-ups");
+            world::refute(Kind::Lost, text);
+        }
+        if empty > 0 && in_vain {
+            world::refute(Kind::InVain, format!("{empty} of {woken} wake-ups found nobody to accept"));
         }
     }
 

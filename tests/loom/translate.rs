@@ -116,6 +116,7 @@ fn mark(kind: Kind) -> &'static str {
         Kind::TwoTasks => "two tasks",
         Kind::Panic => "panic",
         Kind::Capped => "capped",
+        Kind::InVain => "in vain",
     }
 }
 
