@@ -24,7 +24,7 @@ fn exact() -> Vec<Recording> {
     let mut add = |name: &str, make: Box<dyn Fn() -> String>| list.push((name.to_string(), make));
     let exhibits =
         ["stage1_blocking", "stage2_reactor", "stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed"];
-    for stage in exhibits {
+    for stage in exhibits.into_iter().chain(["stage5_broken", "stage5_fixed"]) {
         add(stage, Box::new(move || stdout(stage, &[])));
     }
     for stage in ["stage3_broken", "stage4_broken"] {
