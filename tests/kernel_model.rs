@@ -544,13 +544,17 @@ fn interest() -> impl Strategy<Value = Interest> {
     // Of the others only the end, or nothing but what is always reported.
     let (end, none) = (Interest::HANG_UP.edge_triggered(), Interest::BREAK.edge_triggered());
     prop_oneof![
-        Just(read),
-        Just(read.edge_triggered()),
-        Just(read.one_shot()),
-        Just(read.edge_triggered().one_shot()),
-        Just(end.one_shot()),
-        Just(none.one_shot()),
-        Just(none),
+        2 => Just(read),
+        2 => Just(read.edge_triggered()),
+        2 => Just(read.one_shot()),
+        2 => Just(read.edge_triggered().one_shot()),
+        1 => Just(end.one_shot()),
+        1 => Just(none.one_shot()),
+        1 => Just(none),
+        1 => Just(read.exclusive()),
+        1 => Just(read.edge_triggered().exclusive()),
+        // The kernel takes no EPOLLONESHOT with it.
+        1 => Just(read.one_shot().exclusive()),
     ]
 }
 
