@@ -29,6 +29,8 @@ fn exact() -> Vec<Recording> {
         "stage3_fixed",
         "stage4_broken",
         "stage4_fixed",
+        "stage5_broken",
+        "stage5_fixed",
         "stage6_broken",
         "stage6_fixed",
     ];

@@ -41,6 +41,8 @@ const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
 const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 /// The bits that say how, not what.
 const HOW: u32 = EDGE | ONE_SHOT | EXCLUSIVE;
+/// Whatever is asked for.
+const ANY: u32 = !HOW;
 /// What can be asked for exclusively.
 const EXCLUSIVE_OK: u32 = IN | libc::EPOLLOUT as u32 | HUP | ERR | EDGE | EXCLUSIVE;
 
@@ -165,13 +167,14 @@ impl Net {
         }
     }
 
-    /// Something has happened to a file: every list that asks for it hears of it, if it need not stop before.
-    fn wake(&mut self, fd: Fd) {
-        let now = self.mask(fd);
+    /// Something has happened to a file: every list that asks for `what` hears of it, if it need not stop before. A change
+    /// of a connection's state is told to everybody who is armed (`ANY`), and the next wait finds out whether it is what
+    /// was asked for.
+    fn wake(&mut self, fd: Fd, what: u32) {
         let mut exclusive = Vec::new();
         for (at, file) in self.files.iter_mut().enumerate() {
             let Some(File::Epoll(epoll)) = file else { continue };
-            let Some(item) = epoll.interest.get(&fd).filter(|item| item.mask & now != 0) else { continue };
+            let Some(item) = epoll.interest.get(&fd).filter(|item| item.mask & what & !HOW != 0) else { continue };
             match item.mask & EXCLUSIVE {
                 0 => epoll.hear(fd),
                 _ => exclusive.push((item.number, at)),
@@ -188,10 +191,10 @@ impl Net {
         }
     }
 
-    fn wake_stream(&mut self, stream: usize) {
+    fn wake_stream(&mut self, stream: usize, what: u32) {
         let is_it = |file: &Option<File>| matches!(file, Some(File::Stream(other)) if *other == stream);
         if let Some(fd) = self.files.iter().position(is_it) {
-            self.wake(fd);
+            self.wake(fd, what);
         }
     }
 
@@ -320,7 +323,7 @@ impl Net {
 
     pub fn shutdown_write(&mut self, fd: Fd) -> Result<(), Errno> {
         self.stream(fd)?.shut = true;
-        self.wake(fd);
+        self.wake(fd, ANY);
         Ok(())
     }
 
@@ -329,7 +332,7 @@ impl Net {
             Some(File::Event(count)) => *count += 1,
             _ => return Err(libc::EBADF),
         }
-        self.wake(fd);
+        self.wake(fd, IN);
         Ok(())
     }
 
@@ -359,7 +362,7 @@ impl Net {
         self.backlogs[chosen].push_back(self.streams.len() - 1);
         let is_it = |file: &Option<File>| matches!(file, Some(File::Listener(backlog)) if *backlog == chosen);
         let listener = self.files.iter().position(is_it);
-        self.wake(listener.expect("somebody listens"));
+        self.wake(listener.expect("somebody listens"), IN);
         self.streams.len() - 1
     }
 
@@ -373,7 +376,7 @@ impl Net {
         let stream = &mut self.streams[client];
         if !stream.closed && !stream.dead && !stream.fin && !bytes.is_empty() {
             stream.arrived.extend(bytes);
-            self.wake_stream(client);
+            self.wake_stream(client, IN);
         }
     }
 
@@ -382,7 +385,7 @@ impl Net {
         let stream = &mut self.streams[client];
         if !stream.closed && !stream.dead && !stream.fin {
             stream.fin = true;
-            self.wake_stream(client);
+            self.wake_stream(client, ANY);
         }
     }
 
@@ -394,7 +397,7 @@ impl Net {
         if !stream.closed && !stream.dead && !over {
             stream.dead = true;
             stream.error = Some(if stream.fin { libc::EPIPE } else { libc::ECONNRESET });
-            self.wake_stream(client);
+            self.wake_stream(client, ANY);
         }
     }
 
