@@ -11,6 +11,7 @@ use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use crate::herd::{Counts, Herd};
 use crate::point;
 
 /// The most threads that can have a role: `main`, the workers, the client.
@@ -103,10 +104,12 @@ pub enum Kind {
     Cut,
     /// Nobody can move any more after the server was told to stop. Written by the parent, on behalf of the role that waits.
     Stuck,
+    /// `accept4(2)` on the listener a found nobody (`EAGAIN`). Only where the wake-ups are what it is about.
+    Nobody,
 }
 
 impl Kind {
-    const LAST: u8 = Kind::Stuck as u8;
+    const LAST: u8 = Kind::Nobody as u8;
 
     fn from_u8(value: u8) -> Option<Kind> {
         // SAFETY: `Kind` is `repr(u8)` and its values run from 1 to LAST without a gap.
@@ -189,6 +192,8 @@ pub enum State {
     Blocked = 2,
     /// The thread is over.
     Ended = 3,
+    /// It sleeps in the kernel, or is about to; only the kernel wakes it.
+    Asleep = 4,
 }
 
 /// One thread's place in the box. Written by that thread, but for `grant`.
@@ -203,14 +208,36 @@ pub(crate) struct Slot {
     pub(crate) waiting: AtomicU32,
     pub(crate) address: AtomicU64,
     pub(crate) holder: AtomicU32,
+    /// The thread's number (`gettid(2)`); 0 until it has slept.
+    thread: AtomicU32,
 }
 
 impl Slot {
+    /// This thread, whose slot it is, is about to sleep in the kernel until there is an event.
+    pub(crate) fn fall_asleep(&self) {
+        // SAFETY: gettid(2) has no preconditions.
+        self.thread.store(unsafe { libc::gettid() } as u32, Ordering::Relaxed);
+        self.waiting.store(Waiting::Event as u32, Ordering::Relaxed);
+        self.set_state(State::Asleep);
+    }
+
+    /// Whether the thread is [`State::Asleep`] and the kernel has not woken it: `S` in its `stat` (`proc_pid_stat(5)`). A wake-up
+    /// ends that at once, long before the thread runs.
+    pub(crate) fn sleeps(&self) -> bool {
+        let thread = self.thread.load(Ordering::Relaxed);
+        let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
+        // The name stands in brackets, and may have some of its own.
+        let asleep = stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S'));
+        // Looked at last: who was woken in between has said so.
+        asleep && self.state() == State::Asleep
+    }
+
     pub(crate) fn state(&self) -> State {
         match self.state.load(Ordering::Acquire) {
             1 => State::Parked,
             2 => State::Blocked,
             3 => State::Ended,
+            4 => State::Asleep,
             _ => State::Running,
         }
     }
@@ -263,10 +290,15 @@ struct Layout {
     doorbell: AtomicU32,
     /// 1 when nobody directs (any more).
     open: AtomicU32,
+    /// 1 when a directed thread waits for events in the kernel, and is woken by it.
+    in_the_kernel: AtomicU32,
     roles: AtomicU32,
     port: AtomicU32,
     fault: [AtomicU64; 4],
     served: [AtomicU64; 3],
+    /// How many of `herd` there are.
+    reactors: AtomicU32,
+    herd: [[AtomicU64; 4]; MAX_ROLES],
     message_length: AtomicUsize,
     message: [AtomicU8; MESSAGE],
     slots: [Slot; MAX_ROLES],
@@ -422,6 +454,15 @@ impl Blackbox {
         self.layout.open.store(1, Ordering::Release);
     }
 
+    /// Whether a directed thread waits for events in the kernel, so that it is the kernel who chooses whom to wake.
+    pub(crate) fn is_in_the_kernel(&self) -> bool {
+        self.layout.in_the_kernel.load(Ordering::Acquire) == 1
+    }
+
+    pub(crate) fn wait_in_the_kernel(&self) {
+        self.layout.in_the_kernel.store(1, Ordering::Release);
+    }
+
     /// Records something on behalf of `role`. Takes no lock and allocates nothing.
     #[allow(clippy::too_many_arguments)]
     pub fn record(
@@ -536,6 +577,26 @@ impl Blackbox {
     pub fn served(&self) -> Option<ServedCounts> {
         let [ended, received, replies] = std::array::from_fn(|i| self.layout.served[i].load(Ordering::Acquire));
         (ended == 1).then_some(ServedCounts { received, replies })
+    }
+
+    /// Says what the reactors counted.
+    pub(crate) fn set_herd(&self, herd: &Herd) {
+        for (to, from) in self.layout.herd.iter().zip(&herd.reactors) {
+            for (to, from) in to.iter().zip([from.woken, from.empty, from.accepted, from.exhausted]) {
+                to.store(from, Ordering::Relaxed);
+            }
+        }
+        self.layout.reactors.store(herd.reactors.len().min(MAX_ROLES) as u32, Ordering::Release);
+    }
+
+    /// What the reactors counted, if there are any and the server came to its end by itself.
+    pub fn herd(&self) -> Herd {
+        let count = self.layout.reactors.load(Ordering::Acquire) as usize;
+        let read = |row: &[AtomicU64; 4]| {
+            let [woken, empty, accepted, exhausted] = std::array::from_fn(|i| row[i].load(Ordering::Relaxed));
+            Counts { woken, empty, accepted, exhausted }
+        };
+        Herd { reactors: self.layout.herd[..count].iter().map(read).collect() }
     }
 
     /// Leaves a message for the parent: a panic's, or an error's. The first one stays.

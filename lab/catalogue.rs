@@ -50,6 +50,10 @@ pub enum Threads {
     PerConnection,
     /// None.
     None,
+    /// Reactors, as many as the reader asks for, with one listener for all: `reactor-1`, `reactor-2` ...
+    Reactors,
+    /// The same, each with a listener of its own on the same port.
+    Shards,
 }
 
 /// A file of the repository, compiled in.
@@ -75,6 +79,8 @@ pub enum Expect {
     Serves,
     /// Nobody can move any more, and the client is owed a reply: exit status 1.
     Hangs,
+    /// One connection wakes every reactor, and all but one find nobody to accept: exit status 1.
+    Herds,
     /// A client gets bytes that were made for another one: exit status 1.
     Misdelivers,
     /// The server is told to stop, and nobody can move any more: exit status 1.
@@ -90,6 +96,9 @@ pub enum Wild {
     StreamAndReset,
     /// Uploads 10 MiB as a `POST`, and waits for the reply.
     Upload,
+    /// Opens [`CROWD`](crate::runner::CROWD) connections one after another, each with a `GET` and its reply, then as many
+    /// at once.
+    Arrivals,
     /// Sends a `GET` in two writes, one right after the other, and waits for the reply.
     InTwoWrites,
     /// Many clients at once, each with a `POST` of a length of its own: some break off, the others check their reply.
@@ -139,7 +148,7 @@ const STAGE2: Stage = Stage {
 /// The flags of stage 2, and what each makes of it.
 const STAGE2_VARIANTS: &[Variant] = &[
     Variant {
-        reading: Reading { level: false, once: true, tail: false },
+        reading: Reading { level: false, once: true, tail: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge",
             title: "one read an edge, and the edge is lost",
@@ -150,7 +159,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: true, tail: false },
+        reading: Reading { level: true, once: true, tail: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge --level",
             title: "one read a level-triggered event",
@@ -160,7 +169,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: false, tail: false },
+        reading: Reading { level: true, once: false, tail: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --level",
             title: "one thread, epoll level-triggered, and reads until EAGAIN",
@@ -188,7 +197,7 @@ const STAGE7_BROKEN: Stage = Stage {
 
 /// The other half of stage 7: the same server, and a client that has said all it had to say.
 const STAGE7_BROKEN_TAIL: &[Variant] = &[Variant {
-    reading: Reading { tail: true, level: false, once: false },
+    reading: Reading { tail: true, level: false, once: false, reuseport: false },
     stage: Stage {
         name: "stage7_broken --tail",
         title: "a hang-up is obeyed before the bytes in front of it are read",
@@ -212,7 +221,7 @@ const STAGE7_FIXED: Stage = Stage {
 };
 
 const STAGE7_FIXED_TAIL: &[Variant] = &[Variant {
-    reading: Reading { tail: true, level: false, once: false },
+    reading: Reading { tail: true, level: false, once: false, reuseport: false },
     stage: Stage {
         name: "stage7_fixed --tail",
         title: "what has come is read first, and then the end of it",
@@ -223,6 +232,49 @@ const STAGE7_FIXED_TAIL: &[Variant] = &[Variant {
         ..STAGE7_FIXED
     },
 }];
+
+const STAGE8: Stage = Stage {
+    name: "stage8_fixed",
+    chapter: 8,
+    title: "the reactors wait for the listener exclusively (EPOLLEXCLUSIVE)",
+    why: "of the instances that wait exclusively the kernel wakes one that sleeps, and goes on only past those that do not",
+    expect: Expect::Serves,
+    next: "stage8_fixed -- --reuseport",
+    source: text!("lab/stages/stage8_fixed.rs"),
+    schedule: text!("lab/schedules/stage8.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Arrivals,
+    threads: Threads::Reactors,
+    variants: &[],
+};
+
+/// The flag of stage 8, and what it makes of it.
+const STAGE8_VARIANTS: &[Variant] = &[Variant {
+    reading: Reading { level: false, once: false, reuseport: true, tail: false },
+    stage: Stage {
+        name: "stage8_fixed --reuseport",
+        title: "a listener for each reactor, on one port (SO_REUSEPORT)",
+        why: "the kernel gives the connection to one listener, and one reactor alone waits there",
+        next: "lab -- list",
+        threads: Threads::Shards,
+        ..STAGE8
+    },
+}];
+
+const STAGE9: Stage = Stage {
+    name: "stage9_sharded",
+    chapter: 9,
+    title: "a reactor for every core, and nothing between them",
+    why: "no client ever meets a second thread, so there is nothing to lock, to queue or to arm again",
+    expect: Expect::Serves,
+    next: "stage10_uring",
+    source: text!("lab/stages/stage9_sharded.rs"),
+    schedule: text!("lab/schedules/stage9.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Upload,
+    threads: Threads::Shards,
+    variants: &[],
+};
 
 /// The stages, in the order of the book.
 pub static STAGES: &[Stage] = &[
@@ -285,6 +337,20 @@ pub static STAGES: &[Stage] = &[
         variants: &[],
     },
     Stage {
+        name: "stage4_handoff",
+        chapter: 4,
+        title: "no lock: a worker arms the socket as the last thing it does",
+        why: "nothing follows the re-arm, so the first worker was out before the kernel could call the second",
+        expect: Expect::Serves,
+        next: "stage5_broken",
+        source: text!("lab/stages/stage4_handoff.rs"),
+        schedule: text!("lab/schedules/stage4_handoff.schedule"),
+        heap: Heap::Malloc,
+        threads: Threads::Workers,
+        wild: Wild::Upload,
+        variants: &[],
+    },
+    Stage {
         name: "stage5_broken",
         chapter: 5,
         title: "the descriptor's number is taken for the client's name",
@@ -342,6 +408,31 @@ pub static STAGES: &[Stage] = &[
     },
     Stage { variants: STAGE7_BROKEN_TAIL, ..STAGE7_BROKEN },
     Stage { variants: STAGE7_FIXED_TAIL, ..STAGE7_FIXED },
+    Stage {
+        name: "stage8_broken",
+        title: "every reactor waits for the one listener",
+        why: "each instance has its own place in the listener's wait queue, and a connection wakes everybody in it",
+        expect: Expect::Herds,
+        next: "stage8_fixed",
+        source: text!("lab/stages/stage8_broken.rs"),
+        ..STAGE8
+    },
+    Stage { variants: STAGE8_VARIANTS, ..STAGE8 },
+    STAGE9,
+    Stage {
+        name: "stage10_uring",
+        chapter: 10,
+        title: "a reactor per core on io_uring, and many replies a system call",
+        why: "the kernel works on what it was asked for; memory, socket and number stay until it has answered",
+        expect: Expect::Serves,
+        next: "lab -- list",
+        source: text!("lab/stages/stage10_uring.rs"),
+        schedule: text!("lab/schedules/stage4.schedule"),
+        heap: Heap::Malloc,
+        wild: Wild::Upload,
+        threads: Threads::Shards,
+        variants: &[],
+    },
 ];
 
 /// The stage of that name.
@@ -360,10 +451,12 @@ impl Stage {
         self.chapter == 7
     }
 
-    /// The names of the points in this stage: those in its source, and `free`, at which a buffer's drop stands.
+    /// The names of the points in this stage: those in its source, `free`, at which a buffer's drop stands,
+    /// and with several reactors `woken`, at the end of a wait.
     pub fn points(&self) -> Vec<&'static str> {
         let named = self.source.text.split("point(\"").skip(1).filter_map(|rest| rest.split('"').next());
-        let mut points: Vec<_> = named.chain(["free"]).collect();
+        let several = matches!(self.threads, Threads::Reactors | Threads::Shards);
+        let mut points: Vec<_> = named.chain(["free"]).chain(several.then_some("woken")).collect();
         points.sort_unstable();
         points.dedup();
         points

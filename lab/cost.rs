@@ -110,7 +110,7 @@ fn measure_all(counts: &[usize]) -> Result<String> {
 }
 
 /// The limit on open files, for this process and the servers that it starts.
-fn raise_file_limit(connections: usize) -> Result<()> {
+pub(crate) fn raise_file_limit(connections: usize) -> Result<()> {
     let need = connections as libc::rlim_t + SPARE;
     let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.
@@ -133,7 +133,7 @@ fn raise_file_limit(connections: usize) -> Result<()> {
 }
 
 fn measure(stage: &'static str, connections: usize) -> Result<Row> {
-    let mut server = Server::start(stage)?;
+    let mut server = Server::start(stage, &[])?;
     server.get(&server.connect(0)?)?;
     let before = server.settled(None)?;
     let (mut streams, mut asked) = (Vec::with_capacity(connections), 0);
@@ -160,16 +160,17 @@ fn measure(stage: &'static str, connections: usize) -> Result<Row> {
 }
 
 /// A stage under `--serve`. It is killed when this is dropped, or when this process dies.
-struct Server {
+pub(crate) struct Server {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
-    fn start(stage: &str) -> Result<Server> {
+    /// Starts a stage with flags of its own.
+    pub(crate) fn start(stage: &str, flags: &[&str]) -> Result<Server> {
         let program = beside_this_program(stage)?;
         let mut command = Program::new(&program);
-        command.args(["--serve", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(flags).args(["--serve", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
         // SAFETY: one system call, between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -183,12 +184,22 @@ impl Server {
         let mut server = Server { process, address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into() };
         BufReader::new(out).read_line(&mut line).context("the server says nothing")?;
         let address = line.split([' ', ';']).find_map(|word| word.parse().ok());
-        server.address = address.context("the server does not say where it listens")?;
+        let Some(address) = address else {
+            let status = server.process.wait().context("the server is not to be waited for")?;
+            bail!("the server does not say where it listens, and ends: {status}");
+        };
+        server.address = address;
         Ok(server)
     }
 
+    /// The number of its process.
+    #[cfg(feature = "bench")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A connection, from the next address when one has no ports left.
-    fn connect(&self, index: usize) -> Result<TcpStream> {
+    pub(crate) fn connect(&self, index: usize) -> Result<TcpStream> {
         let from =
             Ipv4Addr::new(127, 0, (index / FROM_ONE_ADDRESS / 250) as u8, (index / FROM_ONE_ADDRESS % 250) as u8 + 1);
         let stream = connect_from(from, self.address).with_context(|| format!("connection {} failed", index + 1))?;
@@ -197,7 +208,7 @@ impl Server {
     }
 
     /// Asks for the reply, and takes it.
-    fn get(&self, mut stream: &TcpStream) -> Result<()> {
+    pub(crate) fn get(&self, mut stream: &TcpStream) -> Result<()> {
         let mut reply = vec![0; HELLO.len()];
         stream.write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n").and_then(|()| stream.read_exact(&mut reply)).context(
             "a GET was not answered: the server may be at a limit of its own (threads: `ulimit -u`, pids.max)",
@@ -242,7 +253,7 @@ impl Server {
     }
 
     /// SIGTERM, and a clean end.
-    fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         // SAFETY: the child was not waited for, so the number is its own.
         unsafe { libc::kill(self.process.id() as libc::pid_t, libc::SIGTERM) };
         let start = Instant::now();
@@ -264,7 +275,7 @@ impl Drop for Server {
     }
 }
 
-fn beside_this_program(name: &str) -> Result<PathBuf> {
+pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe().context("cannot find this program itself")?.with_file_name(name);
     if !path.exists() {
         let profile = if cfg!(debug_assertions) { "" } else { " --release" };
@@ -275,7 +286,7 @@ fn beside_this_program(name: &str) -> Result<PathBuf> {
 
 /// Connects from an address of this machine. The port is chosen at connect(2), not at bind(2), so that it need only be
 /// free towards this server (`IP_BIND_ADDRESS_NO_PORT`, `ip(7)`).
-fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) };
     let SocketAddr::V4(to) = to else { return Err(ErrorKind::Unsupported.into()) };
     let name = |address: Ipv4Addr, port: u16| libc::sockaddr_in {
@@ -300,13 +311,13 @@ fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// The number behind `name:` in a file of /proc.
-fn field(text: &str, name: &str) -> Option<i64> {
+pub(crate) fn field(text: &str, name: &str) -> Option<i64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     rest.split_whitespace().next()?.parse().ok()
 }
 
 /// `12,345`.
-fn thousands(number: i64) -> String {
+pub(crate) fn thousands(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = if number < 0 { "-".to_string() } else { String::new() };
     for (index, digit) in digits.chars().enumerate() {

@@ -157,9 +157,12 @@ impl Run<'_, '_> {
         if let Action::Pass { .. } = action {
             self.grant(role);
             self.settle()?;
+            // Who has fallen asleep in the kernel has done what his step is.
+            let asleep = self.director.blackbox.slot(role).state() == State::Asleep;
             let blocked = self.blocked(role);
             if let Some(outcome) = blocked
                 && !was_late
+                && !asleep
             {
                 let Outcome::Refused { waiting, address, .. } = &outcome else { unreachable!("made above") };
                 self.note(role, Kind::Refused, [step as u64 + 1, *waiting as u64, *address]);
@@ -174,6 +177,9 @@ impl Run<'_, '_> {
                 return Err(Stop::Died);
             }
             return Err(Stop::Failed(format!("step {}: the client could not {action}: {error}", step + 1)));
+        } else {
+            // Whom the kernel has woken comes to his next point.
+            self.settle()?;
         }
         self.ask_the_blocked()
     }
@@ -210,7 +216,7 @@ impl Run<'_, '_> {
         let holder = slot.holder.load(Relaxed) as usize;
         let holder = (waiting == Waiting::Lock || waiting == Waiting::Thread).then_some(holder);
         let address = slot.address.load(Relaxed);
-        (slot.state() == State::Blocked).then_some(Outcome::Refused { waiting, address, holder })
+        matches!(slot.state(), State::Blocked | State::Asleep).then_some(Outcome::Refused { waiting, address, holder })
     }
 
     /// The role of this step cannot come now: the order goes on without it.
@@ -239,13 +245,19 @@ impl Run<'_, '_> {
             let role = self.role(&self.director.schedule.steps[step].role);
             let outcome = role.and_then(|role| self.blocked(role));
             let for_an_event = matches!(outcome, Some(Outcome::Refused { waiting, .. }) if waiting.is_for_the_kernel());
-            if !for_an_event || start.elapsed() > GRACE {
+            if !for_an_event || start.elapsed() > GRACE || role.is_some_and(|role| self.was_not_woken(role)) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_micros(200));
             self.ask_the_blocked()?;
         }
         Ok(())
+    }
+
+    /// Whether this role sleeps in the kernel, and what the client did so far has certainly not woken it. That is so once
+    /// bytes were acknowledged: the kernel held the new connection's lock until it had woken whoever waits at the listener.
+    fn was_not_woken(&self, role: usize) -> bool {
+        self.clients.iter().all(|client| client.totals().sent > 0) && self.director.blackbox.slot(role).sleeps()
     }
 
     fn grant(&self, role: usize) {
@@ -292,7 +304,12 @@ impl Run<'_, '_> {
         let blackbox = self.director.blackbox;
         loop {
             let seen = blackbox.doorbell().load(std::sync::atomic::Ordering::Acquire);
-            let running = (0..blackbox.role_count()).find(|role| blackbox.slot(*role).state() == State::Running);
+            let runs = |role: &usize| match blackbox.slot(*role).state() {
+                State::Running => true,
+                State::Asleep => !blackbox.slot(*role).sleeps(),
+                _ => false,
+            };
+            let running = (0..blackbox.role_count()).find(runs);
             if !(self.director.alive)() {
                 return Err(Stop::Died);
             }
@@ -305,7 +322,12 @@ impl Run<'_, '_> {
                 let why = format!("{} came to no point in {:?}", blackbox.roles()[role], start.elapsed());
                 return Err(Stop::Failed(why));
             }
-            futex_wait(blackbox.doorbell(), seen, Some(100));
+            if blackbox.slot(role).state() == State::Asleep {
+                // On its way into the kernel, or out of it: neither rings.
+                std::thread::sleep(Duration::from_micros(50));
+            } else {
+                futex_wait(blackbox.doorbell(), seen, Some(100));
+            }
         }
     }
 
@@ -426,6 +448,11 @@ impl Run<'_, '_> {
             if !self.done[step] {
                 let name = &self.director.schedule.steps[step].role;
                 let role = self.role(name).filter(|_| is_thread(name));
+                // The kernel has let it sleep: that is no step that is missing, but what there is to see.
+                let sleeps = role.is_some_and(|role| self.director.blackbox.slot(role).state() == State::Asleep);
+                if sleeps && matches!(self.outcomes[step], Outcome::Refused { .. } | Outcome::HeldBack) {
+                    continue;
+                }
                 let doing = role.map_or("is not there".to_string(), |role| self.doing(role));
                 self.outcomes[step] = Outcome::Unmet(doing);
             }
@@ -442,6 +469,7 @@ impl Run<'_, '_> {
                 format!("stands at its point `{}` (occurrence {occurrence})", slot.point())
             }
             State::Ended => "has ended".to_string(),
+            State::Asleep => "sleeps in epoll_wait".to_string(),
             State::Blocked => match self.blocked(role) {
                 Some(Outcome::Refused { waiting: Waiting::Lock, holder: Some(holder), .. }) => {
                     format!("waits for a lock that {} holds", blackbox.roles()[holder])

@@ -1,6 +1,19 @@
-//! As much HTTP/1.1 as the stages speak: `GET`, and `POST` with a `Content-Length`. Heads are parsed by httparse.
+//! As much HTTP/1.1 as the stages speak (RFC 9112): `GET` and `HEAD` of `/`, and `POST` with a `Content-Length`. Heads are
+//! parsed by httparse.
+//!
+//! - [`Parser`] finds requests in the bytes of a connection, and allocates nothing. The stages that are about something
+//!   else keep a receive buffer of their own around it.
+//! - [`Connection`] is the rest of what a server of strangers needs: it keeps what is not complete, and what the client has
+//!   not taken yet, bounds both, and knows when a client has been waited for too long.
+//!
+//! Both are plain logic: no system call, no clock.
+
+mod connection;
 
 use std::io::Write;
+use std::mem::MaybeUninit;
+
+pub use connection::{Connection, Expired, Inbox, MAX_HEAD, MAX_PENDING, Outbox, Timeouts};
 
 /// The reply to a `GET`: 52 bytes, 13 of them body.
 pub const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
@@ -16,7 +29,7 @@ pub fn whole_gets(mut bytes: &[u8]) -> usize {
     let mut count = 0;
     while !bytes.is_empty() {
         match parse_head(bytes) {
-            Ok(Some(head)) if head.is_get && head.body == 0 => bytes = &bytes[head.length..],
+            Ok(Some(head)) if head.method == Method::Get && head.body == 0 => bytes = &bytes[head.length..],
             _ => return 0,
         }
         count += 1;
@@ -24,51 +37,94 @@ pub fn whole_gets(mut bytes: &[u8]) -> usize {
     count
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Get,
+    Head,
+    Post,
+}
+
 struct Head {
-    is_get: bool,
+    method: Method,
+    /// Whether there is something at its path.
+    found: bool,
+    /// The client asks for the end of the connection, or speaks HTTP/1.0.
+    last: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    expects: bool,
     /// Bytes of the head itself, with its empty line.
     length: usize,
     /// Bytes of the body that follows.
-    body: u64,
+    body: u32,
 }
 
 /// `Ok(None)` while the head is not complete.
 fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Reply> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    let length = match request.parse(bytes) {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(Reply::Refused("431 Request Header Fields Too Large")),
         Err(_) => return Err(Reply::Refused("400 Bad Request")),
     };
-    let is_get = match request.method {
-        Some("GET") => true,
-        Some("POST") => false,
+    let method = match request.method {
+        Some("GET") => Method::Get,
+        Some("HEAD") => Method::Head,
+        Some("POST") => Method::Post,
         _ => return Err(Reply::Refused("501 Not Implemented")),
     };
-    let mut body = None;
+    // What is uploaded is counted and not kept, so any name will do for it.
+    let found = method == Method::Post || is_root(request.path.unwrap_or_default());
+    let old = request.version == Some(0);
+    let (mut body, mut last, mut expects) = (None, old, false);
     for header in request.headers.iter() {
-        if header.name.eq_ignore_ascii_case("Transfer-Encoding") {
-            return Err(Reply::Refused("501 Not Implemented"));
-        }
-        if header.name.eq_ignore_ascii_case("Content-Length") {
-            let digits = Some(header.value).filter(|value| !value.is_empty() && value.iter().all(u8::is_ascii_digit));
-            let Some(value) = digits.and_then(|digits| std::str::from_utf8(digits).ok()) else {
-                return Err(Reply::Refused("400 Bad Request"));
-            };
-            // More digits than fit are a length past every limit, not a malformed one.
-            let length = value.parse().unwrap_or(u64::MAX);
-            if body.replace(length).is_some_and(|earlier| earlier != length) {
-                return Err(Reply::Refused("400 Bad Request"));
+        // The length tells nearly every other header from these.
+        match header.name.len() {
+            6 if header.name.eq_ignore_ascii_case("Expect") => {
+                expects = !old && header.value.eq_ignore_ascii_case(b"100-continue");
             }
+            10 if header.name.eq_ignore_ascii_case("Connection") => {
+                let mut options = header.value.split(|byte| *byte == b',');
+                last |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            }
+            14 if header.name.eq_ignore_ascii_case("Content-Length") => {
+                let digits = header.value;
+                if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+                    return Err(Reply::Refused("400 Bad Request"));
+                }
+                // More digits than fit are a length past every limit, not a malformed one.
+                let digit = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+                let length = digits.iter().fold(0, digit);
+                if body.replace(length).is_some_and(|earlier| earlier != length) {
+                    return Err(Reply::Refused("400 Bad Request"));
+                }
+            }
+            17 if header.name.eq_ignore_ascii_case("Transfer-Encoding") => {
+                return Err(Reply::Refused("501 Not Implemented"));
+            }
+            _ => {}
         }
     }
     match body {
-        None if !is_get => Err(Reply::Refused("411 Length Required")),
+        None if method == Method::Post => Err(Reply::Refused("411 Length Required")),
         Some(length) if length > MAX_BODY => Err(Reply::Refused("413 Content Too Large")),
-        body => Ok(Some(Head { is_get, length, body: body.unwrap_or(0) })),
+        // Its body would be read for nothing.
+        Some(1..) if !found => Err(Reply::Refused("404 Not Found")),
+        body => {
+            let body = body.unwrap_or(0) as u32;
+            Ok(Some(Head { method, found, last, expects: expects && body > 0, length, body }))
+        }
     }
+}
+
+/// Whether a request's target is `/`, with a query or without, or the same in its absolute form.
+fn is_root(target: &str) -> bool {
+    let path = match target.strip_prefix("http://") {
+        None => target,
+        Some(rest) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
+    };
+    matches!(path.split('?').next(), Some("/" | ""))
 }
 
 /// One connection's place in its stream of requests.
@@ -79,12 +135,12 @@ pub struct Parser {
 enum State {
     Head,
     Body {
-        is_get: bool,
-        length: u64,
-        left: u64,
+        reply: Answer,
+        last: bool,
+        left: u32,
     },
-    /// After a request that was refused, the rest of the stream means nothing.
-    Refused,
+    /// After a request that was refused, or that asked to be the last, the rest of the stream means nothing.
+    Over,
 }
 
 /// What [`Parser::advance`] made of the bytes it was given.
@@ -104,6 +160,43 @@ pub enum Reply {
     Stored(u64),
     /// The status line of an error; nothing after it on this connection is answered.
     Refused(&'static str),
+    /// `100 Continue`: the client may send its body. The reply itself comes when that is there.
+    Continue,
+    /// To a `HEAD`: the head of [`Reply::Hello`].
+    HelloHead,
+    /// To a `GET` of something that is not there.
+    NotFound,
+    /// To a `HEAD` of something that is not there.
+    NotFoundHead,
+    /// To a request that asked for the end of the connection; nothing after it is answered.
+    Last(Answer),
+}
+
+/// What a request is answered, if nothing is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// As [`Reply::Hello`].
+    Hello,
+    /// As [`Reply::HelloHead`].
+    HelloHead,
+    /// As [`Reply::NotFound`].
+    NotFound,
+    /// As [`Reply::NotFoundHead`].
+    NotFoundHead,
+    /// As [`Reply::Stored`].
+    Stored(u32),
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Reply {
+        match answer {
+            Answer::Hello => Reply::Hello,
+            Answer::HelloHead => Reply::HelloHead,
+            Answer::NotFound => Reply::NotFound,
+            Answer::NotFoundHead => Reply::NotFoundHead,
+            Answer::Stored(bytes) => Reply::Stored(u64::from(bytes)),
+        }
+    }
 }
 
 impl Default for Parser {
@@ -123,10 +216,20 @@ impl Parser {
     /// and no complete head in it, the request is refused.
     pub fn advance(&mut self, bytes: &[u8], full: bool) -> Step {
         match &mut self.state {
-            State::Refused => Step { consumed: bytes.len(), reply: None },
+            State::Over => Step { consumed: bytes.len(), reply: None },
             State::Head => match parse_head(bytes) {
                 Ok(Some(head)) => {
-                    self.state = State::Body { is_get: head.is_get, length: head.body, left: head.body };
+                    let reply = match (head.method, head.found) {
+                        (Method::Get, true) => Answer::Hello,
+                        (Method::Get, false) => Answer::NotFound,
+                        (Method::Head, true) => Answer::HelloHead,
+                        (Method::Head, false) => Answer::NotFoundHead,
+                        (Method::Post, _) => Answer::Stored(head.body),
+                    };
+                    self.state = State::Body { reply, last: head.last, left: head.body };
+                    if head.expects {
+                        return Step { consumed: head.length, reply: Some(Reply::Continue) };
+                    }
                     let rest = self.advance(&bytes[head.length..], false);
                     Step { consumed: head.length + rest.consumed, ..rest }
                 }
@@ -134,22 +237,38 @@ impl Parser {
                 Ok(None) => Step { consumed: 0, reply: None },
                 Err(reply) => self.refuse(bytes, reply),
             },
-            State::Body { is_get, length, left } => {
-                let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= taken as u64;
+            State::Body { reply, last, left } => {
+                let taken = bytes.len().min(*left as usize);
+                *left -= taken as u32;
                 if *left > 0 {
                     return Step { consumed: taken, reply: None };
                 }
-                let reply = if *is_get { Reply::Hello } else { Reply::Stored(*length) };
-                self.state = State::Head;
-                Step { consumed: taken, reply: Some(reply) }
+                let (reply, last) = (*reply, *last);
+                self.state = if last { State::Over } else { State::Head };
+                Step { consumed: taken, reply: Some(if last { Reply::Last(reply) } else { reply.into() }) }
             }
         }
     }
 
     fn refuse(&mut self, bytes: &[u8], reply: Reply) -> Step {
-        self.state = State::Refused;
+        self.state = State::Over;
         Step { consumed: bytes.len(), reply: Some(reply) }
+    }
+
+    /// Ends the stream of requests here, with this status.
+    fn refuse_now(&mut self, status: &'static str) -> Reply {
+        self.state = State::Over;
+        Reply::Refused(status)
+    }
+
+    /// Bytes of a body that are still to come.
+    fn body_left(&self) -> u32 {
+        if let State::Body { left, .. } = self.state { left } else { 0 }
+    }
+
+    /// Whether the rest of the stream means nothing.
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
     }
 }
 
@@ -162,17 +281,28 @@ impl Reply {
         }
         let room = out.len();
         let mut left = &mut out[..];
-        match self {
-            Reply::Hello => unreachable!("written above"),
+        let (reply, close) = match self {
+            Reply::Last(answer) => (answer.into(), "Connection: close\r\n"),
+            Reply::Refused(_) => (self, "Connection: close\r\n"),
+            _ => (self, ""),
+        };
+        let mut head =
+            |status: &str, length: usize| write!(left, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{close}\r\n");
+        match reply {
+            Reply::Hello => head("200 OK", 13).and_then(|()| left.write_all(b"Hello, World!")),
+            Reply::HelloHead => head("200 OK", 13),
+            Reply::NotFoundHead => head("404 Not Found", "404 Not Found\n".len()),
+            Reply::NotFound => {
+                head("404 Not Found", "404 Not Found\n".len()).and_then(|()| writeln!(left, "404 Not Found"))
+            }
             Reply::Stored(bytes) => {
                 let digits = bytes.checked_ilog10().unwrap_or(0) + 1;
-                let length = digits as usize + " bytes stored\n".len();
-                write!(left, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{bytes} bytes stored\n")
+                head("200 OK", digits as usize + " bytes stored\n".len())
+                    .and_then(|()| writeln!(left, "{bytes} bytes stored"))
             }
-            Reply::Refused(status) => {
-                let length = status.len() + 1;
-                write!(left, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{status}\n")
-            }
+            Reply::Refused(status) => head(status, status.len() + 1).and_then(|()| writeln!(left, "{status}")),
+            Reply::Continue => left.write_all(b"HTTP/1.1 100 Continue\r\n\r\n"),
+            Reply::Last(_) => unreachable!("an answer is no last reply"),
         }
         .expect("the buffer holds 256 bytes");
         room - left.len()
@@ -180,7 +310,12 @@ impl Reply {
 
     /// Whether the connection ends with this reply.
     pub fn is_last(self) -> bool {
-        matches!(self, Reply::Refused(_))
+        matches!(self, Reply::Refused(_) | Reply::Last(_))
+    }
+
+    /// Whether a request is answered by this; `100 Continue` comes before the answer.
+    pub fn is_final(self) -> bool {
+        self != Reply::Continue
     }
 }
 
@@ -236,6 +371,72 @@ mod tests {
             let (replies, kept) = run(request.as_bytes(), 7);
             assert_eq!((replies, kept), (vec![Reply::Refused(status)], 0), "{request:?}");
         }
+    }
+
+    #[test]
+    fn each_method_and_each_path_has_its_reply() {
+        let not_found = Reply::NotFound;
+        for (request, reply) in [
+            ("GET / HTTP/1.1\r\n\r\n", Reply::Hello),
+            ("GET /?q=1 HTTP/1.1\r\n\r\n", Reply::Hello),
+            ("GET http://lab/ HTTP/1.1\r\n\r\n", Reply::Hello),
+            ("GET http://lab?q HTTP/1.1\r\n\r\n", Reply::Hello),
+            ("GET http://lab HTTP/1.1\r\n\r\n", Reply::Hello),
+            ("GET http://lab/x HTTP/1.1\r\n\r\n", not_found),
+            ("GET /favicon.ico HTTP/1.1\r\n\r\n", not_found),
+            ("GET // HTTP/1.1\r\n\r\n", not_found),
+            ("HEAD / HTTP/1.1\r\n\r\n", Reply::HelloHead),
+            ("HEAD /x HTTP/1.1\r\n\r\n", Reply::NotFoundHead),
+            ("POST /any HTTP/1.1\r\ncontent-length: 0\r\n\r\n", Reply::Stored(0)),
+            ("GET / HTTP/1.0\r\n\r\n", Reply::Last(Answer::Hello)),
+            ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", Reply::Last(Answer::Hello)),
+            ("HEAD / HTTP/1.1\r\nconnection: TE , CLOSE\r\n\r\n", Reply::Last(Answer::HelloHead)),
+            ("GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", Reply::Hello),
+            ("GET /x HTTP/1.0\r\n\r\n", Reply::Last(Answer::NotFound)),
+            ("GET /x HTTP/1.1\r\nContent-Length: 1\r\n\r\n", Reply::Refused("404 Not Found")),
+        ] {
+            assert_eq!(run(request.as_bytes(), 7).0, [reply], "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_waited_for_is_asked_for_once() {
+        let post = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n";
+        for piece in [1, 10, post.len()] {
+            let (replies, _) = run(post, piece);
+            assert_eq!(replies, [Reply::Continue, Reply::Stored(3), Reply::Hello], "pieces of {piece}");
+        }
+        let nothing = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(run(nothing, 9).0, [Reply::Stored(0)]);
+        let old = b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx";
+        assert_eq!(run(old, 9).0, [Reply::Last(Answer::Stored(1))]);
+        let long = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 10485761\r\n\r\n";
+        assert_eq!(run(long, 9).0, [Reply::Refused("413 Content Too Large")]);
+    }
+
+    #[test]
+    fn a_reply_says_how_long_it_is_and_whether_it_is_the_last() {
+        let all =
+            [Answer::Hello, Answer::HelloHead, Answer::NotFound, Answer::NotFoundHead, Answer::Stored(10_485_760)];
+        let replies = all.into_iter().flat_map(|answer| [answer.into(), Reply::Last(answer)]);
+        for reply in replies.chain([Reply::Refused("431 Request Header Fields Too Large")]) {
+            let mut out = [0; 256];
+            let length = reply.write_to(&mut out);
+            let text = std::str::from_utf8(&out[..length]).expect("it is ASCII");
+            let (head, body) = text.split_once("\r\n\r\n").expect("there is an empty line");
+            let says: usize = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Content-Length: "))
+                .and_then(|n| n.parse().ok())
+                .expect("a length");
+            let is_head = matches!(
+                reply,
+                Reply::HelloHead | Reply::NotFoundHead | Reply::Last(Answer::HelloHead | Answer::NotFoundHead)
+            );
+            assert_eq!(body.len(), if is_head { 0 } else { says }, "{text:?}");
+            assert_eq!(head.contains("\r\nConnection: close"), reply.is_last(), "{text:?}");
+        }
+        assert_eq!(Reply::Continue.write_to(&mut [0; 256]), 25);
     }
 
     #[test]

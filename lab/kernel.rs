@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::Location;
 
 use crate::blackbox::{self, Kind, Waiting};
-use crate::point::{until, watched};
+use crate::point::{asleep, directed, in_the_kernel, point, until, watched};
 
 #[track_caller]
 fn note(kind: Kind, numbers: [u64; 3]) {
@@ -37,11 +37,15 @@ impl Interest {
     /// Input, and the hang-up of the other side: `EPOLLIN | EPOLLRDHUP`. Level-triggered.
     pub const READ: Interest = Interest((libc::EPOLLIN | libc::EPOLLRDHUP) as u32);
 
+    /// Room for output: `EPOLLOUT`. Level-triggered. Hang-ups and errors are reported with every interest.
+    pub const WRITE: Interest = Interest(libc::EPOLLOUT as u32);
+
+    /// Both.
+    pub const fn and(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
     /// The hang-up of the other side, and no input: `EPOLLRDHUP`.
     pub const HANG_UP: Interest = Interest(libc::EPOLLRDHUP as u32);
-
-    /// Room to write in: `EPOLLOUT`.
-    pub const WRITE: Interest = Interest(libc::EPOLLOUT as u32);
 
     /// Only what is reported in any case: a connection that is broken, or closed from both sides (`EPOLLHUP`,
     /// `EPOLLERR`).
@@ -55,6 +59,12 @@ impl Interest {
     /// Reported once, then not again until [`Epoll::modify`]: `EPOLLONESHOT`.
     pub const fn one_shot(self) -> Interest {
         Interest(self.0 | libc::EPOLLONESHOT as u32)
+    }
+
+    /// Of several instances that ask for the same source in this way and sleep, a change wakes one or more, not all:
+    /// `EPOLLEXCLUSIVE`. Only with [`Epoll::add`]; the kernel takes no `EPOLLRDHUP` with it, so that is left out.
+    pub const fn exclusive(self) -> Interest {
+        Interest((self.0 & !(libc::EPOLLRDHUP as u32)) | libc::EPOLLEXCLUSIVE as u32)
     }
 
     /// The bits of `epoll_event.events`.
@@ -73,12 +83,15 @@ pub struct Event {
 }
 
 impl Event {
+    /// An event that nobody has reported: somebody wants to see for himself whether there is something to read.
+    pub const READABLE: Event = Event { token: 0, mask: libc::EPOLLIN as u32 };
+
     /// There is something to read, if only the end of the stream.
     pub fn readable(self) -> bool {
         self.mask & libc::EPOLLIN as u32 != 0
     }
 
-    /// There is room to write in.
+    /// There is room for output.
     pub fn writable(self) -> bool {
         self.mask & libc::EPOLLOUT as u32 != 0
     }
@@ -165,16 +178,33 @@ impl Epoll {
     /// Those of `epoll_wait(2)`, without `EINTR`.
     #[track_caller]
     pub fn wait(&self, events: &mut Events) -> io::Result<()> {
-        let count = if watched() {
+        self.wait_for(events, None)
+    }
+
+    /// As [`Epoll::wait`], but for at most `seconds`, if there is a limit: then there may be no event. In a directed run
+    /// there is none, as time stands still ([`seconds`]). Where a directed run is about whom the kernel wakes, there is a point
+    /// `woken` at the end.
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`, without `EINTR`.
+    #[track_caller]
+    pub fn wait_for(&self, events: &mut Events, seconds: Option<u32>) -> io::Result<()> {
+        let timeout_ms = seconds.map_or(-1, |seconds| seconds.saturating_mul(1000).min(i32::MAX as u32) as i32);
+        let count = if in_the_kernel() {
+            // Time stands still here, too. Who was woken first is chance; who goes on first is the director's.
+            let count = asleep(|| self.wait_at_most(events, -1))?;
+            point("woken");
+            count
+        } else if watched() {
             let directed = until(
                 Waiting::Event,
                 self.fd.as_raw_fd() as u64,
                 || 0,
                 || self.wait_at_most(events, 0).map(|count| (count > 0).then_some(count)).transpose(),
             );
-            directed.unwrap_or_else(|| self.wait_at_most(events, -1))?
+            directed.unwrap_or_else(|| self.wait_at_most(events, timeout_ms))?
         } else {
-            self.wait_at_most(events, -1)?
+            self.wait_at_most(events, timeout_ms)?
         };
         events.count = count;
         if watched() {
@@ -208,6 +238,21 @@ impl Epoll {
     }
 }
 
+/// The time, in whole seconds since some fixed moment: a coarse clock, read without a system call (`CLOCK_MONOTONIC_COARSE`
+/// of `clock_gettime(2)`). In a directed run it stands still, so that nobody is late who was made to wait.
+pub fn seconds() -> u32 {
+    if directed() {
+        return 0;
+    }
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes a timespec. The clock is there since Linux 2.6.32; without it, the time would be 0.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
+    now.tv_sec as u32
+}
+
+/// How many connections may wait to be accepted. The kernel's own limit (`net.core.somaxconn`) may be lower.
+const BACKLOG: libc::c_int = 4096;
+
 /// A listening TCP socket that does not block.
 pub struct Listener {
     inner: TcpListener,
@@ -221,7 +266,44 @@ impl Listener {
     pub fn bind(address: SocketAddr) -> io::Result<Listener> {
         let inner = TcpListener::bind(address)?;
         inner.set_nonblocking(true)?;
+        // std asks for a queue of 128, and listen(2) may be called again to ask for another.
+        // SAFETY: the descriptor is open.
+        check(unsafe { libc::listen(inner.as_raw_fd(), BACKLOG) })?;
         Ok(Listener { inner })
+    }
+
+    /// Listens on `address`, and lets others of this user do so too (`SO_REUSEPORT` of `socket(7)`): the kernel gives each
+    /// connection to one of them.
+    ///
+    /// In a directed run the first one gets every connection, since the kernel's own choice goes by the client's port.
+    ///
+    /// # Errors
+    /// Those of `socket(2)`, `setsockopt(2)`, `bind(2)` and `listen(2)`.
+    pub fn bind_shared(address: SocketAddr) -> io::Result<Listener> {
+        let domain = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: the result is checked, and nobody else owns the new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::socket(domain, kind, 0))?) };
+        set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32)?;
+        set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
+        bind(&fd, address)?;
+        // SAFETY: the descriptor is open.
+        check(unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) })?;
+        if directed() {
+            // `ret 0`: a program that answers every connection with the first listener's number.
+            let mut first = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+            let program = libc::sock_fprog { len: 1, filter: &mut first };
+            set_option(&fd, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)?;
+        }
+        Ok(Listener { inner: TcpListener::from(fd) })
+    }
+
+    /// One more listener on the same address, for a thread of its own. This one must come from [`Listener::bind_shared`].
+    ///
+    /// # Errors
+    /// Those of [`Listener::bind_shared`]: `EADDRINUSE` if the address is not shared.
+    pub fn another(&self) -> io::Result<Listener> {
+        Listener::bind_shared(self.local_addr()?)
     }
 
     /// Where it listens.
@@ -291,13 +373,25 @@ impl Listener {
                     return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
                 }
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return Ok(None),
+                    Some(libc::EAGAIN) => {
+                        if in_the_kernel() {
+                            note(Kind::Nobody, [self.inner.as_raw_fd() as u64, 0, 0]);
+                        }
+                        return Ok(None);
+                    }
                     Some(libc::EINTR | libc::ECONNABORTED) => {}
                     _ => return Err(error),
                 },
             }
         }
     }
+}
+
+/// Whether a call failed because the process, or the machine, has no descriptor or no memory left for a connection
+/// (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` of `accept(2)`). The connection stays in the queue, and the listener readable: who
+/// asks again at once is told so at once.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// Who woke a sleeping listener.
@@ -311,6 +405,41 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
     }
+}
+
+fn set_option<T>(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let size = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel reads `size` bytes of `value`.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), size) })?;
+    Ok(())
+}
+
+fn bind(fd: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    let result = match address {
+        SocketAddr::V4(address) => {
+            let raw = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: the kernel reads the struct and no more.
+            unsafe { libc::bind(fd.as_raw_fd(), (&raw const raw).cast(), size_of_val(&raw) as libc::socklen_t) }
+        }
+        SocketAddr::V6(address) => {
+            let raw = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+                sin6_scope_id: address.scope_id(),
+            };
+            // SAFETY: the kernel reads the struct and no more.
+            unsafe { libc::bind(fd.as_raw_fd(), (&raw const raw).cast(), size_of_val(&raw) as libc::socklen_t) }
+        }
+    };
+    check(result)?;
+    Ok(())
 }
 
 /// One connection, which does not block. It is closed when it is dropped.
@@ -542,7 +671,11 @@ impl Stop {
         raise_fd(self.fd.as_raw_fd());
     }
 
-    pub(crate) fn try_clone(&self) -> io::Result<Stop> {
+    /// The same event, for another thread.
+    ///
+    /// # Errors
+    /// Those of `fcntl(2)`: `EMFILE` when the file limit is reached.
+    pub fn try_clone(&self) -> io::Result<Stop> {
         Ok(Stop { fd: self.fd.try_clone()? })
     }
 }

@@ -20,9 +20,12 @@
 //! - [`trace`]: what the box held, put in order
 //! - [`autopsy`]: the report
 //! - [`catalogue`]: what each stage shows and how it must end
+//! - [`herd`]: what several reactors count
 //! - [`cost`]: what connections cost, counted
+//! - [`bench`]: the load, measured side by side (its body only with the feature `bench`)
 //!
-//! [`http`] parses requests, in both worlds.
+//! [`http`] parses requests, in both worlds. With the feature `uring` there is one facade more, `uring`, for stage 10: the
+//! kernel by way of io_uring.
 #![warn(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]
@@ -33,6 +36,8 @@ compile_error!(
 
 #[cfg(target_os = "linux")]
 pub mod autopsy;
+#[cfg(target_os = "linux")]
+pub mod bench;
 #[cfg(target_os = "linux")]
 pub mod blackbox;
 #[cfg(target_os = "linux")]
@@ -45,6 +50,8 @@ pub mod cost;
 pub mod director;
 #[cfg(target_os = "linux")]
 pub mod heap;
+#[cfg(target_os = "linux")]
+pub mod herd;
 #[cfg(target_os = "linux")]
 pub mod http;
 #[cfg(target_os = "linux")]
@@ -61,3 +68,5 @@ pub mod schedule;
 pub mod sync;
 #[cfg(target_os = "linux")]
 pub mod trace;
+#[cfg(all(target_os = "linux", feature = "uring"))]
+pub mod uring;

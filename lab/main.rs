@@ -23,6 +23,7 @@ fn command() -> Command {
              same loop without. Build with --release for a figure that means something.",
         ))
         .subcommand(lab::cost::command())
+        .subcommand(lab::bench::command())
         .after_help("A stage is a program of its own: cargo run --bin stage3_broken -- --help")
 }
 
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
     let matches = command().get_matches();
     if let Some(("cost", matches)) = matches.subcommand() {
         return lab::cost::run(matches);
+    }
+    if let Some(("bench", matches)) = matches.subcommand() {
+        return lab::bench::run(matches);
     }
     let text = match matches.subcommand_name() {
         None => tour(),
@@ -51,6 +55,7 @@ fn list() -> String {
             Expect::Signal { signal, .. } => format!("signal {signal}"),
             Expect::Serves => "serves".to_string(),
             Expect::Hangs => "hangs, exit status 1".to_string(),
+            Expect::Herds => "wakes everybody for one connection, exit status 1".to_string(),
             Expect::Misdelivers => "a stranger's bytes, exit status 1".to_string(),
             Expect::NeverStops => "told to stop, it never does, exit status 1".to_string(),
             Expect::Loses => "bytes missing, exit status 1".to_string(),

@@ -33,6 +33,11 @@ pub(crate) fn watched() -> bool {
     MODE.load(Ordering::Relaxed) != Mode::Off as u8
 }
 
+/// Whether a director moves the threads of this process.
+pub(crate) fn directed() -> bool {
+    MODE.load(Ordering::Relaxed) == Mode::Directed as u8
+}
+
 /// The thread is at the point `name`.
 #[inline(always)]
 #[track_caller]
@@ -47,20 +52,15 @@ pub fn point(name: &'static str) {
 fn pass(name: &'static str, at: &'static Location<'static>) {
     let (Some(blackbox), Some(role)) = (Blackbox::current(), Blackbox::role()) else { return };
     let occurrence = count(name);
-    if directed(blackbox) {
+    if is_directed(blackbox) {
         blackbox.slot(role).set_point(name, occurrence);
         park(blackbox, role, State::Parked);
     }
     blackbox.record(role, Kind::Point, name, at, occurrence, 0, 0);
 }
 
-/// Whether this run began with a director, whatever became of him since.
-pub(crate) fn is_directed() -> bool {
-    MODE.load(Ordering::Relaxed) == Mode::Directed as u8
-}
-
-fn directed(blackbox: &Blackbox) -> bool {
-    MODE.load(Ordering::Relaxed) == Mode::Directed as u8 && !blackbox.is_open()
+fn is_directed(blackbox: &Blackbox) -> bool {
+    directed() && !blackbox.is_open()
 }
 
 /// Sleeps until the director lets this role go on, or opens the points to everybody.
@@ -84,7 +84,7 @@ pub(crate) fn until<T>(
 ) -> Option<T> {
     let (Some(blackbox), Some(role)) = (Blackbox::current(), Blackbox::role()) else { return None };
     let slot = blackbox.slot(role);
-    while directed(blackbox) {
+    while is_directed(blackbox) {
         if let Some(value) = attempt() {
             return Some(value);
         }
@@ -94,6 +94,22 @@ pub(crate) fn until<T>(
         park(blackbox, role, State::Blocked);
     }
     None
+}
+
+/// Whether in this directed run it is the kernel who chooses whom to wake.
+pub(crate) fn in_the_kernel() -> bool {
+    directed() && Blackbox::current().is_some_and(|blackbox| blackbox.is_in_the_kernel())
+}
+
+/// Does `call`, in which this role sleeps until the kernel wakes it. The director sees that it sleeps, and when it is woken.
+pub(crate) fn asleep<T>(call: impl FnOnce() -> T) -> T {
+    let (Some(blackbox), Some(role)) = (Blackbox::current(), Blackbox::role()) else { return call() };
+    let slot = blackbox.slot(role);
+    slot.fall_asleep();
+    blackbox.ring_doorbell();
+    let result = call();
+    slot.set_state(State::Running);
+    result
 }
 
 /// How often this thread has been at each point: names are few, and nothing may be allocated here.

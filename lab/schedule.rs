@@ -11,6 +11,7 @@
 //! client    fin               # closes its sending side
 //! client    reset             # breaks the connection off with an RST
 //! client    receive           # takes the replies that are there
+//! reactors  wait              # where there are several reactors: `reactor-1 wait`, `reactor-2 wait` and so on
 //! client-2  connect           # a second client, with a plan of its own
 //! operator  stop              # the server is told to stop, as SIGTERM tells it
 //! ```
@@ -138,6 +139,8 @@ impl fmt::Display for Error {
     }
 }
 
+/// In a line's place of a role: the line stands for one of each reactor, in their order.
+const REACTORS: &str = "reactors";
 /// The names of the clients.
 pub const CLIENTS: [&str; 2] = ["client", "client-2"];
 
@@ -184,12 +187,17 @@ impl Schedule {
                 format!("the threads of connections are `conn-1` to `conn-{}`", MAX_ROLES - 2)
             }
             Threads::None => "this server has one thread".to_string(),
+            Threads::Reactors | Threads::Shards => {
+                roles.extend((1..=workers).map(|n| format!("reactor-{n}")));
+                format!("there are {workers} reactors, and `reactors` for each of them")
+            }
         };
         for (line, text) in (1..).zip(text.lines()) {
             let fail = |reason: String| Error { line, reason };
             let words: Vec<&str> = text.split('#').next().unwrap_or_default().split_whitespace().collect();
             let Some((&role, rest)) = words.split_first() else { continue };
-            if !roles.iter().any(|known| known == role) && role != OPERATOR {
+            let all = role == REACTORS && matches!(threads, Threads::Reactors | Threads::Shards);
+            if !all && role != OPERATOR && !roles.iter().any(|known| known == role) {
                 // The first four are enough to choose from, and to be named where none is like it.
                 let known = roles.iter().map(String::as_str);
                 let known = known.take(if threads == Threads::PerConnection { 4 } else { usize::MAX });
@@ -236,7 +244,12 @@ impl Schedule {
                 };
                 Action::Pass { point: name.to_string(), occurrence }
             };
-            schedule.steps.push(Step { role: role.to_string(), action, line });
+            let whose = if all {
+                roles.iter().filter(|role| role.starts_with("reactor-")).cloned().collect()
+            } else {
+                vec![role.to_string()]
+            };
+            schedule.steps.extend(whose.into_iter().map(|role| Step { role, action: action.clone(), line }));
         }
         if schedule.steps.is_empty() {
             return Err(Error { line: 1, reason: "there is no step in it".to_string() });

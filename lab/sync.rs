@@ -15,7 +15,7 @@ pub use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::blackbox::{self, Blackbox, Kind, State, Waiting};
 use crate::heap::{Raw, type_label};
-use crate::point::{is_directed, until, watched};
+use crate::point::{directed, until, watched};
 
 /// Shared ownership: the value is dropped with its last owner.
 pub struct Arc<T> {
@@ -235,7 +235,7 @@ impl Condvar {
         // With the lock in hand: whoever notifies after it is given back finds this thread asleep.
         blackbox::note(Kind::Sleep, "", at, [self.address(), 0, 0]);
         blackbox::note(Kind::Unlock, "", at, [lock.address(), 0, 0]);
-        let guard = if is_directed() {
+        let guard = if directed() {
             let ticket = self.directed.enter();
             drop(inner);
             self.directed.sleep(ticket, self.address());
@@ -264,7 +264,7 @@ impl Condvar {
 
     fn notify(&self, most: usize, at: &'static Location<'static>) {
         let all = u64::from(most > 1);
-        if watched() && is_directed() {
+        if watched() && directed() {
             let slept = self.directed.notify(most);
             blackbox::note(Kind::Notify, "", at, [self.address(), slept, all]);
             return;
@@ -310,6 +310,49 @@ impl AtomicBool {
     pub fn store(&self, value: bool, order: Ordering) {
         self.inner.store(value, order);
         self.note(Kind::Set, value);
+    }
+}
+
+/// A value that is handed from thread to thread without a lock: something else says whose turn it is.
+pub struct Handoff<T> {
+    inner: UnsafeCell<T>,
+}
+
+// SAFETY: who enters has promised that nobody else is inside, and that what the last one did happened before.
+unsafe impl<T: Send> Sync for Handoff<T> {}
+
+/// The value of a [`Handoff`] is this thread's for as long as this lives.
+pub struct Inside<'a, T> {
+    value: &'a mut T,
+}
+
+impl<T> Handoff<T> {
+    /// Nobody is inside.
+    pub fn new(value: T) -> Handoff<T> {
+        Handoff { inner: UnsafeCell::new(value) }
+    }
+
+    /// Enters, without waiting and without looking whether somebody is inside.
+    ///
+    /// # Safety
+    /// Until the result is dropped, nobody else enters; and whoever was inside before has left, in an order that this
+    /// thread can rely on (his drop happened before this call).
+    pub unsafe fn enter(&self) -> Inside<'_, T> {
+        // SAFETY: the caller's promise.
+        Inside { value: unsafe { &mut *self.inner.get() } }
+    }
+}
+
+impl<T> Deref for Inside<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+impl<T> DerefMut for Inside<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value
     }
 }
 

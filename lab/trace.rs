@@ -3,6 +3,7 @@
 use crate::blackbox::{Blackbox, Fault, Record, ServedCounts, Waiting};
 use crate::catalogue::Stage;
 use crate::heap::Heap;
+use crate::herd::Herd;
 use crate::quiescence::{Proof, Sleeper};
 
 /// Everything that is known about one run.
@@ -34,6 +35,8 @@ pub struct Run {
     pub millis: f64,
     /// The hang, if there was one; the server was told to stop after it.
     pub hang: Option<Hang>,
+    /// What its reactors counted, where several share a port.
+    pub herd: Herd,
     /// The bytes that went to the wrong client, if any did; the server was told to stop after it.
     pub misdelivery: Option<Misdelivery>,
     /// The end that the server did not come to, if it was told to stop and could not; it was killed after it.
@@ -112,6 +115,7 @@ impl Run {
             served: blackbox.served(),
             client: ClientTotals::default(),
             hang: None,
+            herd: blackbox.herd(),
             misdelivery: None,
             stuck: None,
             loss: None,

@@ -53,9 +53,10 @@ fn reaching_past_the_facades_is_noticed() {
 }
 
 #[test]
-fn only_broken_stages_3_and_4_have_unsafe() {
+fn only_broken_stages_3_and_4_and_the_hand_off_have_unsafe() {
     for stage in STAGES {
-        let is_lesson = matches!(stage.name, "stage3_broken" | "stage4_broken");
+        // The hand-off is what the fixed stage 4 is measured against: sound, but by its order alone.
+        let is_lesson = matches!(stage.name, "stage3_broken" | "stage4_broken" | "stage4_handoff");
         assert_eq!(!unsafe_lines(stage.source.text).is_empty(), is_lesson, "{}", stage.source.path);
     }
 }

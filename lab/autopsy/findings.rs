@@ -112,6 +112,8 @@ pub fn why(story: &Story<'_>, found: Option<&Finding<'_>>) -> Option<&'static st
             let mistake = if signal == libc::SIGABRT { Mistake::DoubleFree } else { Mistake::UseAfterFree };
             found.is_some_and(|found| found.mistake == mistake && found.block.is_of_interest())
         }
+        (Expect::Herds, Ending::Exit(0)) => run.herd.is_stampede(),
+        (Expect::Serves, Ending::Exit(0)) if run.herd.total().accepted > 0 => !run.herd.is_stampede(),
         (Expect::Hangs, Ending::Exit(0)) => {
             run.hang.as_ref().is_some_and(|hang| hangs_as_told(run.stage.chapter, hang))
         }

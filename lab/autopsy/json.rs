@@ -8,6 +8,7 @@ use super::rows::{Event, Place, Story};
 use super::stale::{Stale, stale};
 use super::stop;
 use crate::blackbox::{Kind, Waiting};
+use crate::herd::{Counts, Herd};
 use crate::runner::signal_name;
 use crate::trace::{Ending, Outcome, Run};
 
@@ -67,6 +68,7 @@ pub fn json(run: &Run) -> Value {
         "client": client(run),
         "served": served(run),
         "hang": hang(run),
+        "herd": herd(&run.herd),
         "misdelivery": misdelivery(&story),
         "stale_key": stale(&story).map(|found| stale_key(&story, &found)),
         "lost_wakeup": stop::missed(&story).map(|missed| json!({
@@ -93,6 +95,18 @@ pub fn json(run: &Run) -> Value {
         "dropped": run.dropped,
         "stderr": run.stderr,
     })
+}
+
+/// What each reactor counted; `null` where there are none of that kind.
+pub fn herd(herd: &Herd) -> Value {
+    let one = |(n, one): (usize, &Counts)| {
+        let Counts { woken, empty, accepted, exhausted } = one;
+        json!({ "role": format!("reactor-{n}"), "woken": woken, "empty": empty, "accepted": accepted, "exhausted": exhausted })
+    };
+    match herd.reactors.is_empty() {
+        true => Value::Null,
+        false => (1..).zip(&herd.reactors).map(one).collect(),
+    }
 }
 
 /// The run: every record, for other tools.
@@ -122,6 +136,7 @@ pub fn trace_json(run: &Run) -> Value {
         "client": client(run),
         "served": served(run),
         "hang": hang(run),
+        "herd": herd(&run.herd),
         "misdelivery": misdelivery(&story),
         "stuck": stuck(run),
         "loss": loss(run),
@@ -332,6 +347,7 @@ fn record(story: &Story<'_>, at: usize) -> Value {
             ("ready", vec![("token", json!(a as i64)), ("object", json!(objects.token(a, at))), ("events", bits(b))])
         }
         Kind::Accept => ("accept", vec![("fd", json!(a))]),
+        Kind::Nobody => ("accept", vec![("fd", Value::Null), ("error", json!(errno(libc::EAGAIN)))]),
         Kind::Read => ("read", vec![("fd", json!(a)), result(b)]),
         Kind::Write => ("write", vec![("fd", json!(a)), result(b)]),
         Kind::Shutdown => ("shutdown", vec![("fd", json!(a))]),

@@ -41,6 +41,7 @@
 //!   directed. It was killed after it, so its `ending` is that
 //! - `loss`: `null`, or the `client` (its role) that was not served though it came to its end in order, the replies it was
 //!   `owed`, and the `error` that it saw (`null` for the end of the stream)
+//! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
 //! # The autopsy as JSON
@@ -71,6 +72,6 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-pub use json::{VERSION, json, trace_json};
-pub use objects::thousands;
+pub use json::{VERSION, herd, json, trace_json};
+pub use objects::{count, thousands};
 pub use report::{ending, report};

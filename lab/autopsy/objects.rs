@@ -36,7 +36,7 @@ impl Block {
 
 /// Sessions and buffers; not the shared epoll instance, the queue, the totals, the table of the sessions.
 pub fn is_of_interest(label: &str) -> bool {
-    !matches!(label, "Epoll" | "Queue" | "Totals" | "Table")
+    !matches!(label, "Epoll" | "Queue" | "Totals" | "Table" | "Listener")
 }
 
 /// Everything in the records that has a name.

@@ -434,6 +434,7 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         (Expect::Signal { .. }, None) => {
             ("in this run no block was used or freed after it had been freed".to_string(), "")
         }
+        (Expect::Herds, None) => return herding(page, story.run),
         (Expect::Hangs, None) => ("yes: in this run nothing was left waiting".to_string(), ""),
         (Expect::NeverStops, None) => ("in this run it stopped when it was told to".to_string(), ""),
         (Expect::Loses, None) => ("in this run its client got all that it is owed".to_string(), ""),
@@ -510,7 +511,27 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
     }
 }
 
+/// What the wake-ups of a broken stage came to.
+fn herding(page: &mut Page, run: &Run) {
+    let (herd, total) = (&run.herd, run.herd.total());
+    match herd.is_stampede() {
+        true => page.entry_in("herd", &format!("{}: {}", herd.ratio(), herd.wakeups()), RED),
+        false => page.entry("herd", &format!("none in this run: {}", herd.wakeups())),
+    }
+    if total.empty > 0 {
+        let each = (1..).zip(&herd.reactors).filter(|(_, one)| one.empty > 0);
+        let vain: Vec<_> = each.map(|(n, one)| format!("reactor-{n} {}", thousands(one.empty))).collect();
+        page.entry("in vain", &vain.join(", "));
+    }
+}
+
 fn accounts(page: &mut Page, run: &Run) {
+    if !run.herd.reactors.is_empty() {
+        if run.stage.expect != Expect::Herds {
+            page.entry("wake-ups", &run.herd.wakeups());
+        }
+        page.entry("accepted", &run.herd.spread());
+    }
     let Some(served) = run.served else { return };
     let sent = run.client.sent;
     // A run with no client of the lab's has nothing to compare with.
@@ -543,10 +564,13 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
     let run = story.run;
     let survived = run.ending == Ending::Exit(0);
     let mut not_reached = Vec::new();
+    let slept_on = slept_on(page, run);
     for (n, step) in run.steps.iter().enumerate() {
         let title = format!("step {} ({} {})", n + 1, step.role, step.what);
         match &step.outcome {
             Outcome::Passed => {}
+            // Told already.
+            _ if slept_on.contains(&step.role.as_str()) => {}
             // Told above.
             Outcome::Refused { waiting: Waiting::Lock, .. } if survived => {}
             Outcome::Refused { waiting: Waiting::Thread | Waiting::Notice, .. } if run.stuck.is_some() => {}
@@ -572,6 +596,20 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
         let steps = if first == last { format!("step {first}") } else { format!("steps {first} to {last}") };
         page.entry("not reached", &format!("{steps}: the server was gone"));
     }
+}
+
+/// The reactors that the kernel did not wake; whatever the schedule had for them was not for them.
+fn slept_on<'a>(page: &mut Page, run: &'a Run) -> Vec<&'a str> {
+    let counts =
+        |role: &str| run.herd.reactors.get(role.strip_prefix("reactor-")?.parse::<usize>().ok()?.checked_sub(1)?);
+    let refused = run.steps.iter().filter(|step| matches!(step.outcome, Outcome::Refused { .. }));
+    let roles = refused.map(|step| step.role.as_str());
+    let mut roles: Vec<_> = roles.filter(|role| counts(role).is_some_and(|counts| counts.woken == 0)).collect();
+    roles.dedup();
+    if !roles.is_empty() {
+        page.entry("not woken", &format!("{}: nothing was reported to them", roles.join(", ")));
+    }
+    roles
 }
 
 /// What a reader must know to judge the run: the order was forced, and what the box has lost.

@@ -419,6 +419,7 @@ impl Walk<'_> {
                 }
             }
             Kind::Accept => format!("accept fd {}", record.a),
+            Kind::Nobody => "accept: EAGAIN".to_string(),
             Kind::Read => match record.b as i64 {
                 0 => format!("read{}: end of stream", of_fd("from")),
                 n @ 1.. => format!("read {}{}", count(n as u64, "byte"), of_fd("from")),

@@ -68,6 +68,7 @@ impl Records {
             misdelivery: None,
             stuck: None,
             loss: None,
+            herd: Default::default(),
         }
     }
 }
@@ -502,7 +503,7 @@ fn a_hang_names_the_connection_the_bytes_that_wait_and_what_each_thread_does() {
         .add(CLIENT, Kind::Hang, "", [1, 4096, 0])
         .add(MAIN, Kind::Close, "", [6, 0, 0]);
     let mut run = records.run("stage2_reactor", &[("client", "connect"), ("main", "wait")], Ending::Exit(0));
-    let lost = Reading { level: false, once: true };
+    let lost = Reading { once: true, ..Reading::default() };
     run.stage = run.stage.read_as(lost);
     run.client.sent = 8192;
     run.served = Some(ServedCounts { received: 4096, replies: 0 });

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::Reading;
@@ -46,12 +47,15 @@ fn command(stage: &Stage) -> Command {
         Expect::Hangs => "it hangs, and the lab proves it".to_string(),
         Expect::NeverStops => "it is told to stop, and never does; the lab proves it".to_string(),
         Expect::Loses => "bytes of its client are missing".to_string(),
+        Expect::Herds => "one connection wakes every thread, and the lab counts them".to_string(),
         Expect::Misdelivers => "a client gets the reply that was made for another one".to_string(),
     };
     let server = match stage.threads {
         Threads::Workers => "a reactor and its workers",
         Threads::PerConnection => "a thread for every connection",
         Threads::None => "one thread",
+        Threads::Reactors => "several reactors, and one listener for all",
+        Threads::Shards => "several reactors, each with a listener of its own",
     };
     let exhibit = format!(
         "Stage {}: {}.\n\nWithout a flag the exhibit runs: the server ({server}) in a process of its \
@@ -143,6 +147,7 @@ fn command(stage: &Stage) -> Command {
                         Threads::Workers => "client, main, worker-1 ...",
                         Threads::PerConnection => "client, main, and conn-1 for the first connection's thread",
                         Threads::None => "client, main",
+                        Threads::Reactors | Threads::Shards => "client, main, reactor-1 ..., or `reactors` for each of them",
                     },
                     stage.points().join(", "),
                     stage.schedule.path
@@ -189,6 +194,7 @@ fn command(stage: &Stage) -> Command {
                     Threads::Workers => "How many worker threads",
                     Threads::PerConnection => "Of no effect here: there is a thread for every connection",
                     Threads::None => "Of no effect here: there is one thread",
+                    Threads::Reactors | Threads::Shards => "How many reactors",
                 }),
         )
         .arg(
@@ -202,7 +208,21 @@ fn command(stage: &Stage) -> Command {
     if stage.drains() {
         return command.arg(tail()).arg(drain());
     }
-    if stage.variants.is_empty() {
+    let has = |flag: fn(&Reading) -> bool| stage.variants.iter().any(|variant| flag(&variant.reading));
+    if has(|reading| reading.reuseport) {
+        return command.arg(
+            Arg::new("reuseport")
+                .long("reuseport")
+                .action(ArgAction::SetTrue)
+                .help("A listener for each reactor (SO_REUSEPORT), not EPOLLEXCLUSIVE on one for all")
+                .long_help(
+                    "A listener for each reactor on the same port (SO_REUSEPORT), not EPOLLEXCLUSIVE on one for all. The \
+                     kernel chooses a listener by a hash of the client's address and port, and wakes its reactor alone. In a \
+                     directed run it always chooses the first.",
+                ),
+        );
+    }
+    if !has(|reading| reading.level || reading.once) {
         return command;
     }
     command
@@ -255,6 +275,15 @@ fn drain() -> Arg {
         )
 }
 
+fn by_default(matches: &ArgMatches, name: &str) -> bool {
+    matches.value_source(name) == Some(ValueSource::DefaultValue)
+}
+
+/// How many cores this process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_ROLES - 2))
+}
+
 /// Reads the command line; on a mistake, says so and ends with status 2.
 pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Options {
     let matches = command(stage).get_matches_from(arguments);
@@ -268,14 +297,20 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
     } else {
         What::Exhibit
     };
+    // Not every stage has each of them.
+    let flag = |name: &str| matches!(matches.try_get_one(name), Ok(Some(true)));
     let has = |name: &str| matches.try_contains_id(name).is_ok();
-    let flag = |name: &str| has(name) && matches.get_flag(name);
-    let reading = Reading { level: flag("level"), once: flag("lose-edge"), tail: flag("tail") };
+    let reading =
+        Reading { level: flag("level"), once: flag("lose-edge"), reuseport: flag("reuseport"), tail: flag("tail") };
     Options {
-        what,
         reading,
         drain: if has("drain") { number(&matches, "drain") } else { 0 },
-        workers: number(&matches, "workers") as usize,
+        workers: match what {
+            // Nobody directs, so there is no order that counts on a number of them.
+            What::Serve(_) if stage.threads == Threads::Shards && by_default(&matches, "workers") => cores(),
+            _ => number(&matches, "workers") as usize,
+        },
+        what,
         heap: matches.get_one::<String>("heap").map(|name| match name.as_str() {
             "pages" => Heap::Pages,
             _ => Heap::Malloc,

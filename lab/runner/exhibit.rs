@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::cli::Options;
 use super::judge::{ANOTHER, Scene};
@@ -45,7 +45,8 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let heap = options.heap.unwrap_or(stage.heap);
     let address: SocketAddr = any_port();
     let (workers, reading, drain) = (options.workers, options.reading, options.drain);
-    let setup = Setup { serve, workers, reading, drain, heap, mode: Mode::Directed, address, core: true };
+    let threads = stage.threads;
+    let setup = Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Directed, address, core: true };
     let blackbox = new_blackbox()?;
     if schedule.second.is_some() {
         blackbox.add_client(CLIENTS[1]).expect("the box is empty");
@@ -55,9 +56,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     }
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
     let (run, verdict) = if options.bare { bare(&plan, blackbox, options)? } else { in_process(&plan, blackbox)? };
-    if run.ending == Ending::Exit(process::UNABLE) {
-        bail!("{}", blackbox.message().unwrap_or_default());
-    }
+    process::check(run.ending, &blackbox)?;
     super::publish(&run, options)?;
     let end = judge(&run, &verdict, options);
     if let End::Signal(signal) = end
@@ -295,6 +294,12 @@ fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
     }
     match run.ending {
         Ending::Signal(signal) => End::Signal(signal),
+        // Whatever the order was: it has woken everybody, or not.
+        Ending::Exit(0) if run.stage.expect == Expect::Herds && run.herd.is_stampede() => End::Code(1),
+        Ending::Exit(0) if run.stage.expect == Expect::Herds && run.herd.reactors.len() == 1 => End::Code(0),
+        Ending::Exit(0) if run.stage.expect == Expect::Serves && run.herd.is_stampede() => {
+            End::Failed("the fixed server woke everybody for one connection".to_string())
+        }
         // An order, or a heap, of the reader's own may well be survived.
         Ending::Exit(0) if options.schedule.is_some() || run.heap != run.stage.heap => End::Code(0),
         Ending::Exit(0) if run.stage.expect == Expect::Serves => End::Code(0),
@@ -309,6 +314,9 @@ fn survived(run: &Run) -> End {
         Some(malloc) if run.heap == Heap::Malloc => End::Impossible(format!(
             "the block was freed twice, and this malloc ({malloc}) took no notice: glibc's would have aborted"
         )),
+        _ if run.stage.expect == Expect::Herds => {
+            End::Failed(format!("not everybody was woken: {}", run.herd.wakeups()))
+        }
         _ => End::Failed("the server outlived the order that kills it".to_string()),
     }
 }

@@ -1,6 +1,7 @@
 //! What stands around a stage: the command line, the server's process, the client, the report, the end.
 
 mod cli;
+mod crowd;
 mod exhibit;
 mod judge;
 mod process;
@@ -9,6 +10,7 @@ mod serve;
 mod wild;
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::panic::Location;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +19,18 @@ use anyhow::{Context, Result};
 
 use crate::autopsy;
 use crate::blackbox::{self, Kind};
-use crate::catalogue;
+use crate::catalogue::{self, Threads};
+pub use crate::herd::{Counts, tell};
 use crate::kernel::{Listener, Socket, Stop};
 use crate::point::watched;
 use crate::trace::Run;
 use cli::{Options, What};
+pub use crowd::CROWD;
+
+/// Listens as a server with these threads does: one listener for all, or the first of several.
+fn listen(threads: Threads, address: SocketAddr) -> io::Result<Listener> {
+    if threads == Threads::Shards { Listener::bind_shared(address) } else { Listener::bind(address) }
+}
 
 /// The token of the listener's events.
 pub const LISTENER: u64 = 0;
@@ -38,7 +47,7 @@ pub struct Server {
     pub stop: Stop,
     /// How many worker threads to start.
     pub workers: usize,
-    /// How to wait and read: stage 2 only.
+    /// How to wait and read, where the reader has a choice: stages 2 and 8.
     pub reading: Reading,
     /// How long the sessions that are open may take once the server is told to stop, in milliseconds: stage 7 only.
     pub drain: u64,
@@ -71,6 +80,8 @@ pub struct Reading {
     pub once: bool,
     /// Stage 7: the exhibit of the last bytes, and not that of the lost wake-up. The server is the same.
     pub tail: bool,
+    /// A listener for each reactor, on the same port (`SO_REUSEPORT`), not one for all.
+    pub reuseport: bool,
 }
 
 /// What a stage counted, when it came to its end.
@@ -126,6 +137,10 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
         Ok(End::Failed(why)) => {
             complain(&format!("{name}: the lab itself failed: {why}"));
             ExitCode::from(70)
+        }
+        Err(error) if process::is_impossible(&error) => {
+            complain(&format!("{name}: this cannot happen on this machine: {}", error.root_cause()));
+            ExitCode::from(3)
         }
         Err(error) => {
             complain(&format!("{name}: {error:#}"));

@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Reading, Serve, Server};
 use crate::blackbox::{Blackbox, MAIN, ServedCounts, State, futex_wait, futex_wake};
+use crate::catalogue::Threads;
 use crate::heap::{self, Heap};
-use crate::kernel::{Listener, Stop};
+use crate::herd;
+use crate::kernel::Stop;
 use crate::point::Mode;
 use crate::trace::Ending;
 
@@ -22,6 +24,27 @@ use crate::trace::Ending;
 pub const PANICKED: i32 = 70;
 /// The exit code of a server that could not go on: the machine's fault.
 pub const UNABLE: i32 = 2;
+/// The exit code of a server whose kernel does not offer what it is about.
+pub const IMPOSSIBLE: i32 = 3;
+
+/// Whether an error says so: it, or one that it came from, is [`io::ErrorKind::Unsupported`] with a sentence of our own.
+pub fn is_impossible(error: &anyhow::Error) -> bool {
+    let unsupported = |error: &io::Error| error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none();
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(unsupported))
+}
+
+/// The reason of a server that could not go on, if this is how it ended.
+///
+/// # Errors
+/// Just that reason.
+pub fn check(ending: Ending, blackbox: &Blackbox) -> Result<()> {
+    let message = || blackbox.message().unwrap_or_default();
+    match ending {
+        Ending::Exit(UNABLE) => bail!("{}", message()),
+        Ending::Exit(IMPOSSIBLE) => Err(io::Error::new(io::ErrorKind::Unsupported, message()).into()),
+        _ => Ok(()),
+    }
+}
 
 /// How to run a server.
 #[derive(Clone, Copy)]
@@ -31,6 +54,7 @@ pub struct Setup {
     pub reading: Reading,
     /// See [`Server::drain`].
     pub drain: u64,
+    pub threads: Threads,
     pub heap: Heap,
     pub mode: Mode,
     pub address: SocketAddr,
@@ -236,8 +260,9 @@ fn in_child(setup: Setup, blackbox: Blackbox, stop: Stop, parent: libc::pid_t, s
     let code = match serve_here(setup, blackbox, stop) {
         Ok(()) => 0,
         Err(error) => {
-            blackbox.set_message(&format!("{error:#}"));
-            UNABLE
+            let impossible = is_impossible(&error);
+            blackbox.set_message(&if impossible { error.root_cause().to_string() } else { format!("{error:#}") });
+            if impossible { IMPOSSIBLE } else { UNABLE }
         }
     };
     // SAFETY: _exit(2) ends the process, without running what the parent had registered.
@@ -256,11 +281,16 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
     heap::choose(setup.heap);
     Blackbox::play(MAIN);
     blackbox.install(setup.mode);
-    let listener = Listener::bind(setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
+    if setup.mode == Mode::Directed && matches!(setup.threads, Threads::Reactors | Threads::Shards) {
+        blackbox.wait_in_the_kernel();
+    }
+    let listener =
+        super::listen(setup.threads, setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
     let server = Server { listener, stop, workers: setup.workers, reading: setup.reading, drain: setup.drain };
     let served = (setup.serve)(server).map_err(|error| super::explain(error, "the server could not go on"))?;
+    blackbox.set_herd(&herd::told());
     blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });
     blackbox.slot(MAIN).set_state(State::Ended);
     blackbox.ring_doorbell();

@@ -81,8 +81,12 @@ fn once(
 ) -> Result<(Option<String>, f64)> {
     let mut command = Command::new(program);
     command.args(["--workers", &options.workers.to_string()]);
-    let reading = options.reading;
-    for (asked, flag) in [(reading.level, "--level"), (reading.once, "--lose-edge"), (reading.tail, "--tail")] {
+    for (asked, flag) in [
+        (options.reading.level, "--level"),
+        (options.reading.once, "--lose-edge"),
+        (options.reading.reuseport, "--reuseport"),
+        (options.reading.tail, "--tail"),
+    ] {
         command.args(asked.then_some(flag));
     }
     if let Some(heap) = options.heap {
@@ -127,7 +131,9 @@ fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus,
     let heap = options.heap.unwrap_or(stage.heap);
     let right = match stage.expect {
         Expect::Serves => status.code() == Some(0),
-        Expect::Hangs | Expect::Misdelivers | Expect::NeverStops | Expect::Loses => status.code() == Some(1),
+        Expect::Hangs | Expect::Herds | Expect::Misdelivers | Expect::NeverStops | Expect::Loses => {
+            status.code() == Some(1)
+        }
         // On pages of its own a block that is freed twice faults, whatever malloc would have said.
         Expect::Signal { .. } if heap != stage.heap && heap == Heap::Pages => status.signal() == Some(libc::SIGSEGV),
         Expect::Signal { signal, text } => {
@@ -177,6 +183,7 @@ fn must(stage: &Stage) -> String {
     match stage.expect {
         Expect::Serves => "exit 0".to_string(),
         Expect::Hangs => "exit 1, a hang".to_string(),
+        Expect::Herds => "exit 1, a herd".to_string(),
         Expect::Misdelivers => "exit 1, a stranger's bytes".to_string(),
         Expect::NeverStops => "exit 1, it does not stop".to_string(),
         Expect::Loses => "exit 1, bytes missing".to_string(),

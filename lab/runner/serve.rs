@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::cli::Options;
@@ -13,7 +13,8 @@ use super::{CUT, End, Serve, Server, explain, say};
 use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::heap::{self, Heap};
-use crate::kernel::{Listener, Stop, raise_fd};
+use crate::herd;
+use crate::kernel::{Stop, raise_fd};
 use crate::point::Mode;
 use crate::trace::{Ending, Run};
 
@@ -32,16 +33,31 @@ fn stop_on_signals(stop: &Stop) {
     }
 }
 
+/// As many open files as this process may have: a server has a descriptor for each client. What the limit then is, `accept`
+/// will say when it is reached.
+fn raise_file_limit() {
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut files) == 0 {
+            files.rlim_cur = files.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &files);
+        }
+    }
+}
+
 /// Serves until it is told to stop.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: SocketAddr) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
+    raise_file_limit();
     if options.trace.is_some() || options.json {
         let (workers, reading, drain) = (options.workers, options.reading, options.drain);
-        let setup = Setup { serve, workers, reading, drain, heap, mode: Mode::Recorded, address, core: true };
+        let threads = stage.threads;
+        let setup = Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Recorded, address, core: true };
         return recorded(stage, setup, options);
     }
     heap::choose(heap);
-    let listener = Listener::bind(address)
+    let listener = super::listen(stage.threads, address)
         .with_context(|| format!("cannot listen on {address}; choose another address, or port 0 for any"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
@@ -51,7 +67,12 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let served =
         serve(Server { listener, stop, workers: options.workers, reading: options.reading, drain: options.drain })
             .map_err(|error| explain(error, "the server could not go on"))?;
-    say(&format!("served {} bytes, {} replies\n", served.received, served.replies));
+    let herd = herd::told();
+    let herd = match herd.reactors.len() {
+        0 => String::new(),
+        _ => format!("; wake-ups: {}; accepted: {}", herd.wakeups(), herd.spread()),
+    };
+    say(&format!("served {} bytes, {} replies{herd}\n", served.received, served.replies));
     let [cut, unanswered, replies] = CUT.each_ref().map(|count| count.load(Ordering::Relaxed));
     if cut > 0 {
         say(&format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n"));
@@ -73,9 +94,7 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
         say(&listens)
     }
     let (ending, _) = process.end(Duration::MAX / 4);
-    if ending == Ending::Exit(process::UNABLE) {
-        bail!("{}", blackbox.message().unwrap_or_default());
-    }
+    process::check(ending, &blackbox)?;
     let run = Run::of(&blackbox, stage, setup.heap, ending);
     let run = Run { millis: process.millis(), stderr: process.stderr(), ..run };
     super::publish(&run, options)?;

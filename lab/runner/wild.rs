@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use super::cli::Options;
@@ -15,6 +15,7 @@ use crate::blackbox::{Blackbox, Kind};
 use crate::catalogue::{Stage, Wild};
 use crate::client::Client;
 use crate::heap::Heap;
+use crate::herd::Herd;
 use crate::http;
 use crate::kernel::any_port;
 use crate::point::Mode;
@@ -38,13 +39,17 @@ struct Odds {
     ends: BTreeMap<String, u64>,
     /// The rounds in which a server's life ended, counted from its start.
     lives: Vec<u64>,
+    /// What the reactors counted, where several share a port.
+    herd: Herd,
 }
 
 /// Plays rounds until there were enough, and reports.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, seconds: u64) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
     let (workers, reading, drain) = (options.workers, options.reading, options.drain);
-    let setup = Setup { serve, workers, reading, drain, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let threads = stage.threads;
+    let setup =
+        Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {
@@ -97,6 +102,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                     Err(error) => Some(error),
                 }
             }
+            Wild::Arrivals => super::crowd::round(port, ROUND).err(),
             Wild::Upload | Wild::Crowd => play(Plan::Post(BYTES), Client::finish),
             Wild::LastWords => play(Plan::Get(1), Client::finish_with_last_words),
             Wild::Stop => play(Plan::Get(1), Client::finish),
@@ -145,10 +151,11 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
     }
     process.stop();
     let (ending, in_time) = process.end(ROUND);
+    odds.herd.add(&blackbox.herd());
     let text = process.stderr();
+    process::check(ending, &blackbox)?;
     match ending {
         Ending::Exit(0) => Ok(()),
-        Ending::Exit(process::UNABLE) => bail!("{}", blackbox.message().unwrap_or_default()),
         _ if !in_time => odds.died_after("it does not stop".to_string(), played),
         Ending::Exit(_) => odds.died_after(format!("panic: {}", text.lines().nth(1).unwrap_or_default()), played),
         Ending::Signal(signal) => {
@@ -236,6 +243,7 @@ impl Odds {
     fn scenario(stage: &Stage) -> &'static str {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
+            Wild::Arrivals => "32 connections one after another, then 32 at once",
             Wild::Upload | Wild::Crowd => "10 MiB uploaded",
             Wild::InTwoWrites => "a request in two writes",
             Wild::Stop => "a GET, and then the server is told to stop",
@@ -254,6 +262,10 @@ impl Odds {
         );
         for (end, count) in &self.ends {
             text += &format!("  {count:>6}  {end}\n");
+        }
+        if !self.herd.reactors.is_empty() {
+            let (ratio, wakeups, spread) = (self.herd.ratio(), self.herd.wakeups(), self.herd.spread());
+            text += &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  accepted  {spread}\n");
         }
         if self.abused > 0 {
             let more = "of these rounds used freed memory, or freed it again: the black box saw it";
@@ -277,6 +289,7 @@ impl Odds {
             "used_freed_memory": self.abused,
             "ends": self.ends,
             "lives": self.lives,
+            "herd": crate::autopsy::herd(&self.herd),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-pub use real::kernel::{Event, Interest};
+pub use real::kernel::{Event, Interest, is_exhausted};
 
 use crate::heap;
 use crate::net::{Errno, Fd};
@@ -21,6 +21,7 @@ fn result<T>(result: Result<T, Errno>) -> io::Result<T> {
 pub fn call<T>(act: impl FnOnce(&mut World) -> T) -> T {
     world::tick();
     world::with(|world| {
+        world.net.asleep = world.asleep();
         let value = act(world);
         world.wake_waiters();
         value
@@ -75,7 +76,8 @@ impl Epoll {
         let (at, fd) = (std::ptr::from_ref(source) as *const u8 as usize, source.fd());
         result(call(|world| {
             world.tokens.push((at, token));
-            world.net.add(self.fd, fd, token, interest.bits())
+            let bits = (world.rules.registers)(token, interest.bits());
+            world.net.add(self.fd, fd, token, bits)
         }))
     }
 
@@ -96,6 +98,11 @@ impl Epoll {
     }
 
     pub fn wait(&self, events: &mut Events) -> io::Result<()> {
+        self.wait_for(events, None)
+    }
+
+    /// Time stands still, so a limit is never reached.
+    pub fn wait_for(&self, events: &mut Events, _: Option<u32>) -> io::Result<()> {
         loop {
             let tick = world::with(|world| world.tick.clone());
             world::sleep_if(Why::Event(self.fd), &tick, || !world::with(|world| world.net.has_ready(self.fd)));
@@ -123,6 +130,10 @@ impl Epoll {
     }
 }
 
+pub fn seconds() -> u32 {
+    0
+}
+
 impl Drop for Epoll {
     fn drop(&mut self) {
         close(self.fd);
@@ -136,6 +147,11 @@ pub struct Listener {
 impl Listener {
     pub fn open() -> Listener {
         Listener { fd: call(|world| world.net.listen()) }
+    }
+
+    /// One more on the same port.
+    pub fn another(&self) -> io::Result<Listener> {
+        Ok(Listener::open())
     }
 
     pub fn accept(&self) -> io::Result<Option<Socket>> {

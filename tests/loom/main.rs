@@ -75,6 +75,7 @@ mod checks;
 mod crash;
 mod faulty;
 mod game;
+mod handoff;
 mod harness;
 mod model;
 mod models;
@@ -88,6 +89,7 @@ mod support;
 mod translate;
 mod world;
 
+mod herd;
 mod half {
     pub mod lock_without_ownership;
     pub mod ownership_without_lock;
@@ -102,6 +104,8 @@ mod stage3_fixed;
 mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 mod stage4_fixed;
+#[path = "../../lab/stages/stage4_handoff.rs"]
+mod stage4_handoff;
 #[path = "../../lab/stages/stage5_broken.rs"]
 mod stage5_broken;
 #[path = "../../lab/stages/stage5_fixed.rs"]
@@ -114,6 +118,10 @@ mod stage6_fixed;
 mod stage7_broken;
 #[path = "../../lab/stages/stage7_fixed.rs"]
 mod stage7_fixed;
+#[path = "../../lab/stages/stage8_broken.rs"]
+mod stage8_broken;
+#[path = "../../lab/stages/stage8_fixed.rs"]
+mod stage8_fixed;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())

@@ -14,7 +14,7 @@ use real::schedule::{Action, CLIENTS, Plan};
 use crate::heap;
 use crate::kernel::{self, Listener, Source, Stop};
 use crate::net::Client;
-use crate::runner::{Serve, Server};
+use crate::runner::{Counts, Reading, Serve, Server};
 use crate::sync;
 use crate::world::{self, Entry, Grain, Kind, MAIN, Reduced, Rules, Verdict, What};
 
@@ -101,18 +101,28 @@ pub struct Finding {
     pub keys: bool,
 }
 
+impl Rules {
+    /// What the models use unless they say otherwise.
+    pub const DEFAULT: Rules = Rules {
+        grain: Grain::Calls,
+        two_inside: false,
+        two_tasks: false,
+        whole_life: false,
+        reduced: Reduced::All,
+        no_reset: false,
+        loom_arc: false,
+        only: None,
+        in_vain: false,
+        from_the_start: false,
+        stops_early: false,
+        reuseport: false,
+        registers: |_, bits| bits,
+    };
+}
+
 impl Default for Rules {
     fn default() -> Self {
-        Rules {
-            grain: Grain::Calls,
-            two_inside: false,
-            two_tasks: false,
-            reduced: Reduced::All,
-            no_reset: false,
-            loom_arc: false,
-            whole_life: false,
-            only: None,
-        }
+        Rules::DEFAULT
     }
 }
 
@@ -211,7 +221,8 @@ impl Model {
     fn execute(&self) {
         let (listener, stop) = (Listener::open(), Stop::open());
         let (stop_fd, serve) = (stop.fd(), self.serve);
-        let server = Server { listener, stop, workers: WORKERS, drain: 1 };
+        let reading = Reading { reuseport: self.rules.reuseport, ..Reading::default() };
+        let server = Server { listener, stop, workers: WORKERS, reading, drain: 1 };
         if self.rules.whole_life {
             loom::explore();
         }
@@ -221,6 +232,9 @@ impl Model {
         });
         if !self.rules.whole_life {
             world::wait_until_quiet();
+        }
+        if self.rules.from_the_start {
+            loom::explore();
         }
         let mut peer = Peer::default();
         for (n, action) in self.script.actions.iter().enumerate() {
@@ -232,23 +246,31 @@ impl Model {
                 limit if *limit == self::limit() => kernel::expire(),
                 action => peer.act(action, &self.script),
             }
-            if n == 0 && !self.rules.whole_life {
+            if n == 0 && !self.rules.whole_life && !self.rules.from_the_start {
                 // The first connection is accepted, and everybody idle: from here on, every order.
                 world::wait_until_quiet();
                 loom::explore();
             }
         }
-        world::wait_until_quiet();
         if self.script.stops() {
+            world::wait_until_quiet();
             // Time passes when nobody can move.
             kernel::expire();
             world::wait_for_end(MAIN);
             return peer.check_drained(&self.script);
         }
-        loom::stop_exploring();
-        peer.check_quiet();
-        kernel::raise(stop_fd);
-        world::wait_for_end(MAIN);
+        if self.rules.stops_early {
+            kernel::raise(stop_fd);
+            world::wait_for_end(MAIN);
+            loom::stop_exploring();
+        } else {
+            world::wait_until_quiet();
+            loom::stop_exploring();
+            peer.check_quiet();
+            kernel::raise(stop_fd);
+            world::wait_for_end(MAIN);
+            peer.check_counts(self.rules.in_vain);
+        }
         peer.check_end(&self.script);
     }
 }
@@ -272,7 +294,12 @@ impl Peer {
         kernel::call(|world| {
             if *action == Action::Connect {
                 world.log(What::Connect);
-                connections.push(Connection { client: world.net.connect(), sent: 0, reset: false, ended: false });
+                connections.push(Connection {
+                    client: world.net.connect_to(connections.len()),
+                    sent: 0,
+                    reset: false,
+                    ended: false,
+                });
                 return;
             }
             let plan = script.plan_of(connections.len().saturating_sub(1));
@@ -307,6 +334,11 @@ impl Peer {
     fn check_quiet(&self) {
         if world::with(|world| world.is_stuck()) {
             world::refute(Kind::Hang, format!("hang: {}", world::with(|world| world.blocked())));
+        }
+        let waiting = world::with(|world| world.net.waiting());
+        if waiting > 0 {
+            let blocked = world::with(|world| world.blocked());
+            world::refute(Kind::Hang, format!("hang: connections that nobody accepts: {waiting}, and {blocked}"));
         }
         for (number, connection) in (1..).zip(&self.connections) {
             let (unread, open) =
@@ -365,6 +397,24 @@ impl Peer {
             world::refute(Kind::Lost, format!("lost bytes: {sent} were sent, and {all} are in the accounts"));
         }
         self.check_left();
+    }
+
+    /// The server has stopped after it had come to rest: what its reactors counted, if it has several.
+    fn check_counts(&self, in_vain: bool) {
+        let told = world::with(|world| world.told.clone());
+        if told.is_empty() {
+            return;
+        }
+        let sum = |what: fn(&Counts) -> u64| told.iter().map(what).sum::<u64>();
+        let (woken, empty, accepted) = (sum(|one| one.woken), sum(|one| one.empty), sum(|one| one.accepted));
+        let came = self.connections.len() as u64;
+        if accepted != came || woken != accepted + empty {
+            let text = format!("{came} connections, and the reactors counted {accepted} of them in {woken} wake-ups");
+            world::refute(Kind::Lost, text);
+        }
+        if empty > 0 && in_vain {
+            world::refute(Kind::InVain, format!("{empty} of {woken} wake-ups found nobody to accept"));
+        }
     }
 
     /// The server has stopped.

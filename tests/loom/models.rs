@@ -29,7 +29,7 @@ pub fn upload(name: &'static str, letters: &str) -> Script {
 }
 
 /// An upload whose head comes in two pieces: what has arrived of it waits in the session.
-fn split(name: &'static str, letters: &str) -> Script {
+pub fn split(name: &'static str, letters: &str) -> Script {
     let plan = Plan::Post(16);
     let length = plan.head().len() as u64 + 16;
     Script::new(name, plan, &[20, length - 20], letters)
@@ -115,7 +115,7 @@ pub fn all() -> Vec<Test> {
         // Safe code has no such cell, so this costs nothing; whoever takes a lock away has one.
         let rules = Rules { two_inside: true, ..Rules::default() };
         let whole = |name, letters| Model { rules, ..model(stage, serve, script(name, letters)) };
-        let bounded = |name, letters| Model { bound: Some(bound()), ..whole(name, letters) };
+        let bounded = |name, letters| Model { bound: Some(bound(BOUND)), ..whole(name, letters) };
         let loom_arc = Rules { loom_arc: true, ..rules };
         add("is_sound_for_data_and_rst", 1, whole("data, RST", "dr"));
         add("is_sound_for_data_and_fin", 1, whole("data, FIN", "df"));
@@ -168,18 +168,15 @@ pub fn all() -> Vec<Test> {
     tests.extend(crate::stage5::all());
     tests.extend(crate::stage6::all());
     tests.extend(crate::stage7::all());
+    tests.extend(crate::handoff::all());
     tests.extend(crate::crash::all());
+    tests.extend(crate::herd::all());
     tests.extend(crate::checks::all());
     tests
 }
 
-/// The preemption bound of the larger scripts: 5, or what `LAB_PREEMPTIONS` says.
-fn bound() -> usize {
-    bound_or(BOUND)
-}
-
-/// The same for a script with a bound of its own.
-pub fn bound_or(own: usize) -> usize {
+/// The preemption bound of a script: its own, or what `LAB_PREEMPTIONS` says.
+pub fn bound(own: usize) -> usize {
     std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(own)
 }
 

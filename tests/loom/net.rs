@@ -11,6 +11,8 @@
 //! - a one-shot file that was reported has an empty mask: hang-up and error are not reported either, and no wake-up
 //!   puts it on the ready list. `EPOLL_CTL_ADD` and `EPOLL_CTL_MOD` ask the file at once;
 //! - an edge is a wake-up: each arrival is one, and so is a FIN, an RST, and the server's own `shutdown(2)`;
+//! - a wake-up reaches every list that asks for the file, but of those that ask exclusively only the first, in the order in
+//!   which they began to ask, in whose instance a thread sleeps, and all before it;
 //! - bytes that arrived before an RST can still be read; then the error is told once, by whichever call asks first; then
 //!   the stream is at its end. After a FIN an RST is no error to a reader.
 //!
@@ -18,7 +20,8 @@
 //! - the time that a packet needs: what a client does has arrived when its call ends, and each send arrives in one piece;
 //! - full buffers: a write never gives `EAGAIN` and is never short, a client's send always fits;
 //! - the limit on descriptors; signals; a client's own errors once its server has closed;
-//! - `EPOLLOUT`, `EPOLLPRI` and urgent data, more than one listener, connections that the server opens.
+//! - `EPOLLOUT`, `EPOLLPRI` and urgent data, connections that the server opens; by which rule the kernel chooses among
+//!   several listeners of one port: the script says which.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -35,22 +38,30 @@ const HUP: u32 = libc::EPOLLHUP as u32;
 const ERR: u32 = libc::EPOLLERR as u32;
 const EDGE: u32 = libc::EPOLLET as u32;
 const ONE_SHOT: u32 = libc::EPOLLONESHOT as u32;
+const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 /// The bits that say how, not what.
-const HOW: u32 = EDGE | ONE_SHOT;
+const HOW: u32 = EDGE | ONE_SHOT | EXCLUSIVE;
+/// What can be asked for exclusively.
+const EXCLUSIVE_OK: u32 = IN | libc::EPOLLOUT as u32 | HUP | ERR | EDGE | EXCLUSIVE;
 
 #[derive(Default)]
 pub struct Net {
     files: Vec<Option<File>>,
     streams: Vec<Stream>,
-    /// Connections that nobody has accepted yet.
-    backlog: VecDeque<usize>,
+    /// Connections that nobody has accepted yet, for each listener.
+    backlogs: Vec<VecDeque<usize>>,
+    /// The epoll instances in which a thread sleeps. Whoever calls knows.
+    pub asleep: Vec<Fd>,
+    /// How many files were put on lists.
+    added: usize,
     /// The files of the last wait's events.
     reported: Vec<Fd>,
 }
 
 enum File {
     Epoll(Epoll),
-    Listener,
+    /// With its backlog.
+    Listener(usize),
     Stream(usize),
     Event(u64),
 }
@@ -64,6 +75,8 @@ struct Epoll {
 struct Item {
     token: u64,
     mask: u32,
+    /// The how-manieth that was put on a list.
+    number: usize,
 }
 
 /// A connection: the server's socket, and what its client has seen of it.
@@ -84,6 +97,14 @@ struct Stream {
     gone: bool,
     /// What has arrived at the client.
     replies: Vec<u8>,
+}
+
+impl Epoll {
+    fn hear(&mut self, fd: Fd) {
+        if !self.ready.contains(&fd) {
+            self.ready.push_back(fd);
+        }
+    }
 }
 
 impl Stream {
@@ -137,22 +158,32 @@ impl Net {
     /// What `poll(2)` would say of a file.
     fn mask(&self, fd: Fd) -> u32 {
         match self.file(fd) {
-            Ok(File::Listener) if !self.backlog.is_empty() => IN,
+            Ok(File::Listener(backlog)) if !self.backlogs[*backlog].is_empty() => IN,
             Ok(File::Event(count)) if *count > 0 => IN,
             Ok(File::Stream(stream)) => self.streams[*stream].mask(),
             _ => 0,
         }
     }
 
-    /// Something has happened to a file: every list that asks for it hears of it.
+    /// Something has happened to a file: every list that asks for it hears of it, if it need not stop before.
     fn wake(&mut self, fd: Fd) {
         let now = self.mask(fd);
-        for epoll in self.files.iter_mut().flatten() {
-            if let File::Epoll(epoll) = epoll
-                && epoll.interest.get(&fd).is_some_and(|item| item.mask & now != 0)
-                && !epoll.ready.contains(&fd)
-            {
-                epoll.ready.push_back(fd);
+        let mut exclusive = Vec::new();
+        for (at, file) in self.files.iter_mut().enumerate() {
+            let Some(File::Epoll(epoll)) = file else { continue };
+            let Some(item) = epoll.interest.get(&fd).filter(|item| item.mask & now != 0) else { continue };
+            match item.mask & EXCLUSIVE {
+                0 => epoll.hear(fd),
+                _ => exclusive.push((item.number, at)),
+            }
+        }
+        exclusive.sort_unstable();
+        for (_, at) in exclusive {
+            if let Some(File::Epoll(epoll)) = &mut self.files[at] {
+                epoll.hear(fd);
+            }
+            if self.asleep.contains(&at) {
+                break;
             }
         }
     }
@@ -168,8 +199,10 @@ impl Net {
         self.open(File::Epoll(Epoll::default()))
     }
 
+    /// One more listener, on the one port that there is.
     pub fn listen(&mut self) -> Fd {
-        self.open(File::Listener)
+        self.backlogs.push(VecDeque::new());
+        self.open(File::Listener(self.backlogs.len() - 1))
     }
 
     pub fn eventfd(&mut self) -> Fd {
@@ -178,18 +211,29 @@ impl Net {
 
     pub fn add(&mut self, epoll: Fd, fd: Fd, token: u64, mask: u32) -> Result<(), Errno> {
         self.file(fd)?;
+        if mask & EXCLUSIVE != 0 && mask & !EXCLUSIVE_OK != 0 {
+            return Err(libc::EINVAL);
+        }
+        let number = self.added;
         let list = self.epoll(epoll)?;
         if list.interest.contains_key(&fd) {
             return Err(libc::EEXIST);
         }
-        list.interest.insert(fd, Item { token, mask: mask | ERR | HUP });
+        list.interest.insert(fd, Item { token, mask: mask | ERR | HUP, number });
+        self.added += 1;
         self.ask(epoll, fd)
     }
 
     pub fn modify(&mut self, epoll: Fd, fd: Fd, token: u64, mask: u32) -> Result<(), Errno> {
         self.file(fd)?;
+        if mask & EXCLUSIVE != 0 {
+            return Err(libc::EINVAL);
+        }
         let item = self.epoll(epoll)?.interest.get_mut(&fd).ok_or(libc::ENOENT)?;
-        *item = Item { token, mask: mask | ERR | HUP };
+        if item.mask & EXCLUSIVE != 0 {
+            return Err(libc::EINVAL);
+        }
+        *item = Item { token, mask: mask | ERR | HUP, ..*item };
         self.ask(epoll, fd)
     }
 
@@ -239,11 +283,11 @@ impl Net {
     }
 
     pub fn accept(&mut self, listener: Fd) -> Result<Option<Fd>, Errno> {
-        match self.file(listener)? {
-            File::Listener => {}
+        let backlog = match *self.file(listener)? {
+            File::Listener(backlog) => backlog,
             _ => return Err(libc::EINVAL),
-        }
-        Ok(self.backlog.pop_front().map(|stream| self.open(File::Stream(stream))))
+        };
+        Ok(self.backlogs[backlog].pop_front().map(|stream| self.open(File::Stream(stream))))
     }
 
     pub fn read(&mut self, fd: Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
@@ -305,11 +349,24 @@ impl Net {
 
     /// A client connects.
     pub fn connect(&mut self) -> Client {
+        self.connect_to(0)
+    }
+
+    /// A client connects, and the kernel chooses the listener `n`, counted round.
+    pub fn connect_to(&mut self, n: usize) -> Client {
         self.streams.push(Stream::default());
-        self.backlog.push_back(self.streams.len() - 1);
-        let listener = self.files.iter().position(|file| matches!(file, Some(File::Listener)));
+        let chosen = n % self.backlogs.len();
+        self.backlogs[chosen].push_back(self.streams.len() - 1);
+        let is_it = |file: &Option<File>| matches!(file, Some(File::Listener(backlog)) if *backlog == chosen);
+        let listener = self.files.iter().position(is_it);
         self.wake(listener.expect("somebody listens"));
         self.streams.len() - 1
+    }
+
+    /// Connections that nobody has accepted, and whose listener is still open.
+    pub fn waiting(&self) -> usize {
+        let waiting = |file: &File| if let File::Listener(n) = file { self.backlogs[*n].len() } else { 0 };
+        self.files.iter().flatten().map(waiting).sum()
     }
 
     pub fn send(&mut self, client: Client, bytes: &[u8]) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-pub use real::runner::{LIMIT, LISTENER, STOP, Served};
+pub use real::runner::{Counts, LIMIT, LISTENER, Reading, STOP, Served};
 
 use crate::kernel::{Listener, Socket, Stop};
 use crate::world;
@@ -12,6 +12,7 @@ pub struct Server {
     pub listener: Listener,
     pub stop: Stop,
     pub workers: usize,
+    pub reading: Reading,
     /// Milliseconds, which mean nothing here: the script, or the last one who can move, says when they are over.
     pub drain: u64,
 }
@@ -21,6 +22,11 @@ pub type Serve = fn(Server) -> io::Result<Served>;
 pub fn cut(socket: &Socket, unanswered: u64, replies: u64) {
     let unanswered = unanswered + socket.unread().expect("it is open") as u64;
     world::with(|world| world.cuts.push((unanswered, replies)));
+}
+
+/// What a reactor has counted, at its end.
+pub fn tell(_: usize, counts: Counts) {
+    world::with(|world| world.told.push(counts));
 }
 
 pub fn main(_: &str, _: Serve) -> ExitCode {

@@ -9,7 +9,7 @@ use real::schedule::{Action, CLIENTS, Plan, Schedule, Step};
 
 use crate::crash::{indent, keep};
 use crate::model::{Model, Script, WORKERS};
-use crate::models::{Said, Test, bound_or, drawn, model, refuted, sound, test, with_lanes};
+use crate::models::{Said, Test, bound, drawn, model, refuted, sound, test, with_lanes};
 use crate::runner::Serve;
 use crate::world::{Grain, Kind, Rules};
 use crate::{stage5_broken, stage5_fixed, support, translate};
@@ -50,11 +50,11 @@ pub fn all() -> Vec<Test> {
     add("is_sound_for_a_request_and_rst", 3, None, calls, ("request, RST", "dr"));
     add("is_sound_for_a_request_and_fin", 1, None, calls, ("request, FIN", "df"));
     let arc = Rules { loom_arc: true, ..calls };
-    add("is_sound_with_looms_arc", 1, Some(bound_or(3)), arc, ("request, RST, with loom's own Arc", "dr"));
+    add("is_sound_with_looms_arc", 1, Some(bound(3)), arc, ("request, RST, with loom's own Arc", "dr"));
     let silent = ("request, RST, a second client, in steps from point to point", "drc");
-    add("is_sound_for_a_second_client", 4, Some(bound_or(5)), points, silent);
+    add("is_sound_for_a_second_client", 4, Some(bound(5)), points, silent);
     let both = ("request, RST, a second client's request, in steps from point to point", "drcd");
-    add("is_sound_for_a_second_clients_request", 4, Some(bound_or(3)), points, both);
+    add("is_sound_for_a_second_clients_request", 4, Some(bound(3)), points, both);
 
     for letters in ["drc", "drcd"] {
         let name = format!("stage5_broken_answers_a_stranger_in_the_order_that_loom_found_{letters}");

@@ -6,7 +6,7 @@ use real::schedule::{Plan, Schedule};
 
 use crate::crash::{indent, keep};
 use crate::model::{Model, Script, WORKERS};
-use crate::models::{Said, Test, bound_or, drawn, model, refuted, requests, sound, test, with_lanes};
+use crate::models::{Said, Test, bound, drawn, model, refuted, requests, sound, test, with_lanes};
 use crate::runner::Serve;
 use crate::world::{Grain, Kind, Rules};
 use crate::{stage7_broken, stage7_fixed, support, translate};
@@ -25,23 +25,14 @@ fn nobody(name: &'static str) -> Script {
 }
 
 const WHOLE_LIFE: Rules = Rules { whole_life: true, ..CALLS };
-const CALLS: Rules = Rules {
-    grain: Grain::Calls,
-    two_inside: false,
-    two_tasks: false,
-    loom_arc: false,
-    no_reset: false,
-    reduced: crate::world::Reduced::All,
-    whole_life: false,
-    only: None,
-};
+const CALLS: Rules = Rules::DEFAULT;
 const POINTS: Rules = Rules { grain: Grain::Points, ..CALLS };
 
 pub fn all() -> Vec<Test> {
     let mut tests = Vec::new();
-    let mut add = |name: &str, weight, bound: Option<usize>, rules: Rules, script: Script| {
+    let mut add = |name: &str, weight, how_far: Option<usize>, rules: Rules, script: Script| {
         let model =
-            Model { rules, bound: bound.map(bound_or), ..model("stage7_fixed", stage7_fixed::serve as Serve, script) };
+            Model { rules, bound: how_far.map(bound), ..model("stage7_fixed", stage7_fixed::serve as Serve, script) };
         tests.push(test(&format!("stage7_fixed_{name}"), weight, move || sound(&model)));
     };
     add("stops_from_its_first_step_on", 3, Some(3), WHOLE_LIFE, nobody("start, stop"));

@@ -124,6 +124,80 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// A value that is handed from thread to thread. Who has entered is inside until his guard goes; a second thread inside is
+/// a finding where the rules say so, and loom itself checks that what the last one did happened before.
+pub struct Handoff<T> {
+    tick: AtomicUsize,
+    inner: loom::cell::UnsafeCell<T>,
+}
+
+// SAFETY: as the real one's.
+unsafe impl<T: Send> Sync for Handoff<T> {}
+
+/// The value is this thread's for as long as this lives.
+pub struct Inside<'a, T> {
+    cell: &'a Handoff<T>,
+    value: loom::cell::MutPtr<T>,
+}
+
+impl<T> Handoff<T> {
+    pub fn new(value: T) -> Handoff<T> {
+        let tick = world::switching(|| AtomicUsize::new(0));
+        Handoff { tick, inner: world::switching(|| loom::cell::UnsafeCell::new(value)) }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// # Safety
+    /// As for the real one.
+    pub unsafe fn enter(&self) -> Inside<'_, T> {
+        heap::touch(self.address());
+        world::tick_without_order(&self.tick);
+        let (me, cell) = (world::me(), self.address());
+        let other = world::with(|world| {
+            let place = world.place();
+            let other = world.inside.iter().find(|(other, role, _)| *other == cell && *role != me).copied();
+            world.log(What::Inside(cell));
+            world.inside.push((cell, me, place));
+            let (_, role, since) = other.filter(|_| world.rules.two_inside)?;
+            Some(format!("two threads inside one cell: {}, and {}", world.who(role, since), world.who(me, place)))
+        });
+        if let Some(text) = other {
+            world::refute(Kind::TwoInside, text);
+        }
+        Inside { cell: self, value: self.inner.get_mut() }
+    }
+}
+
+impl<T> Drop for Inside<'_, T> {
+    fn drop(&mut self) {
+        if world::is_over() {
+            return;
+        }
+        let (cell, me) = (self.cell.address(), world::me());
+        heap::touch(cell);
+        world::tick_without_order(&self.cell.tick);
+        world::with(|world| world.inside.retain(|(other, role, _)| (*other, *role) != (cell, me)));
+    }
+}
+
+impl<T> Deref for Inside<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: loom has checked that nobody else is inside.
+        unsafe { self.value.deref() }
+    }
+}
+
+impl<T> DerefMut for Inside<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above.
+        unsafe { self.value.deref() }
+    }
+}
+
 /// A lock, fair to nobody: whoever comes when it is free has it.
 pub struct Mutex<T> {
     tick: AtomicUsize,

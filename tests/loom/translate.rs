@@ -132,6 +132,7 @@ fn mark(kind: Kind) -> &'static str {
         Kind::TwoTasks => "two tasks",
         Kind::Panic => "panic",
         Kind::Capped => "capped",
+        Kind::InVain => "in vain",
     }
 }
 

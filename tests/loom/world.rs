@@ -58,6 +58,16 @@ pub struct Rules {
     pub whole_life: bool,
     /// Nothing but this kind of finding counts.
     pub only: Option<Kind>,
+    /// A wake-up that found nobody to accept is a finding.
+    pub in_vain: bool,
+    /// Explored from when everybody sleeps and nobody has come, not from when the first connection is accepted.
+    pub from_the_start: bool,
+    /// The server is told to stop while the last connections are still on their way, not when nobody can move.
+    pub stops_early: bool,
+    /// A listener for each reactor.
+    pub reuseport: bool,
+    /// How a source is put on an interest list: its token, and what the stage asked for. For a stage that is wrong on purpose.
+    pub registers: fn(u64, u32) -> u32,
 }
 
 /// What a finding is called.
@@ -74,6 +84,8 @@ pub enum Kind {
     Stranger,
     /// One arming of a one-shot socket, and two tasks.
     TwoTasks,
+    /// A wake-up for a connection that somebody else had accepted.
+    InVain,
     /// The stage panicked, or loom did.
     Panic,
     /// More executions than the model may have: nothing is proved.
@@ -205,6 +217,8 @@ pub struct World {
     pub tickets: u64,
     /// What the server counted, when it came to its end.
     pub served: Option<real::runner::Served>,
+    /// What its reactors counted.
+    pub told: Vec<real::runner::Counts>,
     /// The tick of whatever is about the kernel.
     pub tick: Arc<AtomicUsize>,
     roles: Vec<Player>,
@@ -239,6 +253,7 @@ pub fn begin(rules: Rules) {
         cuts: Vec::new(),
         tickets: 0,
         served: None,
+        told: Vec::new(),
         cells: Vec::new(),
         tick: Arc::new(AtomicUsize::new(0)),
         roles: Vec::new(),
@@ -296,13 +311,22 @@ pub fn switching<R>(operation: impl FnOnce() -> R) -> R {
 /// Another thread may come in here, before what the caller is about to do. `object` is what that is about; calls about
 /// different objects commute, and loom need not try both orders.
 pub fn tick_of(object: &AtomicUsize) {
+    tick_with(object, Ordering::AcqRel);
+}
+
+/// As [`tick_of`], but it orders no memory: what one thread wrote before it, another need not see after it.
+pub fn tick_without_order(object: &AtomicUsize) {
+    tick_with(object, Ordering::Relaxed);
+}
+
+fn tick_with(object: &AtomicUsize, order: Ordering) {
     let role = me();
     let world_tick = with(|world| match world.rules.grain {
         Grain::Calls => None,
         Grain::Points => Some(world.tick.clone()),
     });
     match world_tick {
-        None => _ = switching(|| object.fetch_add(1, Ordering::AcqRel)),
+        None => _ = switching(|| object.fetch_add(1, order)),
         Some(tick) => {
             // Between two points nobody comes in. All steps are about the world as a whole, since one may do much.
             if role != CLIENT && !with(|world| std::mem::take(&mut world.roles[role].fresh)) {
@@ -542,6 +566,12 @@ impl World {
             _ => None,
         };
         self.roles.iter().filter_map(waits).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The epoll instances in which somebody sleeps.
+    pub fn asleep(&self) -> Vec<Fd> {
+        let sleeps = |role: &Player| if let State::Blocked(Why::Event(fd)) = role.state { Some(fd) } else { None };
+        self.roles.iter().filter_map(sleeps).collect()
     }
 
     /// Whether somebody waits for what will not come: for a lock whose holder sleeps.

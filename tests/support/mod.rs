@@ -39,6 +39,8 @@ pub fn binary(name: &str) -> &'static str {
         "stage3_fixed" => env!("CARGO_BIN_EXE_stage3_fixed"),
         "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
         "stage4_fixed" => env!("CARGO_BIN_EXE_stage4_fixed"),
+        "stage9_sharded" => env!("CARGO_BIN_EXE_stage9_sharded"),
+        "stage4_handoff" => env!("CARGO_BIN_EXE_stage4_handoff"),
         "stage5_broken" => env!("CARGO_BIN_EXE_stage5_broken"),
         "stage5_fixed" => env!("CARGO_BIN_EXE_stage5_fixed"),
         "stage6_broken" => env!("CARGO_BIN_EXE_stage6_broken"),

@@ -1,0 +1,161 @@
+//! Stage 4 without the lock, and right: `EPOLLONESHOT` gives a session to one worker at a time, and this worker touches
+//! it for the last time *before* it arms the socket again. It is the server that `stage4_fixed` is measured against, to
+//! see what its lock costs.
+//!
+//! Two workers in one session are ordered by the kernel alone: what the first did is before its `EPOLL_CTL_MOD`, that is
+//! before the next report of the socket, and that is before the second takes the task from the queue. The compiler checks
+//! none of this. A line that touches the inbox after the re-arm would be `stage4_broken`.
+
+use std::collections::HashMap;
+use std::io;
+use std::process::ExitCode;
+
+use lab::heap::Buffer;
+use lab::http::Parser;
+use lab::kernel::{Epoll, Events, Interest, Socket};
+use lab::point::point;
+use lab::runner::{self, LISTENER, STOP, Served, Server};
+use lab::sync::{self, Arc, AtomicU64, Handoff, Ordering, Queue};
+
+const BUFFER: usize = 4096;
+const ONCE: Interest = Interest::READ.edge_triggered().one_shot();
+
+// ANCHOR: session
+/// One client: its socket, and what only the worker that serves it may touch.
+struct Session {
+    id: u64,
+    socket: Socket,
+    inbox: Handoff<Inbox>,
+}
+
+struct Inbox {
+    /// What has arrived and is not consumed yet: the first `filled` bytes.
+    receive: Buffer,
+    filled: usize,
+    /// Where replies are put together.
+    send: Buffer,
+    parser: Parser,
+}
+// ANCHOR_END: session
+
+struct Totals {
+    received: AtomicU64,
+    replies: AtomicU64,
+}
+
+fn main() -> ExitCode {
+    runner::main(module_path!(), serve)
+}
+
+// ANCHOR: reactor
+/// The reactor: one thread that accepts, waits for events and hands sessions to the workers.
+pub fn serve(server: Server) -> io::Result<Served> {
+    let epoll = Arc::new(Epoll::new()?);
+    let queue = Arc::new(Queue::new());
+    let totals = Arc::new(Totals { received: AtomicU64::new(0), replies: AtomicU64::new(0) });
+    let workers: Vec<_> = (1..=server.workers)
+        .map(|n| {
+            let (epoll, queue, totals) = (epoll.clone(), queue.clone(), totals.clone());
+            sync::spawn(&format!("worker-{n}"), move || work(&epoll, &queue, &totals))
+        })
+        .collect();
+
+    epoll.add(&server.listener, LISTENER, Interest::READ)?;
+    epoll.add(&server.stop, STOP, Interest::READ)?;
+    let mut sessions: HashMap<u64, Arc<Session>> = HashMap::new();
+    let mut accepted = 0;
+    let mut events = Events::with_capacity(64);
+    'serving: loop {
+        point("wait");
+        epoll.wait(&mut events)?;
+        for event in events.iter() {
+            match event.token {
+                STOP => break 'serving,
+                LISTENER => {
+                    while let Some(socket) = server.listener.accept()? {
+                        accepted += 1;
+                        let (receive, send) = (Buffer::new(BUFFER), Buffer::new(BUFFER));
+                        let inbox = Inbox { receive, filled: 0, send, parser: Parser::new() };
+                        let session = Arc::new(Session { id: accepted, socket, inbox: Handoff::new(inbox) });
+                        epoll.add(&session.socket, accepted, ONCE)?;
+                        sessions.insert(accepted, session);
+                    }
+                }
+                id => {
+                    let Some(session) = sessions.get(&id) else { continue };
+                    if event.readable() {
+                        point("queue");
+                        queue.push(session.clone());
+                    }
+                    if event.hung_up() {
+                        point("remove");
+                        sessions.remove(&id);
+                    }
+                }
+            }
+        }
+    }
+    queue.close();
+    for worker in workers {
+        worker.join();
+    }
+    Ok(Served { received: totals.received.load(Ordering::Relaxed), replies: totals.replies.load(Ordering::Relaxed) })
+}
+// ANCHOR_END: reactor
+
+fn work(epoll: &Epoll, queue: &Queue<Arc<Session>>, totals: &Totals) {
+    loop {
+        point("take");
+        let Some(session) = queue.pop() else { return };
+        handle(&session, epoll, totals);
+    }
+}
+
+// ANCHOR: worker
+/// One event of one session: drain the socket, hand on what was received, and arm the socket again. Nothing follows.
+fn handle(session: &Session, epoll: &Epoll, totals: &Totals) {
+    point("enter");
+    // SAFETY: EPOLLONESHOT reports a session once, and not again before it is armed; it is armed below, when the inbox is
+    // left. So there is one task a session, and one worker inside. What that one wrote the next one sees: epoll_ctl(2) and
+    // epoll_wait(2) take the lock of the epoll instance, and the queue has its own.
+    let mut inbox = unsafe { session.inbox.enter() };
+    let received = drain(&session.socket, &mut inbox, totals);
+
+    // The message goes on with its buffer; the session gets an empty one for the next.
+    totals.received.fetch_add(received, Ordering::Relaxed);
+    if received > 0 && inbox.filled == 0 {
+        inbox.receive = Buffer::new(BUFFER);
+    }
+    drop(inbox);
+
+    // From here on the session may be another worker's.
+    point("rearm");
+    epoll.modify(&session.socket, session.id, ONCE).expect("the session keeps its socket open and registered");
+}
+// ANCHOR_END: worker
+
+/// Reads until the socket is empty and answers each request that is complete. Returns how many bytes came.
+fn drain(socket: &Socket, inbox: &mut Inbox, totals: &Totals) -> u64 {
+    let mut received = 0;
+    loop {
+        point("read");
+        // An empty socket says EAGAIN; a finished one says 0; a broken one is the reactor's to remove.
+        let Ok(n @ 1..) = socket.read(&mut inbox.receive[inbox.filled..]) else { return received };
+        received += n as u64;
+        inbox.filled += n;
+        loop {
+            let step = inbox.parser.advance(&inbox.receive[..inbox.filled], inbox.filled == BUFFER);
+            inbox.receive.copy_within(step.consumed..inbox.filled, 0);
+            inbox.filled -= step.consumed;
+            let Some(reply) = step.reply else { break };
+            let length = reply.write_to(&mut inbox.send);
+            point("write");
+            if socket.write(&inbox.send[..length]).is_ok() {
+                totals.replies.fetch_add(1, Ordering::Relaxed);
+            }
+            if reply.is_last() {
+                socket.shutdown_write();
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Stage 8: two reactors at one port, explored from when both sleep and nobody has come.
+//!
+//! Here it matters who sleeps when a connection arrives, so falling asleep is a step, and nothing is reduced.
+
+use crate::model::{Model, Script};
+use crate::models::{Test, bound, model, refuted, requests, sound, test};
+use crate::runner::{LISTENER, STOP, Serve};
+use crate::world::{Kind, Reduced, Rules};
+use crate::{stage8_broken, stage8_fixed};
+
+const RULES: Rules = Rules { reduced: Reduced::Not, from_the_start: true, ..Rules::DEFAULT };
+/// The larger scripts are explored up to so many preemptions, or as many as `LAB_PREEMPTIONS` says.
+const BOUND: usize = 3;
+
+fn herd(name: &'static str, serve: Serve, rules: Rules, script: Script) -> Model {
+    Model { rules, ..model(name, serve, script) }
+}
+
+/// Clients who come and say nothing.
+fn crowd(name: &'static str, more: &'static str) -> Script {
+    requests(name, more)
+}
+
+/// As the stage asks, but edge-triggered.
+fn on_an_edge(token: u64, bits: u32) -> u32 {
+    if token == LISTENER { bits | libc::EPOLLET as u32 } else { bits }
+}
+
+/// The stop is not to wake everybody either.
+fn stop_exclusively(token: u64, bits: u32) -> u32 {
+    match token {
+        STOP => bits & !(libc::EPOLLRDHUP as u32) | libc::EPOLLEXCLUSIVE as u32,
+        _ => bits,
+    }
+}
+
+pub fn all() -> Vec<Test> {
+    let mut tests = Vec::new();
+    let (exclusive, own) = (RULES, Rules { reuseport: true, ..RULES });
+    let fixed = |rules, script| herd("stage8_fixed", stage8_fixed::serve, rules, script);
+    let broken = |rules, script| herd("stage8_broken", stage8_broken::serve, rules, script);
+    let bounded = |model: Model| Model { bound: Some(bound(BOUND)), ..model };
+    for (way, rules) in [("exclusive", exclusive), ("reuseport", own)] {
+        let early = Rules { stops_early: true, ..rules };
+        for (name, model) in [
+            ("answers_a_request", fixed(rules, requests("data, FIN", "df"))),
+            ("answers_two_clients", bounded(fixed(rules, requests("data, FIN, twice", "dfcdf")))),
+            ("loses_no_connection_of_three", bounded(fixed(rules, crowd("three connections", "cc")))),
+            ("stops_while_a_client_comes", bounded(fixed(early, crowd("a connection, then the stop", "")))),
+        ] {
+            tests.push(test(&format!("stage8_{way}_{name}"), 2, move || sound(&model)));
+        }
+    }
+    // Wasteful, but it loses nobody.
+    let model = bounded(broken(RULES, crowd("three connections", "cc")));
+    tests.push(test("stage8_broken_loses_no_connection", 2, move || sound(&model)));
+
+    let in_vain = |rules: Rules| Rules { in_vain: true, ..rules };
+    let model = broken(in_vain(RULES), crowd("one connection", ""));
+    tests.push(test("stage8_broken_wakes_in_vain", 1, move || Ok(refuted(&model, Kind::InVain)?.0)));
+    let model = fixed(in_vain(exclusive), crowd("one connection", ""));
+    tests.push(test("stage8_exclusive_wakes_one_of_all_who_sleep", 1, move || sound(&model)));
+    // One or more, not exactly one: who is awake anyway does not count.
+    let model = fixed(in_vain(exclusive), crowd("two connections", "c"));
+    tests.push(test("stage8_exclusive_may_wake_in_vain", 1, move || Ok(refuted(&model, Kind::InVain)?.0)));
+    let model = fixed(in_vain(own), crowd("two connections", "c"));
+    tests.push(test("stage8_reuseport_never_wakes_in_vain", 1, move || sound(&model)));
+
+    let edge = Rules { registers: on_an_edge, ..exclusive };
+    let model = fixed(edge, crowd("three connections, edge-triggered", "cc"));
+    tests.push(test("stage8_one_accept_an_edge_loses_a_connection", 1, move || Ok(refuted(&model, Kind::Hang)?.0)));
+    let stop = Rules { registers: stop_exclusively, ..exclusive };
+    let model = fixed(stop, crowd("one connection, exclusive stop", ""));
+    tests.push(test("stage8_an_exclusive_stop_leaves_a_reactor_asleep", 1, move || Ok(refuted(&model, Kind::Hang)?.0)));
+    tests
+}

@@ -1,0 +1,29 @@
+//! The listener, the stop event and the clock of this world.
+
+use std::io;
+
+use crate::world::with;
+
+pub struct Listener;
+
+impl Listener {
+    pub fn another(&self) -> io::Result<Listener> {
+        Ok(Listener)
+    }
+}
+
+pub struct Stop;
+
+impl Stop {
+    pub fn try_clone(&self) -> io::Result<Stop> {
+        Ok(Stop)
+    }
+
+    pub fn raise(&self) {
+        with(|world| world.stopped = true);
+    }
+}
+
+pub fn seconds() -> u32 {
+    with(|world| world.clock)
+}

@@ -1,0 +1,109 @@
+//! The facade of io_uring, as stage 10 sees it; what it asks for goes to [`crate::world`].
+
+use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use crate::kernel::{Listener, Stop};
+use crate::world::{Work, with};
+
+#[derive(Clone, Copy, Default)]
+pub struct Room;
+
+pub fn prefer_batches() {}
+
+pub struct Ring;
+
+#[derive(Debug)]
+pub struct Event {
+    pub token: u64,
+    pub more: bool,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub enum Outcome {
+    Raised,
+    Accepted(io::Result<Socket>),
+    Received(io::Result<Bytes>),
+    Stalled,
+    Sent(io::Result<usize>, Vec<u8>),
+}
+
+#[derive(Debug)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The index of its client. Both directions end when it is dropped.
+#[derive(Debug)]
+pub struct Socket(pub Rc<usize>);
+
+impl Socket {
+    pub fn shutdown_write(&self) {
+        with(|world| world.clients[*self.0].told_the_end = true);
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        with(|world| world.let_go(*self.0));
+    }
+}
+
+impl Ring {
+    pub fn new(_: Room) -> io::Result<Ring> {
+        Ok(Ring)
+    }
+
+    pub fn watch(&mut self, _: &Stop, token: u64) -> io::Result<()> {
+        with(|world| world.ask(token, Work::Watch));
+        Ok(())
+    }
+
+    pub fn accept(&mut self, _: &Listener, token: u64) -> io::Result<()> {
+        with(|world| {
+            assert!(!world.accepts(), "the listener is asked twice");
+            world.ask(token, Work::Accept);
+        });
+        Ok(())
+    }
+
+    pub fn receive(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
+        with(|world| {
+            if world.receive_of(*socket.0).is_none() {
+                world.ask(token, Work::Receive { client: *socket.0, stopped: false });
+            }
+        });
+        Ok(())
+    }
+
+    pub fn stop_receiving(&mut self, socket: &Socket) -> io::Result<()> {
+        with(|world| world.stop_receiving(*socket.0));
+        Ok(())
+    }
+
+    pub fn send(&mut self, socket: &Socket, token: u64, bytes: Vec<u8>, from: usize) -> io::Result<()> {
+        with(|world| {
+            let client = *socket.0;
+            assert!(from < bytes.len(), "an empty send");
+            assert!(!world.sends_to(client), "two sends at a time: their order is the kernel's to choose");
+            world.ask(token, Work::Send { client, bytes, from });
+        });
+        Ok(())
+    }
+
+    pub fn wait(&mut self, milliseconds: Option<u32>) -> io::Result<()> {
+        with(|world| world.wait(milliseconds));
+        Ok(())
+    }
+
+    pub fn next_event(&mut self) -> Option<Event> {
+        with(|world| world.completions.pop_front())
+    }
+}

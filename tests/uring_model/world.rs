@@ -1,0 +1,515 @@
+//! A kernel that answers as a seed says, and the clients on the other side of it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use lab::http::{Connection, HELLO, MAX_PENDING};
+use lab::uring::{Bytes, Event, Outcome, Socket};
+
+use crate::runner::Served;
+
+/// The longest piece that one receive brings, in bytes.
+const PIECE: usize = 2048;
+
+thread_local! {
+    static WORLD: RefCell<World> = RefCell::new(World::new(0, Vec::new()));
+}
+
+pub fn with<T>(body: impl FnOnce(&mut World) -> T) -> T {
+    WORLD.with_borrow_mut(body)
+}
+
+/// What the kernel is busy with.
+pub enum Work {
+    Watch,
+    Accept,
+    Receive { client: usize, stopped: bool },
+    Send { client: usize, bytes: Vec<u8>, from: usize },
+}
+
+struct Request {
+    token: u64,
+    work: Work,
+}
+
+/// How often something happened that a test is about.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    pub partial_sends: u64,
+    pub stalls: u64,
+    pub stops: u64,
+    pub refused_accepts: u64,
+    pub answers_for_the_gone: u64,
+    /// Of those, the ones that came when the slot had another client.
+    pub answers_after_the_place_was_taken: u64,
+}
+
+impl Seen {
+    pub fn add(&mut self, other: &Seen) {
+        self.partial_sends += other.partial_sends;
+        self.stalls += other.stalls;
+        self.stops += other.stops;
+        self.refused_accepts += other.refused_accepts;
+        self.answers_for_the_gone += other.answers_for_the_gone;
+        self.answers_after_the_place_was_taken += other.answers_after_the_place_was_taken;
+    }
+}
+
+/// How a client goes about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Sends, reads, and stays.
+    Stays,
+    /// Ends its side when it has sent everything, and reads to the end.
+    Finishes,
+    /// Breaks the connection off at some moment.
+    Resets,
+    /// Reads only when nobody else can move.
+    Lazy,
+}
+
+pub struct Client {
+    manner: Manner,
+    /// All that it will send, and how much of it is sent.
+    script: Vec<u8>,
+    sent: usize,
+    /// All that it must be answered, and, for each byte that it was sent, what is answered by then.
+    expected: Vec<u8>,
+    connected: bool,
+    finished: bool,
+    reset: bool,
+    /// What the server has not received yet starts here in `script`.
+    received: usize,
+    /// What the kernel has taken from the server, and how much of it the client has read.
+    delivered: Vec<u8>,
+    read: usize,
+    /// Bytes that fit between the two.
+    room: usize,
+    /// The server's: it has ended its direction, or both.
+    pub told_the_end: bool,
+    let_go: bool,
+    /// Its token, once the server has asked for something.
+    token: Option<u64>,
+    /// What the server would answer to what it has received; replies to that.
+    oracle: Connection,
+    due: Vec<u8>,
+    replies: u64,
+}
+
+pub struct World {
+    seed: u64,
+    pub clock: u32,
+    pub stopped: bool,
+    pub clients: Vec<Client>,
+    backlog: VecDeque<usize>,
+    requests: Vec<Request>,
+    pub completions: VecDeque<Event>,
+    seen: Seen,
+}
+
+#[derive(Clone, Copy)]
+enum Move {
+    Connect(usize),
+    Send(usize),
+    Finish(usize),
+    Reset(usize),
+    Read(usize),
+    /// The request of that index is answered.
+    Answer(usize),
+}
+
+/// A world with these clients. The same seed makes the same choices.
+pub fn begin(seed: u64, clients: Vec<Client>) {
+    WORLD.set(World::new(seed, clients));
+}
+
+/// Looks at what came of it.
+pub fn end(seed: u64, served: Served) -> Seen {
+    let left = with(|world| std::mem::take(&mut world.completions));
+    drop(left);
+    with(|world| {
+        for (index, client) in world.clients.iter().enumerate() {
+            let who = format!("seed {seed}, client {index}");
+            assert!(client.expected.starts_with(&client.delivered), "{who} was sent what it had not asked for");
+            if !client.reset {
+                assert_eq!(client.sent, client.script.len(), "{who} could not send everything");
+                assert_eq!(client.delivered.len(), client.expected.len(), "{who} was not answered");
+                assert_eq!(client.read, client.delivered.len(), "{who} could not read everything");
+                // What comes behind the last reply need not be received.
+                assert!(client.received == client.sent || client.oracle.is_over(), "{who} was not received");
+            }
+            let over = client.finished || client.oracle.is_over();
+            assert!(client.reset || client.told_the_end || client.let_go || !over, "{who} waits for the end");
+        }
+        // What was brought of a client that is gone by then is not looked at.
+        let sum = |count: fn(&Client) -> u64, all: bool| -> u64 {
+            world.clients.iter().filter(|client| all || !client.reset).map(count).sum()
+        };
+        let between = |counted: u64, count: fn(&Client) -> u64| {
+            assert!(sum(count, false) <= counted && counted <= sum(count, true), "seed {seed}: {served:?}");
+        };
+        between(served.received, |client| client.received as u64);
+        between(served.replies, |client| client.replies);
+        world.seen
+    })
+}
+
+/// The same for [`slow_clients`].
+pub fn end_of_the_slow(served: Served) {
+    let left = with(|world| std::mem::take(&mut world.completions));
+    drop(left);
+    with(|world| {
+        let said = |index: usize| String::from_utf8_lossy(&world.clients[index].delivered).into_owned();
+        assert_eq!(said(0), "", "silence is answered by silence");
+        assert_eq!(said(1).as_bytes(), HELLO, "one that was served once");
+        for half in [2, 3] {
+            assert!(said(half).starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{}", said(half));
+            assert!(world.clients[half].told_the_end);
+        }
+        assert!(world.clients.iter().all(|client| client.let_go), "somebody is still there");
+        assert_eq!(served.replies, 1);
+    });
+}
+
+fn random(seed: &mut u64) -> u64 {
+    // splitmix64
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Some clients with something to send.
+pub fn clients(seed: u64) -> Vec<Client> {
+    let mut seed = seed ^ 0xc11e_4715;
+    (0..2 + random(&mut seed) % 20)
+        .map(|_| {
+            let manner = match random(&mut seed) % 12 {
+                0 => Manner::Lazy,
+                1..3 => Manner::Stays,
+                3..6 => Manner::Finishes,
+                _ => Manner::Resets,
+            };
+            let mut script = Vec::new();
+            for _ in 0..random(&mut seed) % 12 {
+                match random(&mut seed) % 16 {
+                    0..6 => script.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n"),
+                    6..8 => script.extend_from_slice(b"HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n"),
+                    8..14 => {
+                        let length = random(&mut seed) % 500;
+                        let head = format!("POST /{length} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+                        script.extend_from_slice(head.as_bytes());
+                        script.resize(script.len() + length as usize, b'x');
+                    }
+                    14 => script.extend_from_slice(b"GET /nobody HTTP/1.1\r\nConnection: close\r\n\r\n"),
+                    _ => script.extend_from_slice(b"BREW / HTTP/1.1\r\n\r\n"),
+                }
+            }
+            if manner == Manner::Lazy {
+                // Enough to fill what may wait.
+                for _ in 0..random(&mut seed) % 6_000 {
+                    script.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
+                }
+            }
+            // Many replies through little room would be many steps that are all alike.
+            let least = if manner == Manner::Lazy { 16_384 } else { 1 };
+            Client::new(manner, script, least + (random(&mut seed) % 3_000) as usize)
+        })
+        .collect()
+}
+
+/// Clients that are waited for too long, each in its own way.
+pub fn slow_clients() -> Vec<Client> {
+    let scripts: [&[u8]; 4] =
+        [b"", b"GET / HTTP/1.1\r\n\r\n", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf"];
+    scripts.into_iter().map(|script| Client::new(Manner::Stays, script.to_vec(), 1_000)).collect()
+}
+
+impl Client {
+    fn new(manner: Manner, script: Vec<u8>, room: usize) -> Client {
+        let mut expected = Vec::new();
+        Connection::new(0).receive(&script, 0, &mut expected);
+        Client {
+            manner,
+            script,
+            sent: 0,
+            expected,
+            connected: false,
+            finished: false,
+            reset: false,
+            received: 0,
+            delivered: Vec::new(),
+            read: 0,
+            room,
+            told_the_end: false,
+            let_go: false,
+            token: None,
+            oracle: Connection::new(0),
+            due: Vec::new(),
+            replies: 0,
+        }
+    }
+
+    /// Bytes of replies that are due and not in the kernel yet.
+    fn outstanding(&self) -> usize {
+        // A 408 is sent without having been asked for.
+        self.due.len().saturating_sub(self.delivered.len())
+    }
+}
+
+impl World {
+    fn new(seed: u64, clients: Vec<Client>) -> World {
+        World {
+            seed,
+            clock: 0,
+            stopped: false,
+            clients,
+            backlog: VecDeque::new(),
+            requests: Vec::new(),
+            completions: VecDeque::new(),
+            seen: Seen::default(),
+        }
+    }
+
+    fn up_to(&mut self, limit: usize) -> usize {
+        (random(&mut self.seed) % limit as u64) as usize
+    }
+
+    fn one_in(&mut self, times: usize) -> bool {
+        self.up_to(times) == 0
+    }
+
+    pub fn ask(&mut self, token: u64, work: Work) {
+        if let Work::Receive { client, .. } | Work::Send { client, .. } = work {
+            assert!(self.clients[client].token.is_none_or(|known| known == token), "a client changes its token");
+            self.clients[client].token = Some(token);
+        }
+        self.requests.push(Request { token, work });
+    }
+
+    pub fn accepts(&self) -> bool {
+        self.requests.iter().any(|request| matches!(request.work, Work::Accept))
+    }
+
+    pub fn receive_of(&mut self, client: usize) -> Option<&mut bool> {
+        self.requests.iter_mut().find_map(|request| match &mut request.work {
+            Work::Receive { client: other, stopped } if *other == client => Some(stopped),
+            _ => None,
+        })
+    }
+
+    pub fn stop_receiving(&mut self, client: usize) {
+        if let Some(stopped) = self.receive_of(client) {
+            *stopped = true;
+            self.seen.stops += 1;
+        }
+    }
+
+    pub fn sends_to(&self, client: usize) -> bool {
+        self.requests.iter().any(|request| matches!(request.work, Work::Send { client: other, .. } if other == client))
+    }
+
+    pub fn let_go(&mut self, client: usize) {
+        self.clients[client].let_go = true;
+    }
+
+    /// Lets somebody move until there is an answer.
+    pub fn wait(&mut self, milliseconds: Option<u32>) {
+        assert!(self.completions.is_empty(), "it waits with answers before its eyes");
+        self.nobody_is_forgotten();
+        let mut more = self.up_to(4);
+        loop {
+            if !self.completions.is_empty() {
+                if more == 0 {
+                    return;
+                }
+                more -= 1;
+            }
+            let moves = self.moves();
+            if !moves.is_empty() {
+                let choice = self.up_to(moves.len());
+                self.play(moves[choice]);
+            } else if !self.completions.is_empty() {
+                return;
+            } else if milliseconds.is_some() && self.clock < 40 {
+                // Nothing but time is left.
+                self.clock += 1;
+                return;
+            } else {
+                // Everybody waits for somebody else. What is missing then is seen at the end.
+                self.stopped = true;
+            }
+        }
+    }
+
+    /// Before it sleeps: who leaves his replies untaken is not received from, and everybody else is.
+    fn nobody_is_forgotten(&mut self) {
+        for index in 0..self.clients.len() {
+            let client = &self.clients[index];
+            if client.token.is_none() || client.let_go || client.reset || client.finished {
+                continue;
+            }
+            let (full, outstanding) = (client.outstanding() >= MAX_PENDING, client.outstanding());
+            // What one receive brought before it was stopped comes on top: 18 bytes are answered by 52.
+            let limit = MAX_PENDING + 40 * PIECE * 3;
+            assert!(outstanding < limit, "client {index} is owed {outstanding} bytes");
+            match self.receive_of(index) {
+                Some(stopped) => {
+                    assert!(*stopped || !full, "more is received of client {index}, who is owed {outstanding} bytes")
+                }
+                None => assert!(full, "nothing is received of client {index}"),
+            }
+        }
+    }
+
+    fn moves(&self) -> Vec<Move> {
+        let mut moves = Vec::new();
+        let mut lazy = Vec::new();
+        for (index, client) in self.clients.iter().enumerate() {
+            if !client.connected {
+                // Somebody stands at the door all the time, and comes in when another has gone.
+                if self.backlog.len() < 3 {
+                    moves.push(Move::Connect(index));
+                }
+                continue;
+            }
+            if client.reset {
+                continue;
+            }
+            if client.manner == Manner::Resets && client.sent > client.script.len() / 2 {
+                moves.push(Move::Reset(index));
+            }
+            if client.sent < client.script.len() {
+                moves.push(Move::Send(index));
+            } else if client.manner == Manner::Finishes && !client.finished {
+                moves.push(Move::Finish(index));
+            }
+            if client.read < client.delivered.len() {
+                if client.manner == Manner::Lazy { &mut lazy } else { &mut moves }.push(Move::Read(index));
+            }
+        }
+        for (index, request) in self.requests.iter().enumerate() {
+            let ready = match &request.work {
+                Work::Watch => self.stopped,
+                Work::Accept => !self.backlog.is_empty(),
+                Work::Receive { client, stopped } => {
+                    let client = &self.clients[*client];
+                    *stopped || client.let_go || client.reset || client.finished || client.received < client.sent
+                }
+                Work::Send { client, .. } => {
+                    let client = &self.clients[*client];
+                    client.let_go || client.reset || client.delivered.len() - client.read < client.room
+                }
+            };
+            if ready {
+                moves.push(Move::Answer(index));
+            }
+        }
+        if moves.is_empty() { lazy } else { moves }
+    }
+
+    fn play(&mut self, step: Move) {
+        match step {
+            Move::Connect(index) => {
+                self.clients[index].connected = true;
+                self.backlog.push_back(index);
+            }
+            Move::Send(index) => {
+                let left = self.clients[index].script.len() - self.clients[index].sent;
+                let longest = if self.one_in(2) { 3 * PIECE } else { 20 };
+                let count = 1 + self.up_to(left.min(longest));
+                self.clients[index].sent += count;
+            }
+            Move::Finish(index) => self.clients[index].finished = true,
+            Move::Reset(index) => self.clients[index].reset = true,
+            Move::Read(index) => {
+                let left = self.clients[index].delivered.len() - self.clients[index].read;
+                let count = if self.one_in(2) { left } else { 1 + self.up_to(left) };
+                self.clients[index].read += count;
+            }
+            Move::Answer(index) => self.answer(index),
+        }
+    }
+
+    fn answer(&mut self, index: usize) {
+        let Request { token, work } = self.requests.swap_remove(index);
+        let goes_on = !self.one_in(6);
+        let (again, more, outcome) = match work {
+            Work::Watch => (None, false, Outcome::Raised),
+            Work::Accept if self.one_in(8) => {
+                self.seen.refused_accepts += 1;
+                (None, false, Outcome::Accepted(Err(io::Error::from_raw_os_error(libc::EMFILE))))
+            }
+            Work::Accept => {
+                let client = self.backlog.pop_front().expect("somebody waits");
+                (Some(Work::Accept), goes_on, Outcome::Accepted(Ok(Socket(Rc::new(client)))))
+            }
+            Work::Receive { client, stopped } => {
+                self.look_for_the_gone(client);
+                let again = Work::Receive { client, stopped };
+                let stalls = self.one_in(10);
+                let state = &mut self.clients[client];
+                if state.let_go {
+                    (None, false, Outcome::Received(Ok(Bytes(Vec::new()))))
+                } else if state.reset {
+                    let error = io::Error::from_raw_os_error(libc::ECONNRESET);
+                    (None, false, Outcome::Received(Err(error)))
+                } else if state.received == state.sent && state.finished {
+                    (None, false, Outcome::Received(Ok(Bytes(Vec::new()))))
+                } else if state.received == state.sent || stalls {
+                    self.seen.stalls += 1;
+                    (None, false, Outcome::Stalled)
+                } else {
+                    let bytes = self.bring(client);
+                    // One that is stopped may bring something more before its end.
+                    (Some(again), goes_on, Outcome::Received(Ok(Bytes(bytes))))
+                }
+            }
+            Work::Send { client, bytes, from } => {
+                self.look_for_the_gone(client);
+                let state = &self.clients[client];
+                if state.let_go || state.reset {
+                    (None, false, Outcome::Sent(Err(io::Error::from_raw_os_error(libc::EPIPE)), bytes))
+                } else {
+                    let room = state.room - (state.delivered.len() - state.read);
+                    let most = room.min(bytes.len() - from);
+                    let count = if self.one_in(3) { 1 + self.up_to(most) } else { most };
+                    self.seen.partial_sends += u64::from(from + count < bytes.len());
+                    let state = &mut self.clients[client];
+                    assert!(!state.told_the_end, "bytes behind the end of the stream");
+                    state.delivered.extend_from_slice(&bytes[from..from + count]);
+                    (None, false, Outcome::Sent(Ok(count), bytes))
+                }
+            }
+        };
+        if let (Some(work), true) = (again, more) {
+            self.requests.push(Request { token, work });
+        }
+        self.completions.push_back(Event { token, more, outcome });
+    }
+
+    /// The next piece of what a client has sent.
+    fn bring(&mut self, client: usize) -> Vec<u8> {
+        let state = &self.clients[client];
+        let most = (state.sent - state.received).min(PIECE);
+        let count = if self.one_in(3) { 1 + self.up_to(most) } else { most };
+        let state = &mut self.clients[client];
+        let bytes = state.script[state.received..state.received + count].to_vec();
+        state.received += count;
+        state.replies += state.oracle.receive(&bytes, 0, &mut state.due);
+        bytes
+    }
+
+    fn look_for_the_gone(&mut self, client: usize) {
+        let gone = &self.clients[client];
+        if !gone.let_go {
+            return;
+        }
+        self.seen.answers_for_the_gone += 1;
+        let slot = gone.token.map(|token| token as u32);
+        let taken = self.clients.iter().any(|other| !other.let_go && other.token.map(|token| token as u32) == slot);
+        self.seen.answers_after_the_place_was_taken += u64::from(taken);
+    }
+}
