@@ -390,6 +390,8 @@ pub struct Queue<T> {
 struct QueueState<T> {
     tasks: VecDeque<T>,
     closed: bool,
+    /// Threads in a wait. With nobody there, waking is a system call for nothing, and std's Condvar does not count them.
+    sleeping: usize,
 }
 
 impl<T: Task> Default for Queue<T> {
@@ -402,7 +404,7 @@ impl<T: Task> Queue<T> {
     /// Empty and open.
     pub fn new() -> Queue<T> {
         // Room from the start: growing would take memory in the middle of somebody's experiment.
-        let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false };
+        let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false, sleeping: 0 };
         Queue { state: std::sync::Mutex::new(state), changed: std::sync::Condvar::new() }
     }
 
@@ -419,8 +421,11 @@ impl<T: Task> Queue<T> {
         if watched() {
             blackbox::note(Kind::Push, "", Location::caller(), [name, state.tasks.len() as u64, 0]);
         }
+        let somebody_sleeps = state.sleeping > 0;
         drop(state);
-        self.changed.notify_one();
+        if somebody_sleeps {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits for a task and takes the first; `None` once the queue is closed and empty.
@@ -447,7 +452,9 @@ impl<T: Task> Queue<T> {
             if let Some(result) = ready(&mut state) {
                 return result;
             }
+            state.sleeping += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.sleeping -= 1;
         }
     }
 

@@ -41,7 +41,7 @@
 //!   directed. It was killed after it, so its `ending` is that
 //! - `loss`: `null`, or the `client` (its role) that was not served though it came to its end in order, the replies it was
 //!   `owed`, and the `error` that it saw (`null` for the end of the stream)
-//! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`
+//! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`, `slept`
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
 //! # The autopsy as JSON

@@ -41,6 +41,10 @@ fn exact() -> Vec<Recording> {
         add(&format!("{stage}_lanes"), Box::new(move || lanes(&stdout(stage, &[]))));
     }
     add("stage4_broken_stderr", Box::new(|| stderr("stage4_broken", &[])));
+    for (name, program, arguments) in STAGE8 {
+        add(name, Box::new(move || stdout(program, arguments)));
+    }
+    add("stage9_sharded", Box::new(|| stdout("stage9_sharded", &[])));
     add("stage2_lose_edge", Box::new(|| stdout("stage2_reactor", &["--lose-edge"])));
     add("stage2_level", Box::new(|| stdout("stage2_reactor", &["--lose-edge", "--level"])));
     add("stage3_on_malloc", Box::new(|| stdout("stage3_broken", &["--heap", "malloc"])));
@@ -72,8 +76,16 @@ fn exact() -> Vec<Recording> {
     list
 }
 
+/// The exhibits of stage 8, and the order in which one reactor does not sleep.
+const STAGE8: [(&str, &str, &[&str]); 4] = [
+    ("stage8_broken", "stage8_broken", &[]),
+    ("stage8_fixed", "stage8_fixed", &[]),
+    ("stage8_reuseport", "stage8_fixed", &["--reuseport"]),
+    ("stage8_one_awake", "stage8_fixed", &["--schedule", "chapters/exercises/stage8_one_awake.schedule"]),
+];
+
 /// Odds and timings, and the command that gives them.
-const MEASURED: [(&str, &str); 12] = [
+const MEASURED: [(&str, &str); 15] = [
     ("cost_of_sharing", "rustc -O --edition 2024 -o /tmp/sharing chapters/cost/sharing.rs"),
     ("point_cost", "cargo run --release --bin lab -- point-cost"),
     ("cost", "cargo run --release --bin lab -- cost --connections 1000,10000"),
@@ -84,6 +96,9 @@ const MEASURED: [(&str, &str); 12] = [
         "cargo run --release --bin stage4_broken -- --wild --workers 16 --seconds 60 --rounds 100000",
     ),
     ("wild_stage4_fixed", "cargo run --release --bin stage4_fixed -- --wild --rounds 100000"),
+    ("wild_stage8_broken", "cargo run --release --bin stage8_broken -- --wild --rounds 500"),
+    ("wild_stage8_fixed", "cargo run --release --bin stage8_fixed -- --wild --rounds 500"),
+    ("wild_stage8_reuseport", "cargo run --release --bin stage8_fixed -- --reuseport --wild --rounds 500"),
     ("repeat_stage3_broken", "cargo run --release --bin stage3_broken -- --repeat 210"),
     ("repeat_stage4_broken", "cargo run --release --bin stage4_broken -- --repeat 210"),
     ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 1000"),
@@ -112,7 +127,7 @@ fn lanes(report: &str) -> String {
 }
 
 /// The machine in a few words: `2-core virtual machine, Linux 6.18, glibc 2.36`.
-fn machine() -> String {
+pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let virtual_ = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" hypervisor"));
     let kind = if virtual_ { "virtual machine" } else { "machine" };
@@ -219,7 +234,7 @@ fn fill_the_readme() {
     std::fs::write(root().join("README.md"), filled).expect("the README can be written");
 }
 
-fn write(name: &str, text: &str) {
+pub fn write(name: &str, text: &str) {
     std::fs::write(root().join(path(name)), text).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
@@ -323,6 +338,7 @@ pub fn names() -> Vec<String> {
         .chain(MEASURED.iter().map(|(name, _)| name.to_string()))
         .chain(failing.map(|name| format!("compiler_{name}")))
         .chain(models::PARTS.iter().map(|(name, ..)| name.to_string()))
+        .chain(crate::load::names())
         .chain(["machine".to_string()])
         .collect()
 }

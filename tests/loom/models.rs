@@ -165,19 +165,20 @@ pub fn all() -> Vec<Test> {
     }));
     let half = model("the lock without ownership", lock_without_ownership::serve, upload("data, RST", "dr"));
     tests.push(test("the_lock_without_ownership_is_refuted", 1, move || Ok(refuted(&half, Kind::UseAfterFree)?.0)));
+    tests.extend(crate::handoff::all());
     tests.extend(crate::stage5::all());
     tests.extend(crate::stage6::all());
     tests.extend(crate::stage7::all());
-    tests.extend(crate::handoff::all());
     tests.extend(crate::crash::all());
     tests.extend(crate::herd::all());
+    tests.extend(crate::sharded::all());
     tests.extend(crate::checks::all());
     tests
 }
 
-/// The preemption bound of a script: its own, or what `LAB_PREEMPTIONS` says.
-pub fn bound(own: usize) -> usize {
-    std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(own)
+/// The preemption bound of the larger scripts: as usual, or what `LAB_PREEMPTIONS` says.
+pub fn bound(usual: usize) -> usize {
+    std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// For a counterexample that the director can run: the same search, in steps from point to point.

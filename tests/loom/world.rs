@@ -80,12 +80,12 @@ pub enum Kind {
     Hang,
     Lost,
     Leak,
+    /// A wake-up for a connection that somebody else had accepted.
+    InVain,
     /// A client gets bytes that were made for another.
     Stranger,
     /// One arming of a one-shot socket, and two tasks.
     TwoTasks,
-    /// A wake-up for a connection that somebody else had accepted.
-    InVain,
     /// The stage panicked, or loom did.
     Panic,
     /// More executions than the model may have: nothing is proved.

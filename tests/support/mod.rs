@@ -47,6 +47,9 @@ pub fn binary(name: &str) -> &'static str {
         "stage6_fixed" => env!("CARGO_BIN_EXE_stage6_fixed"),
         "stage7_broken" => env!("CARGO_BIN_EXE_stage7_broken"),
         "stage7_fixed" => env!("CARGO_BIN_EXE_stage7_fixed"),
+        "stage8_broken" => env!("CARGO_BIN_EXE_stage8_broken"),
+        "stage8_fixed" => env!("CARGO_BIN_EXE_stage8_fixed"),
+        "stage10_uring" => option_env!("CARGO_BIN_EXE_stage10_uring").expect("it is built: --features uring"),
         other => panic!("no binary `{other}`"),
     }
 }
