@@ -435,7 +435,7 @@ impl Walk<'_> {
                 error => format!("write{}: {}", of_fd("to"), errno(-error as i32)),
             },
             Kind::Shutdown => format!("shut down fd {}", record.a),
-            Kind::Modify if record.c & (libc::EPOLLIN | libc::EPOLLRDHUP) as u64 == 0 => {
+            Kind::Modify if record.c & (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP) as u64 == 0 => {
                 format!("watch fd {} for a break", record.a)
             }
             Kind::Modify if record.c & libc::EPOLLONESHOT as u64 != 0 => format!("re-arm fd {}", record.a),

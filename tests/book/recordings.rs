@@ -33,6 +33,8 @@ fn exact() -> Vec<Recording> {
         "stage5_fixed",
         "stage6_broken",
         "stage6_fixed",
+        "stage7_broken",
+        "stage7_fixed",
     ];
     for stage in exhibits {
         add(stage, Box::new(move || stdout(stage, &[])));
@@ -49,6 +51,9 @@ fn exact() -> Vec<Recording> {
     add("stage2_level", Box::new(|| stdout("stage2_reactor", &["--lose-edge", "--level"])));
     add("stage3_on_malloc", Box::new(|| stdout("stage3_broken", &["--heap", "malloc"])));
     add("stage4_on_pages", Box::new(|| stdout("stage4_broken", &["--heap", "pages"])));
+    for stage in ["stage7_broken", "stage7_fixed"] {
+        add(&format!("{stage}_tail"), Box::new(move || stdout(stage, &["--tail"])));
+    }
     add("list", Box::new(|| stdout("lab", &["list"])));
     add("help", Box::new(|| stdout("stage3_broken", &["--help"])));
     for order in ["stage3_late_hangup", "stage4_early_free", "stage6_in_time"] {

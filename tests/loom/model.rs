@@ -107,6 +107,7 @@ impl Rules {
         grain: Grain::Calls,
         two_inside: false,
         two_tasks: false,
+        whole_life: false,
         reduced: Reduced::All,
         no_reset: false,
         loom_arc: false,
