@@ -88,10 +88,28 @@ pub enum Kind {
     Hang,
     /// `accept4(2)` on the listener a found nobody (`EAGAIN`). Only where the wake-ups are what it is about.
     Nobody,
+    /// The flag at a was looked at, and had the value b (0 or 1).
+    Look,
+    /// The flag at a got the value b (0 or 1).
+    Set,
+    /// The condition variable at a: the thread gives its lock back, and sleeps until it is notified.
+    Sleep,
+    /// The condition variable at a: the thread was notified, and has its lock again.
+    Woken,
+    /// The condition variable at a was notified; b: how many threads slept in it, where that is known (a directed run), c is 1
+    /// if all of them are woken, and 0 for one.
+    Notify,
+    /// The server was told to stop. Written by the parent.
+    Stop,
+    /// fd a was given up before its client had all that it was owed: b bytes of the client were without an answer, c replies
+    /// not written.
+    Cut,
+    /// Nobody can move any more after the server was told to stop. Written by the parent, on behalf of the role that waits.
+    Stuck,
 }
 
 impl Kind {
-    const LAST: u8 = Kind::Nobody as u8;
+    const LAST: u8 = Kind::Stuck as u8;
 
     fn from_u8(value: u8) -> Option<Kind> {
         // SAFETY: `Kind` is `repr(u8)` and its values run from 1 to LAST without a gap.
@@ -119,13 +137,16 @@ pub enum Waiting {
     Bytes,
     /// Room in a socket, in a write that blocks.
     Room,
+    /// A notification on a condition variable.
+    Notice,
 }
 
 impl Waiting {
     /// The inverse of `as u8`.
     pub fn from_u8(value: u8) -> Option<Waiting> {
         use Waiting::*;
-        [Lock, Task, Event, Thread, Reply, Connection, Bytes, Room].into_iter().find(|waiting| *waiting as u8 == value)
+        let all = [Lock, Task, Event, Thread, Reply, Connection, Bytes, Room, Notice];
+        all.into_iter().find(|waiting| *waiting as u8 == value)
     }
 
     /// Whether a packet can end it, and not another thread.
@@ -454,7 +475,9 @@ impl Blackbox {
         b: u64,
         c: u64,
     ) {
-        let number = self.layout.next.fetch_add(1, Ordering::AcqRel);
+        // Relaxed: what follows in one thread, or happens after, has the higher number all the same; and an order between
+        // two threads that only the box had made would hide their race from a sanitizer.
+        let number = self.layout.next.fetch_add(1, Ordering::Relaxed);
         let entry = &self.ring[(number % self.ring.len() as u64) as usize];
         // Not readable while it is written; the reader takes an entry only if it finds the same number in it twice.
         entry[0].store(0, Ordering::Release);

@@ -83,6 +83,10 @@ pub enum Expect {
     Herds,
     /// A client gets bytes that were made for another one: exit status 1.
     Misdelivers,
+    /// The server is told to stop, and nobody can move any more: exit status 1.
+    NeverStops,
+    /// Bytes that a client sent before its end are not counted, and not answered: exit status 1.
+    Loses,
 }
 
 /// What the client of a wild run does in a round.
@@ -99,6 +103,10 @@ pub enum Wild {
     InTwoWrites,
     /// Many clients at once, each with a `POST` of a length of its own: some break off, the others check their reply.
     Crowd,
+    /// Gets the reply to a `GET`; then the server is told to stop, and must end. Each round has a server of its own.
+    Stop,
+    /// Sends a `GET` and closes its sending side at once, and waits for the reply.
+    LastWords,
 }
 
 macro_rules! text {
@@ -140,7 +148,7 @@ const STAGE2: Stage = Stage {
 /// The flags of stage 2, and what each makes of it.
 const STAGE2_VARIANTS: &[Variant] = &[
     Variant {
-        reading: Reading { level: false, once: true, reuseport: false },
+        reading: Reading { level: false, once: true, tail: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge",
             title: "one read an edge, and the edge is lost",
@@ -151,7 +159,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: true, reuseport: false },
+        reading: Reading { level: true, once: true, tail: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge --level",
             title: "one read a level-triggered event",
@@ -161,7 +169,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: false, reuseport: false },
+        reading: Reading { level: true, once: false, tail: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --level",
             title: "one thread, epoll level-triggered, and reads until EAGAIN",
@@ -172,6 +180,58 @@ const STAGE2_VARIANTS: &[Variant] = &[
     },
 ];
 
+const STAGE7_BROKEN: Stage = Stage {
+    name: "stage7_broken",
+    chapter: 7,
+    title: "the order to stop comes between a worker's look at it and its sleep",
+    why: "the flag was set without the lock of those who look at it, so the notification came before the worker slept",
+    expect: Expect::NeverStops,
+    next: "stage7_broken -- --tail",
+    source: text!("lab/stages/stage7_broken.rs"),
+    schedule: text!("lab/schedules/stage7.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Stop,
+    threads: Threads::Workers,
+    variants: &[],
+};
+
+/// The other half of stage 7: the same server, and a client that has said all it had to say.
+const STAGE7_BROKEN_TAIL: &[Variant] = &[Variant {
+    reading: Reading { tail: true, level: false, once: false, reuseport: false },
+    stage: Stage {
+        name: "stage7_broken --tail",
+        title: "a hang-up is obeyed before the bytes in front of it are read",
+        why: "input and its end came as one event, and the reactor closed the socket with the bytes still in it",
+        expect: Expect::Loses,
+        next: "stage7_fixed",
+        schedule: text!("lab/schedules/stage7-tail.schedule"),
+        wild: Wild::LastWords,
+        ..STAGE7_BROKEN
+    },
+}];
+
+const STAGE7_FIXED: Stage = Stage {
+    name: "stage7_fixed",
+    title: "the order to stop is given under the lock, and the last bytes are read first",
+    why: "the order to stop waited for the lock that the worker held until it slept, so the notification found it",
+    expect: Expect::Serves,
+    next: "stage7_fixed -- --tail",
+    source: text!("lab/stages/stage7_fixed.rs"),
+    ..STAGE7_BROKEN
+};
+
+const STAGE7_FIXED_TAIL: &[Variant] = &[Variant {
+    reading: Reading { tail: true, level: false, once: false, reuseport: false },
+    stage: Stage {
+        name: "stage7_fixed --tail",
+        title: "what has come is read first, and then the end of it",
+        why: "the event was a turn like any other: a worker read what was there, answered it, and only then came the end",
+        next: "stage8_broken",
+        schedule: text!("lab/schedules/stage7-tail.schedule"),
+        wild: Wild::LastWords,
+        ..STAGE7_FIXED
+    },
+}];
 const STAGE8: Stage = Stage {
     name: "stage8_fixed",
     chapter: 8,
@@ -189,7 +249,7 @@ const STAGE8: Stage = Stage {
 
 /// The flag of stage 8, and what it makes of it.
 const STAGE8_VARIANTS: &[Variant] = &[Variant {
-    reading: Reading { level: false, once: false, reuseport: true },
+    reading: Reading { level: false, once: false, tail: false, reuseport: true },
     stage: Stage {
         name: "stage8_fixed --reuseport",
         title: "a listener for each reactor, on one port (SO_REUSEPORT)",
@@ -352,7 +412,7 @@ pub static STAGES: &[Stage] = &[
         title: "a guard arms the socket again, whichever way a worker leaves (Drop)",
         why: "the same early return dropped the guard, so the socket was armed again before the lock was given back",
         expect: Expect::Serves,
-        next: "stage8_broken",
+        next: "stage7_broken",
         source: text!("lab/stages/stage6_fixed.rs"),
         schedule: text!("lab/schedules/stage6.schedule"),
         heap: Heap::Malloc,
@@ -360,6 +420,8 @@ pub static STAGES: &[Stage] = &[
         threads: Threads::Workers,
         variants: &[],
     },
+    Stage { variants: STAGE7_BROKEN_TAIL, ..STAGE7_BROKEN },
+    Stage { variants: STAGE7_FIXED_TAIL, ..STAGE7_FIXED },
     Stage {
         name: "stage8_broken",
         title: "every reactor waits for the one listener",
@@ -389,6 +451,11 @@ impl Stage {
     /// The exhibit that these flags make of it.
     pub fn read_as(&'static self, reading: Reading) -> &'static Stage {
         self.variants.iter().find(|variant| variant.reading == reading).map_or(self, |variant| &variant.stage)
+    }
+
+    /// Whether it can be told to stop while there is work, and takes a limit for that.
+    pub fn drains(&self) -> bool {
+        self.chapter == 7
     }
 
     /// The names of the points in this stage: those in its source, `free`, at which a buffer's drop stands,

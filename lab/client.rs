@@ -39,6 +39,7 @@ pub struct Client {
     closed: bool,
     finished: bool,
     misdelivery: Option<Misdelivery>,
+    failure: Option<io::Error>,
 }
 
 impl Client {
@@ -58,6 +59,7 @@ impl Client {
             closed: false,
             finished: false,
             misdelivery: None,
+            failure: None,
         }
     }
 
@@ -74,6 +76,16 @@ impl Client {
     /// What it got that was not the reply that is due, if it ever did.
     pub fn misdelivery(&self) -> Option<&Misdelivery> {
         self.misdelivery.as_ref()
+    }
+
+    /// Whether it has closed its sending side in order.
+    pub fn has_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Why it did not get what it is owed, if that failed.
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.failure.as_ref()
     }
 
     /// What it has done so far.
@@ -217,7 +229,13 @@ impl Client {
             self.write(self.left())?;
         }
         while self.owed() > 0 {
-            if self.receive_some()? == 0 {
+            let received = self.receive_some();
+            if let Err(error) = &received {
+                let kept = error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error);
+                self.failure = Some(kept);
+            }
+            if received? == 0 {
+                self.failure = Some(ErrorKind::UnexpectedEof.into());
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
@@ -225,6 +243,20 @@ impl Client {
         self.finished = true;
         self.note(Kind::ClientFin, 0, 0);
         Ok(())
+    }
+
+    /// As [`Client::finish`], and the sending side is closed right after the last byte, before any reply is taken.
+    ///
+    /// # Errors
+    /// Those of [`Client::finish`], and of `shutdown(2)`.
+    pub fn finish_with_last_words(&mut self) -> io::Result<()> {
+        if !self.finished && self.stream.is_some() {
+            self.write(self.left())?;
+            self.stream()?.shutdown(Shutdown::Write)?;
+            self.closed = true;
+            self.note(Kind::ClientFin, 0, 0);
+        }
+        self.finish()
     }
 
     /// As [`Client::finish`], and what is left to send goes out in two writes, one right after the other. Nagle's algorithm is

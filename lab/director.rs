@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::blackbox::{Blackbox, Kind, State, Waiting, futex_wait, futex_wake};
 use crate::client::{Client, Connection};
-use crate::schedule::{Action, Schedule, client_of};
-use crate::trace::{Hang, Outcome, Step};
+use crate::schedule::{Action, OPERATOR, Schedule, client_of, is_thread};
+use crate::trace::{Hang, Outcome, Step, Stuck};
 
 /// How long a role that waits for an event may take to notice one that the kernel is still delivering.
 const GRACE: Duration = Duration::from_millis(200);
@@ -30,6 +30,8 @@ pub enum Verdict {
     Died,
     /// After the steps nobody could move, and the client had not got its replies.
     Hangs(Hang),
+    /// The server was told to stop, and after the steps nobody could move.
+    Stuck(Stuck),
     /// The lab itself failed: what did not come in time, or what the client could not do.
     Failed(String),
 }
@@ -48,6 +50,8 @@ pub struct Director<'a> {
     pub traced: &'a dyn Fn() -> bool,
     /// Whether to stay after the steps, until the client is served or nobody can move.
     pub stays: bool,
+    /// Tells the server to stop.
+    pub stop: &'a dyn Fn(),
 }
 
 /// What ends a direction early.
@@ -71,9 +75,13 @@ impl Director<'_> {
         let count = self.schedule.steps.len();
         let (outcomes, done) = (vec![Outcome::NotReached; count], vec![false; count]);
         let mut run = Run { director: self, clients, outcomes, done };
-        let verdict = match run.steps().and_then(|()| run.stay()) {
+        let stayed = run.steps().and_then(|()| match run.director.schedule.stops() {
+            true => run.stay_to_the_end().map(|stuck| stuck.map(Verdict::Stuck)),
+            false => run.stay().map(|hang| hang.map(Verdict::Hangs)),
+        });
+        let verdict = match stayed {
             Ok(None) => Verdict::Over,
-            Ok(Some(hang)) => Verdict::Hangs(hang),
+            Ok(Some(verdict)) => verdict,
             Err(Stop::Died) => Verdict::Died,
             Err(Stop::Failed(why)) => Verdict::Failed(why),
         };
@@ -181,6 +189,12 @@ impl Run<'_, '_> {
     }
 
     fn act(&mut self, step: usize, action: &Action) -> std::io::Result<()> {
+        if *action == Action::Stop {
+            let operator = self.role(OPERATOR).expect("it is on the schedule");
+            self.note(operator, Kind::Stop, [0; 3]);
+            (self.director.stop)();
+            return Ok(());
+        }
         let client = client_of(&self.director.schedule.steps[step].role).expect("only a client acts");
         let client = &mut self.clients[client];
         match action {
@@ -189,7 +203,7 @@ impl Run<'_, '_> {
             Action::Fin => client.fin(),
             Action::Reset => client.reset(),
             Action::Receive => client.receive(),
-            Action::Pass { .. } => unreachable!("not a client's"),
+            Action::Stop | Action::Pass { .. } => unreachable!("not a client's"),
         }
     }
 
@@ -359,6 +373,45 @@ impl Run<'_, '_> {
         Ok(None)
     }
 
+    /// After the steps of a schedule in which the server is told to stop: everybody goes on, the clients too, until the server
+    /// has ended or nobody can move. Who then waits for another thread waits for ever: a packet wakes the reactor at most, and
+    /// it is not there any more.
+    fn stay_to_the_end(&mut self) -> Result<Option<Stuck>, Stop> {
+        while self.director.stays {
+            let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
+            let before = (self.director.blackbox.written(), totals(self));
+            for client in self.clients.iter_mut().filter(|client| !client.is_served()) {
+                // A server that stops may end a stream; what its client lost by that is not judged here.
+                if client.go_on().is_err() {
+                    break;
+                }
+            }
+            self.let_all_go_on()?;
+            if (self.director.blackbox.written(), totals(self)) != before {
+                continue;
+            }
+            let Some((role, other)) = self.waits_for_an_end() else { return Ok(None) };
+            self.note(role, Kind::Stuck, [other as u64, 0, 0]);
+            let doing = self.all_doing();
+            return Ok(Some(Stuck { doing, joins: Some((role, other)), asleep: Vec::new() }));
+        }
+        Ok(None)
+    }
+
+    /// Who waits for whose end.
+    fn waits_for_an_end(&self) -> Option<(usize, usize)> {
+        (0..self.director.blackbox.role_count()).find_map(|role| match self.blocked(role) {
+            Some(Outcome::Refused { waiting: Waiting::Thread, holder: Some(holder), .. }) => Some((role, holder)),
+            _ => None,
+        })
+    }
+
+    /// What each thread of the server does.
+    fn all_doing(&self) -> Vec<(String, String)> {
+        let roles = self.director.blackbox.roles().into_iter().enumerate().filter(|(_, name)| is_thread(name));
+        roles.map(|(role, name)| (name, self.doing(role))).collect()
+    }
+
     /// Lets everybody pass point after point, until all wait for something.
     fn let_all_go_on(&mut self) -> Result<(), Stop> {
         loop {
@@ -384,14 +437,12 @@ impl Run<'_, '_> {
         let number = connected.position(|record| record.role == self.clients[waits].role()).unwrap_or(0);
         let accepted = records.iter().filter(|record| record.kind == Kind::Accept).nth(number);
         let fd = accepted.map_or(0, |record| record.a);
-        let roles =
-            self.director.blackbox.roles().into_iter().enumerate().filter(|(_, name)| client_of(name).is_none());
         Hang {
             session: accepted.map_or(0, |_| number as u64 + 1),
             fd,
             unread: connection.unread,
             owed: self.clients[waits].owed(),
-            doing: roles.map(|(role, name)| (name, self.doing(role))).collect(),
+            doing: self.all_doing(),
             proof: None,
             serves_another: false,
         }
@@ -402,7 +453,7 @@ impl Run<'_, '_> {
         for step in 0..self.done.len() {
             if !self.done[step] {
                 let name = &self.director.schedule.steps[step].role;
-                let role = self.role(name).filter(|_| client_of(name).is_none());
+                let role = self.role(name).filter(|_| is_thread(name));
                 // The kernel has let it sleep: that is no step that is missing, but what there is to see.
                 let sleeps = role.is_some_and(|role| self.director.blackbox.slot(role).state() == State::Asleep);
                 if sleeps && matches!(self.outcomes[step], Outcome::Refused { .. } | Outcome::HeldBack) {
@@ -437,6 +488,10 @@ impl Run<'_, '_> {
                 }
                 Some(Outcome::Refused { waiting: Waiting::Room, address, .. }) => {
                     format!("waits for room in fd {address}")
+                }
+                Some(Outcome::Refused { waiting: Waiting::Notice, .. }) => "waits for a notification".to_string(),
+                Some(Outcome::Refused { waiting: Waiting::Thread, holder: Some(other), .. }) => {
+                    format!("waits for the end of {}", blackbox.roles()[other])
                 }
                 _ => "waits for a thread".to_string(),
             },
@@ -487,8 +542,15 @@ mod tests {
             scope.spawn(|| play(blackbox, worker_role, worker, &passed));
             let limit = Some(Duration::from_secs(10));
             let (mut alive, traced) = (|| true, || false);
-            let mut director =
-                Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
+            let mut director = Director {
+                blackbox,
+                schedule: &schedule,
+                limit,
+                alive: &mut alive,
+                traced: &traced,
+                stays: false,
+                stop: &|| (),
+            };
             director.run(std::slice::from_mut(&mut client))
         });
         let outcomes = steps.into_iter().map(|step| step.outcome).collect();
@@ -531,8 +593,15 @@ mod tests {
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| true, || false);
         let limit = Some(Duration::from_millis(20));
-        let mut director =
-            Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
+        let mut director = Director {
+            blackbox,
+            schedule: &schedule,
+            limit,
+            alive: &mut alive,
+            traced: &traced,
+            stays: false,
+            stop: &|| (),
+        };
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(&verdict, Verdict::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
         assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
@@ -548,8 +617,15 @@ mod tests {
         let traced = || asked.replace(asked.get() + 1) < 3;
         let mut alive = || true;
         let limit = Some(Duration::from_millis(1));
-        let mut director =
-            Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &traced, stays: false };
+        let mut director = Director {
+            blackbox,
+            schedule: &schedule,
+            limit,
+            alive: &mut alive,
+            traced: &traced,
+            stays: false,
+            stop: &|| (),
+        };
         let (_, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(verdict, Verdict::Failed(_)));
         assert_eq!(asked.get(), 4);
@@ -561,8 +637,15 @@ mod tests {
         let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| false, || false);
-        let mut director =
-            Director { blackbox, schedule: &schedule, limit: None, alive: &mut alive, traced: &traced, stays: false };
+        let mut director = Director {
+            blackbox,
+            schedule: &schedule,
+            limit: None,
+            alive: &mut alive,
+            traced: &traced,
+            stays: false,
+            stop: &|| (),
+        };
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Verdict::Died));
     }

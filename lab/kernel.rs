@@ -44,6 +44,7 @@ impl Interest {
     pub const fn and(self, other: Interest) -> Interest {
         Interest(self.0 | other.0)
     }
+
     /// The hang-up of the other side, and no input: `EPOLLRDHUP`.
     pub const HANG_UP: Interest = Interest(libc::EPOLLRDHUP as u32);
 
@@ -621,6 +622,51 @@ fn note_close(fd: &OwnedFd) {
 }
 
 impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Socket {
+    /// Bytes that have arrived and that nobody has read (`FIONREAD`, `tcp(7)`).
+    ///
+    /// # Errors
+    /// Those of `ioctl(2)`.
+    pub fn unread(&self) -> io::Result<usize> {
+        let mut bytes = 0;
+        // SAFETY: FIONREAD writes an int.
+        check(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::FIONREAD, &mut bytes) })?;
+        Ok(bytes as usize)
+    }
+}
+
+/// A time limit as an event: readable once its time is over, and from then on (`timerfd_create(2)`).
+pub struct Timer {
+    fd: OwnedFd,
+}
+
+impl Timer {
+    /// Begins now, and is over in so many milliseconds of `CLOCK_MONOTONIC`; 0 is over at once.
+    ///
+    /// # Errors
+    /// Those of `timerfd_create(2)` and `timerfd_settime(2)`.
+    pub fn after(milliseconds: u64) -> io::Result<Timer> {
+        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+        // SAFETY: the result is checked, and nobody else owns the new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags))?) };
+        // An all-zero time would switch the timer off.
+        let nanos = (milliseconds % 1000 * 1_000_000).max(1);
+        let seconds = libc::time_t::try_from(milliseconds / 1000).unwrap_or(libc::time_t::MAX);
+        let once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let first = libc::timespec { tv_sec: seconds, tv_nsec: nanos as libc::c_long };
+        let times = libc::itimerspec { it_interval: once, it_value: first };
+        // SAFETY: the kernel reads the struct, and writes nothing where no old value is asked for.
+        check(unsafe { libc::timerfd_settime(fd.as_raw_fd(), 0, &times, std::ptr::null_mut()) })?;
+        Ok(Timer { fd })
+    }
+}
+
+impl AsFd for Timer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

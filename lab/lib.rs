@@ -22,6 +22,7 @@
 //! - [`catalogue`]: what each stage shows and how it must end
 //! - [`herd`]: what several reactors count
 //! - [`cost`]: what connections cost, counted
+//! - [`caught`]: which tool would have caught which bug, measured
 //! - [`bench`]: the load, measured side by side (its body only with the feature `bench`)
 //!
 //! [`http`] parses requests, in both worlds. With the feature `uring` there is one facade more, `uring`, for stage 10: the
@@ -35,6 +36,8 @@ compile_error!(
 );
 
 #[cfg(target_os = "linux")]
+mod announce;
+#[cfg(target_os = "linux")]
 pub mod autopsy;
 #[cfg(target_os = "linux")]
 pub mod bench;
@@ -42,6 +45,8 @@ pub mod bench;
 pub mod blackbox;
 #[cfg(target_os = "linux")]
 pub mod catalogue;
+#[cfg(target_os = "linux")]
+pub mod caught;
 #[cfg(target_os = "linux")]
 pub mod client;
 #[cfg(target_os = "linux")]

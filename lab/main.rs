@@ -23,6 +23,7 @@ fn command() -> Command {
              same loop without. Build with --release for a figure that means something.",
         ))
         .subcommand(lab::cost::command())
+        .subcommand(lab::caught::command())
         .subcommand(lab::bench::command())
         .after_help("A stage is a program of its own: cargo run --bin stage3_broken -- --help")
 }
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
     let matches = command().get_matches();
     if let Some(("cost", matches)) = matches.subcommand() {
         return lab::cost::run(matches);
+    }
+    if let Some(("caught", matches)) = matches.subcommand() {
+        return lab::caught::run(matches);
     }
     if let Some(("bench", matches)) = matches.subcommand() {
         return lab::bench::run(matches);
@@ -57,6 +61,8 @@ fn list() -> String {
             Expect::Hangs => "hangs, exit status 1".to_string(),
             Expect::Herds => "wakes everybody for one connection, exit status 1".to_string(),
             Expect::Misdelivers => "a stranger's bytes, exit status 1".to_string(),
+            Expect::NeverStops => "told to stop, it never does, exit status 1".to_string(),
+            Expect::Loses => "bytes missing, exit status 1".to_string(),
         };
         let _ = writeln!(text, "  {:<15} {}", stage.name, stage.title);
         let _ = writeln!(text, "  {:<15} ends: {ends}", "");

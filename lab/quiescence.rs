@@ -126,26 +126,49 @@ pub fn look(room: &Room<'_>) -> io::Result<Option<Proof>> {
     Ok(Some(Proof { threads, connection, fd, armed }))
 }
 
+/// Looks once at a server whose threads wait for each other only: its threads, if all of them sleep in `futex(2)`, so that no
+/// packet and no time can wake one; `None` if somebody moved, or may yet.
+///
+/// # Errors
+/// Those of reading `/proc`.
+pub fn look_inside(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec<Sleeper>>> {
+    let written = blackbox.written();
+    let Some(first) = threads(server, None)? else { return Ok(None) };
+    for _ in 0..2 {
+        if threads(server, None)?.as_ref() != Some(&first) {
+            return Ok(None);
+        }
+    }
+    let still = blackbox.written() == written && first.iter().all(|thread| thread.call == "futex");
+    Ok((still && !first.is_empty()).then_some(first))
+}
+
 /// The server's threads and the client's, if all of them are asleep.
 fn asleep(room: &Room<'_>) -> io::Result<Option<(Vec<Sleeper>, Option<Sleeper>)>> {
-    let looker = Thread::current();
-    let mut server = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{}/task", room.server))? {
-        let tid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
-        let thread = Thread { pid: room.server, tid: tid.unwrap_or_default() };
-        // Where server, director and client share a process, who looks is awake, and is none of the server's.
-        if thread == looker || room.client == Some(thread) {
-            continue;
-        }
-        let Some(sleeper) = sleeper(thread)? else { return Ok(None) };
-        server.push((tid != Some(room.server), tid, sleeper));
-    }
-    server.sort_by_key(|(is_not_main, tid, _)| (*is_not_main, *tid));
+    let Some(server) = threads(room.server, room.client)? else { return Ok(None) };
     let client = match room.client.map(sleeper).transpose()? {
         Some(None) => return Ok(None),
         client => client.flatten(),
     };
-    Ok(Some((server.into_iter().map(|(.., sleeper)| sleeper).collect(), client)))
+    Ok(Some((server, client)))
+}
+
+/// The threads of a process, if all of them are asleep; without the client's, where that is one of them.
+fn threads(server: libc::pid_t, client: Option<Thread>) -> io::Result<Option<Vec<Sleeper>>> {
+    let looker = Thread::current();
+    let mut asleep = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{server}/task"))? {
+        let tid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let thread = Thread { pid: server, tid: tid.unwrap_or_default() };
+        // Where server, director and client share a process, who looks is awake, and is none of the server's.
+        if thread == looker || client == Some(thread) {
+            continue;
+        }
+        let Some(sleeper) = sleeper(thread)? else { return Ok(None) };
+        asleep.push((tid != Some(server), tid, sleeper));
+    }
+    asleep.sort_by_key(|(is_not_main, tid, _)| (*is_not_main, *tid));
+    Ok(Some(asleep.into_iter().map(|(.., sleeper)| sleeper).collect()))
 }
 
 /// `None` if it is awake, or sleeps for a time only.

@@ -13,6 +13,7 @@
 //! client    receive           # takes the replies that are there
 //! reactors  wait              # where there are several reactors: `reactor-1 wait`, `reactor-2 wait` and so on
 //! client-2  connect           # a second client, with a plan of its own
+//! operator  stop              # the server is told to stop, as SIGTERM tells it
 //! ```
 //!
 //! A role runs from the point of its step to the point of its next step, and passes the points between them freely;
@@ -70,6 +71,8 @@ pub enum Action {
     Reset,
     /// The client takes what the server has sent.
     Receive,
+    /// The server is told to stop.
+    Stop,
 }
 
 /// What a client sends, in all.
@@ -102,6 +105,7 @@ impl fmt::Display for Action {
             Action::Fin => f.write_str("fin"),
             Action::Reset => f.write_str("reset"),
             Action::Receive => f.write_str("receive"),
+            Action::Stop => f.write_str("stop"),
         }
     }
 }
@@ -140,6 +144,14 @@ const REACTORS: &str = "reactors";
 /// The names of the clients.
 pub const CLIENTS: [&str; 2] = ["client", "client-2"];
 
+/// Who tells the server to stop.
+pub const OPERATOR: &str = "operator";
+
+/// Whether that is a thread of the server.
+pub fn is_thread(role: &str) -> bool {
+    client_of(role).is_none() && role != OPERATOR
+}
+
 /// Which client that is; `None` for a thread of the server.
 pub fn client_of(role: &str) -> Option<usize> {
     CLIENTS.iter().position(|client| *client == role)
@@ -163,6 +175,7 @@ impl Schedule {
     pub fn parse_for(text: &str, points: &[&str], threads: Threads, workers: usize) -> Result<Schedule, Error> {
         let mut schedule = Schedule { steps: Vec::new(), plan: Plan::Raw, second: None };
         let mut roles = vec![CLIENTS[0].to_string(), CLIENTS[1].to_string(), "main".to_string()];
+        let mut stopped = false;
         let others = match threads {
             Threads::Workers => {
                 roles.extend((1..=workers).map(|n| format!("worker-{n}")));
@@ -184,7 +197,7 @@ impl Schedule {
             let words: Vec<&str> = text.split('#').next().unwrap_or_default().split_whitespace().collect();
             let Some((&role, rest)) = words.split_first() else { continue };
             let all = role == REACTORS && matches!(threads, Threads::Reactors | Threads::Shards);
-            if !all && !roles.iter().any(|known| known == role) {
+            if !all && !roles.iter().any(|known| known == role) && role != OPERATOR {
                 // The first four are enough to choose from, and to be named where none is like it.
                 let known = roles.iter().map(String::as_str);
                 let known = known.take(if threads == Threads::PerConnection { 4 } else { usize::MAX });
@@ -207,6 +220,14 @@ impl Schedule {
             }
             let action = if client.is_some() {
                 client_action(name, arguments).map_err(fail)?
+            } else if role == OPERATOR {
+                if (name, arguments) != ("stop", &[]) {
+                    return Err(fail(format!("an operator can only `stop`, not `{}`", words[1..].join(" "))));
+                }
+                if std::mem::replace(&mut stopped, true) {
+                    return Err(fail("the server is told to stop already".to_string()));
+                }
+                Action::Stop
             } else {
                 if !points.contains(&name) {
                     let known = points.iter().copied();
@@ -239,6 +260,11 @@ impl Schedule {
         Ok(schedule)
     }
 
+    /// Whether the server is told to stop by a step.
+    pub fn stops(&self) -> bool {
+        self.steps.iter().any(|step| step.action == Action::Stop)
+    }
+
     /// What the clients have to send, in the order of [`CLIENTS`].
     pub fn plans(&self) -> impl Iterator<Item = Plan> {
         std::iter::once(self.plan).chain(self.second)
@@ -264,7 +290,7 @@ impl Schedule {
                 },
                 Action::Fin => closed = true,
                 Action::Reset => reset = true,
-                Action::Receive | Action::Pass { .. } => {}
+                Action::Receive | Action::Stop | Action::Pass { .. } => {}
             }
         }
         Ok(())
@@ -415,8 +441,22 @@ mod tests {
     }
 
     #[test]
+    fn the_operator_tells_the_server_to_stop_once_and_does_nothing_else() {
+        let text = "main      wait\noperator  stop\n";
+        let schedule = Schedule::parse(text, &POINTS, 2).expect("it is well formed");
+        assert_eq!((schedule.to_string().as_str(), schedule.stops()), (text, true));
+        assert!(!Schedule::parse("main wait", &POINTS, 2).expect("it is well formed").stops());
+        assert_eq!(error("operator read 2"), "line 1: an operator can only `stop`, not `read 2`");
+        assert_eq!(error("operator stop now"), "line 1: an operator can only `stop`, not `stop now`");
+        assert_eq!(error("operator stop\noperator stop"), "line 2: the server is told to stop already");
+    }
+
+    #[test]
     fn the_built_in_schedules_fit_their_stages() {
-        for stage in catalogue::STAGES {
+        for stage in catalogue::STAGES
+            .iter()
+            .flat_map(|stage| std::iter::once(stage).chain(stage.variants.iter().map(|variant| &variant.stage)))
+        {
             Schedule::parse_for(stage.schedule.text, &stage.points(), stage.threads, 4)
                 .unwrap_or_else(|e| panic!("{}: {e}", stage.name));
         }

@@ -1,4 +1,4 @@
-//! What threads share: `Arc`, `Mutex`, atomics, a cell without a lock, the task queue, threads.
+//! What threads share: `Arc`, `Mutex`, `Condvar`, atomics, a cell without a lock, the task queue, threads.
 //!
 //! Each is std's, with two things added for when somebody watches: owners, locks and tasks are recorded, and in a directed
 //! run a wait is announced to the director instead of blocking in the kernel.
@@ -8,14 +8,15 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Condvar, PoisonError, TryLockError};
+use std::sync::{PoisonError, TryLockError};
 
 pub use std::cell::UnsafeCell;
 pub use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::announce;
 use crate::blackbox::{self, Blackbox, Kind, State, Waiting};
 use crate::heap::{Raw, type_label};
-use crate::point::{until, watched};
+use crate::point::{directed, until, watched};
 
 /// Shared ownership: the value is dropped with its last owner.
 pub struct Arc<T> {
@@ -62,12 +63,15 @@ impl<T> Clone for Arc<T> {
 impl<T> Drop for Arc<T> {
     fn drop(&mut self) {
         if !watched() {
+            if cfg!(lab_tsan) {
+                drop(self.inner.take().and_then(announce::give_up));
+            }
             return;
         }
         let (address, left) = (self.address(), self.owners() - 1);
         let (label, place) = (type_label::<T>(), blackbox::last_place());
         // Of several owners that go together, just one is told that it was the last.
-        match self.inner.take().and_then(std::sync::Arc::into_inner) {
+        match self.inner.take().and_then(announce::give_up) {
             Some(value) => {
                 blackbox::note(Kind::Free, label, place, [address, size_of::<T>() as u64, 0]);
                 drop(value);
@@ -94,7 +98,8 @@ pub struct Mutex<T> {
 /// The lock is held for as long as this lives.
 pub struct MutexGuard<'a, T> {
     lock: &'a Mutex<T>,
-    inner: std::sync::MutexGuard<'a, T>,
+    /// There until the drop, or until [`Condvar::wait`] takes it.
+    inner: Option<std::sync::MutexGuard<'a, T>>,
 }
 
 impl<T> Mutex<T> {
@@ -107,7 +112,9 @@ impl<T> Mutex<T> {
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         if !watched() {
-            return MutexGuard { lock: self, inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner) };
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            announce::acquired(&self.inner);
+            return MutexGuard { lock: self, inner: Some(inner) };
         }
         let directed = until(
             Waiting::Lock,
@@ -120,9 +127,10 @@ impl<T> Mutex<T> {
             },
         );
         let inner = directed.unwrap_or_else(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner));
+        announce::acquired(&self.inner);
         self.holder.store(Blackbox::role().unwrap_or(0) as u32, Ordering::Relaxed);
         blackbox::note(Kind::Lock, "", Location::caller(), [self.address(), 0, 0]);
-        MutexGuard { lock: self, inner }
+        MutexGuard { lock: self, inner: Some(inner) }
     }
 
     fn address(&self) -> u64 {
@@ -132,22 +140,186 @@ impl<T> Mutex<T> {
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        if watched() {
+        if self.inner.is_some() && watched() {
             blackbox::note(Kind::Unlock, "", blackbox::last_place(), [self.lock.address(), 0, 0]);
         }
+        announce::releasing(&self.lock.inner);
     }
 }
 
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.inner
+        self.inner.as_ref().expect("it is there until the drop")
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.inner
+        self.inner.as_mut().expect("it is there until the drop")
+    }
+}
+
+/// A place to sleep until somebody says that a locked value has changed. Whoever waits gives the lock back and falls asleep in
+/// one step; a notification that comes before that step is lost, and wakes nobody.
+pub struct Condvar {
+    inner: std::sync::Condvar,
+    directed: Sleepers,
+}
+
+/// Who sleeps, in a directed run: there the box must know, and std's variable does not say.
+#[derive(Default)]
+struct Sleepers {
+    /// One ticket for each, the oldest first; who is notified has none any more.
+    tickets: std::sync::Mutex<(u64, VecDeque<u64>)>,
+    /// For those who still sleep when nobody directs any more.
+    bell: std::sync::Condvar,
+}
+
+impl Sleepers {
+    fn tickets(&self) -> std::sync::MutexGuard<'_, (u64, VecDeque<u64>)> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self) -> u64 {
+        let mut tickets = self.tickets();
+        tickets.0 += 1;
+        let ticket = tickets.0;
+        tickets.1.push_back(ticket);
+        ticket
+    }
+
+    fn sleep(&self, ticket: u64, address: u64) {
+        let is_notified = |tickets: &(u64, VecDeque<u64>)| !tickets.1.contains(&ticket);
+        if until(Waiting::Notice, address, || 0, || is_notified(&self.tickets()).then_some(())).is_some() {
+            return;
+        }
+        let mut tickets = self.tickets();
+        while !is_notified(&tickets) {
+            tickets = self.bell.wait(tickets).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Gives how many slept.
+    fn notify(&self, most: usize) -> u64 {
+        let mut tickets = self.tickets();
+        let slept = tickets.1.len();
+        tickets.1.drain(..slept.min(most));
+        drop(tickets);
+        self.bell.notify_all();
+        slept as u64
+    }
+}
+
+impl Default for Condvar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Condvar {
+    /// Nobody sleeps in it.
+    pub fn new() -> Condvar {
+        Condvar { inner: std::sync::Condvar::new(), directed: Sleepers::default() }
+    }
+
+    fn address(&self) -> u64 {
+        std::ptr::from_ref(self) as u64
+    }
+
+    /// Gives the lock back and sleeps until notified, in one step; then takes the lock again. It may wake without a reason
+    /// (`pthread_cond_wait(3)`), so the caller looks again at what it waits for.
+    #[track_caller]
+    pub fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        let at = Location::caller();
+        let lock = guard.lock;
+        let inner = guard.inner.take().expect("it is there until the drop");
+        // The guard's own drop tells of no unlock without it.
+        drop(guard);
+        if !watched() {
+            let inner = self.inner.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            announce::acquired(&lock.inner);
+            return MutexGuard { lock, inner: Some(inner) };
+        }
+        // With the lock in hand: whoever notifies after it is given back finds this thread asleep.
+        blackbox::note(Kind::Sleep, "", at, [self.address(), 0, 0]);
+        blackbox::note(Kind::Unlock, "", at, [lock.address(), 0, 0]);
+        let guard = if directed() {
+            let ticket = self.directed.enter();
+            drop(inner);
+            self.directed.sleep(ticket, self.address());
+            lock.lock()
+        } else {
+            let inner = self.inner.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            announce::acquired(&lock.inner);
+            lock.holder.store(Blackbox::role().unwrap_or(0) as u32, Ordering::Relaxed);
+            blackbox::note(Kind::Lock, "", at, [lock.address(), 0, 0]);
+            MutexGuard { lock, inner: Some(inner) }
+        };
+        blackbox::note(Kind::Woken, "", at, [self.address(), 0, 0]);
+        guard
+    }
+
+    /// Wakes one who sleeps, if anybody does.
+    #[track_caller]
+    pub fn notify_one(&self) {
+        self.notify(1, Location::caller());
+    }
+
+    /// Wakes all who sleep.
+    #[track_caller]
+    pub fn notify_all(&self) {
+        self.notify(usize::MAX, Location::caller());
+    }
+
+    fn notify(&self, most: usize, at: &'static Location<'static>) {
+        let all = u64::from(most > 1);
+        if watched() && directed() {
+            let slept = self.directed.notify(most);
+            blackbox::note(Kind::Notify, "", at, [self.address(), slept, all]);
+            return;
+        }
+        if watched() {
+            blackbox::note(Kind::Notify, "", at, [self.address(), u64::MAX, all]);
+        }
+        match most {
+            1 => self.inner.notify_one(),
+            _ => self.inner.notify_all(),
+        }
+    }
+}
+
+/// A flag that is looked at and set without a lock.
+pub struct AtomicBool {
+    inner: std::sync::atomic::AtomicBool,
+}
+
+impl AtomicBool {
+    /// With this value.
+    pub fn new(value: bool) -> AtomicBool {
+        AtomicBool { inner: std::sync::atomic::AtomicBool::new(value) }
+    }
+
+    #[track_caller]
+    fn note(&self, kind: Kind, value: bool) {
+        if watched() {
+            blackbox::note(kind, "", Location::caller(), [std::ptr::from_ref(self) as u64, u64::from(value), 0]);
+        }
+    }
+
+    /// Its value now.
+    #[track_caller]
+    pub fn load(&self, order: Ordering) -> bool {
+        let value = self.inner.load(order);
+        self.note(Kind::Look, value);
+        value
+    }
+
+    /// Gives it a value.
+    #[track_caller]
+    pub fn store(&self, value: bool, order: Ordering) {
+        self.inner.store(value, order);
+        self.note(Kind::Set, value);
     }
 }
 
@@ -222,7 +394,7 @@ impl Task for u64 {
 /// The task queue between the reactor and the workers: first in, first out.
 pub struct Queue<T> {
     state: std::sync::Mutex<QueueState<T>>,
-    changed: Condvar,
+    changed: std::sync::Condvar,
 }
 
 struct QueueState<T> {
@@ -243,24 +415,30 @@ impl<T: Task> Queue<T> {
     pub fn new() -> Queue<T> {
         // Room from the start: growing would take memory in the middle of somebody's experiment.
         let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false, sleeping: 0 };
-        Queue { state: std::sync::Mutex::new(state), changed: Condvar::new() }
+        Queue { state: std::sync::Mutex::new(state), changed: std::sync::Condvar::new() }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, QueueState<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does `body` under the lock.
+    fn locked<R>(&self, body: impl FnOnce(&mut QueueState<T>) -> R) -> R {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        announce::acquired(&self.state);
+        let result = body(&mut state);
+        announce::releasing(&self.state);
+        result
     }
 
     /// Adds a task at the end and wakes a worker.
     #[track_caller]
     pub fn push(&self, task: T) {
         let name = task.name();
-        let mut state = self.state();
-        state.tasks.push_back(task);
-        if watched() {
-            blackbox::note(Kind::Push, "", Location::caller(), [name, state.tasks.len() as u64, 0]);
-        }
-        let somebody_sleeps = state.sleeping > 0;
-        drop(state);
+        let at = Location::caller();
+        let somebody_sleeps = self.locked(|state| {
+            state.tasks.push_back(task);
+            if watched() {
+                blackbox::note(Kind::Push, "", at, [name, state.tasks.len() as u64, 0]);
+            }
+            state.sleeping > 0
+        });
         if somebody_sleeps {
             self.changed.notify_one();
         }
@@ -280,14 +458,17 @@ impl<T: Task> Queue<T> {
             (task.is_some() || state.closed).then_some(task)
         };
         if watched() {
-            let directed = until(Waiting::Task, 0, || 0, || ready(&mut self.state()));
+            let directed = until(Waiting::Task, 0, || 0, || self.locked(ready));
             if let Some(result) = directed {
                 return result;
             }
         }
-        let mut state = self.state();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(result) = ready(&mut state) {
+            announce::acquired(&self.state);
+            let result = ready(&mut state);
+            announce::releasing(&self.state);
+            if let Some(result) = result {
                 return result;
             }
             state.sleeping += 1;
@@ -298,7 +479,7 @@ impl<T: Task> Queue<T> {
 
     /// No more tasks come: workers finish what is there.
     pub fn close(&self) {
-        self.state().closed = true;
+        self.locked(|state| state.closed = true);
         self.changed.notify_all();
     }
 }

@@ -4,7 +4,7 @@ use crate::blackbox::{Blackbox, Fault, Record, ServedCounts, Waiting};
 use crate::catalogue::Stage;
 use crate::heap::Heap;
 use crate::herd::Herd;
-use crate::quiescence::Proof;
+use crate::quiescence::{Proof, Sleeper};
 
 /// Everything that is known about one run.
 #[derive(Clone, Debug)]
@@ -39,6 +39,32 @@ pub struct Run {
     pub herd: Herd,
     /// The bytes that went to the wrong client, if any did; the server was told to stop after it.
     pub misdelivery: Option<Misdelivery>,
+    /// The end that the server did not come to, if it was told to stop and could not; it was killed after it.
+    pub stuck: Option<Stuck>,
+    /// What a client lost, if it lost anything.
+    pub loss: Option<Loss>,
+}
+
+/// A server that was told to stop, and in which nobody can move any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// What each thread of the server does: its name, and for what it waits.
+    pub doing: Vec<(String, String)>,
+    /// Who waits for whose end: two roles.
+    pub joins: Option<(usize, usize)>,
+    /// What the kernel says of its threads, once nobody directs any more; the first one is `main`.
+    pub asleep: Vec<Sleeper>,
+}
+
+/// A client that closed its sending side in order, and that did not get what it is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The role of the client.
+    pub client: usize,
+    /// Replies that it is owed and did not get.
+    pub owed: u64,
+    /// How its stream ended: in order (0), or the number of the error.
+    pub error: i32,
 }
 
 /// Bytes that a client got and that are not the reply that it is owed.
@@ -91,6 +117,8 @@ impl Run {
             hang: None,
             herd: blackbox.herd(),
             misdelivery: None,
+            stuck: None,
+            loss: None,
             millis: 0.0,
         }
     }

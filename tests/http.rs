@@ -205,7 +205,8 @@ fn a_body_needs_64_kib_in_each_span_and_may_be_as_slow_as_that() {
     let head = format!("POST /u HTTP/1.1\r\nContent-Length: {}\r\n\r\n", 1 << 20);
     let start = |connection: &mut Connection| connection.receive(head.as_bytes(), 0, &mut Vec::new());
     let (mut fast, mut slow, mut replies) = (Connection::new(0), Connection::new(0), Vec::new());
-    (start(&mut fast), start(&mut slow));
+    start(&mut fast);
+    start(&mut slow);
     for second in (9..140).step_by(9) {
         assert_eq!(fast.expire(second, TIMEOUTS, &mut replies), Expired::No, "second {second}");
         fast.receive(&[b'x'; 64 << 10], second, &mut replies);
@@ -228,5 +229,5 @@ fn who_takes_no_replies_is_closed_and_each_byte_taken_gains_time() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<Connection>() <= 40, "{} bytes", size_of::<Connection>());
+    assert!(size_of::<Connection>() <= 48, "{} bytes", size_of::<Connection>());
 }

@@ -3,8 +3,9 @@
 use super::objects::Block;
 use super::rows::{Place, Story};
 use super::stale::stale;
+use super::stop;
 use crate::blackbox::{Kind, Record, Waiting};
-use crate::catalogue::Expect;
+use crate::catalogue::{Expect, Wild};
 use crate::quiescence::Armed;
 use crate::trace::{Ending, Hang, Outcome};
 
@@ -119,6 +120,15 @@ pub fn why(story: &Story<'_>, found: Option<&Finding<'_>>) -> Option<&'static st
         (Expect::Misdelivers, Ending::Exit(0)) => {
             run.misdelivery.is_some() && stale(story).is_some_and(|stale| stale.written.is_some())
         }
+        (Expect::NeverStops, _) => run.stuck.is_some() && stop::missed(story).is_some(),
+        (Expect::Loses, Ending::Exit(0)) => {
+            run.loss.is_some() && stop::tail(story).is_some_and(|tail| tail.read.is_none() && tail.closed.is_some())
+        }
+        // Each of the two exhibits has a reason of its own.
+        (Expect::Serves, Ending::Exit(0)) if run.stage.drains() => match run.stage.wild {
+            Wild::LastWords => stop::tail(story).is_some_and(|tail| tail.read.is_some()),
+            _ => !refusals(story).is_empty(),
+        },
         (Expect::Serves, Ending::Exit(0)) => {
             !refusals(story).is_empty()
                 || kept_alive(story).is_some()
@@ -152,6 +162,9 @@ pub struct LeftEarly {
 /// See [`LeftEarly`]; only while the schedule was kept.
 pub fn left_early(story: &Story<'_>) -> Option<LeftEarly> {
     let records = &story.run.records;
+    if story.run.stage.drains() {
+        return None;
+    }
     let armed_for_input = (libc::EPOLLONESHOT | libc::EPOLLIN) as u64;
     (0..story.over).find_map(|at| {
         let rearm = &records[at];

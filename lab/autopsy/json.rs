@@ -6,6 +6,7 @@ use super::findings::{self, Finding, Mistake};
 use super::objects::{errno, mask};
 use super::rows::{Event, Place, Story};
 use super::stale::{Stale, stale};
+use super::stop;
 use crate::blackbox::{Kind, Waiting};
 use crate::herd::{Counts, Herd};
 use crate::runner::signal_name;
@@ -70,6 +71,27 @@ pub fn json(run: &Run) -> Value {
         "herd": herd(&run.herd),
         "misdelivery": misdelivery(&story),
         "stale_key": stale(&story).map(|found| stale_key(&story, &found)),
+        "lost_wakeup": stop::missed(&story).map(|missed| json!({
+            "role": story.role(missed.role),
+            "looked": place(&story, missed.looked),
+            "set": place(&story, missed.set),
+            "notified": place(&story, missed.notified),
+            "slept": place(&story, missed.slept),
+        })),
+        "tail": stop::tail(&story).map(|tail| json!({
+            "fd": tail.fd,
+            "reported": place(&story, tail.reported),
+            "bytes": tail.read.map_or(0, |(bytes, _)| bytes),
+            "read": tail.read.map(|(_, at)| place(&story, at)),
+            "closed": tail.closed.map(|at| place(&story, at)),
+        })),
+        "cut": stop::cuts(&story).iter().map(|cut| json!({
+            "fd": cut.fd,
+            "unanswered": cut.unanswered,
+            "replies": cut.replies,
+        })).collect::<Vec<_>>(),
+        "stuck": stuck(run),
+        "loss": loss(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
     })
@@ -122,6 +144,8 @@ pub fn trace_json(run: &Run) -> Value {
         "hang": hang(run),
         "herd": herd(&run.herd),
         "misdelivery": misdelivery(&story),
+        "stuck": stuck(run),
+        "loss": loss(run),
         "ending": ending(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
@@ -242,6 +266,26 @@ fn hang(run: &Run) -> Value {
     })))
 }
 
+fn stuck(run: &Run) -> Value {
+    let role = |role: usize| run.roles.get(role);
+    json!(run.stuck.as_ref().map(|stuck| json!({
+        "threads": stuck.doing.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect::<Vec<_>>(),
+        "waits_for_the_end_of": stuck.joins.map(|(who, whom)| json!({ "role": role(who), "other": role(whom) })),
+        "asleep": stuck.asleep.iter().map(|thread| json!({
+            "thread": thread.name,
+            "call": thread.call,
+        })).collect::<Vec<_>>(),
+    })))
+}
+
+fn loss(run: &Run) -> Value {
+    json!(run.loss.as_ref().map(|loss| json!({
+        "client": run.roles.get(loss.client),
+        "owed": loss.owed,
+        "error": (loss.error != 0).then(|| errno(loss.error)),
+    })))
+}
+
 fn misdelivery(story: &Story<'_>) -> Value {
     json!(story.run.misdelivery.as_ref().map(|wrong| json!({
         "client": story.role(wrong.client),
@@ -278,6 +322,7 @@ fn waiting_name(waiting: Waiting) -> &'static str {
         Waiting::Connection => "connection",
         Waiting::Bytes => "bytes",
         Waiting::Room => "room",
+        Waiting::Notice => "notification",
     }
 }
 
@@ -339,6 +384,17 @@ fn record(story: &Story<'_>, at: usize) -> Value {
         Kind::ClientReset => ("client_reset", vec![]),
         Kind::ClientReceive => ("client_receive", vec![("bytes", json!(a)), ("total", json!(b))]),
         Kind::Hang => ("hang", vec![("owed", json!(a)), ("unread", json!(b))]),
+        Kind::Look => ("look", vec![("address", json!(address(a))), ("set", json!(b == 1))]),
+        Kind::Set => ("set", vec![("address", json!(address(a))), ("set", json!(b == 1))]),
+        Kind::Sleep => ("sleep", vec![("address", json!(address(a)))]),
+        Kind::Woken => ("woken", vec![("address", json!(address(a)))]),
+        Kind::Notify => {
+            let slept = (b != u64::MAX).then_some(b);
+            ("notify", vec![("address", json!(address(a))), ("slept", json!(slept)), ("all", json!(c == 1))])
+        }
+        Kind::Stop => ("stop", vec![]),
+        Kind::Cut => ("cut", vec![("fd", json!(a)), ("unanswered", json!(b)), ("replies", json!(c))]),
+        Kind::Stuck => ("stuck", vec![("other", json!(story.role(a as usize)))]),
         Kind::ClientEnd => ("client_end", vec![("error", json!((a != 0).then(|| errno(a as i32))))]),
     };
     let mut value = Map::new();

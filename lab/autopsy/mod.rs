@@ -5,6 +5,7 @@
 //! - `rows` makes rows of the records
 //! - `findings` looks for the cause of a death, or of a survival, and says nothing that the records do not bear out
 //! - `stale` finds keys that outlived what they stood for
+//! - `stop` looks at how a server stops
 //! - `report` and `json` write it down
 //!
 //! # The trace
@@ -36,6 +37,11 @@
 //!   `made_for` where that is known, the bytes that it `got` and those that are `due`, as text; the server was told to stop
 //!   after it
 //! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`, `slept`
+//! - `stuck`: `null`, or of a server that was told to stop and never does: what each of its `threads` (`role`) was `doing`,
+//!   who `waits_for_the_end_of` whom (`role` and `other`), and in which system `call` each `thread` was `asleep` once nobody
+//!   directed. It was killed after it, so its `ending` is that
+//! - `loss`: `null`, or the `client` (its role) that was not served though it came to its end in order, the replies it was
+//!   `owed`, and the `error` that it saw (`null` for the end of the stream)
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
 //! # The autopsy as JSON
@@ -49,7 +55,11 @@
 //! `fd`, the two `sessions` that had its number (counted from 1, as they were accepted) and their `keys`, and where the task was
 //! `taken`, the number `closed` and `reused`, the key `returned`, bytes `written` to the other session, its socket
 //! `rearmed`, and its one-shot `reported` twice (the last three may be `null`); `kept_alive` says who still owned the session when the map
-//! gave it up; `left_early` where a worker that had no reply to write armed the socket again, `holding` which lock.
+//! gave it up; `lost_wakeup` is `null`, or the `role` that sleeps, and where it `looked` at the flag, where that was `set`,
+//! where the sleepers were `notified`, and where it `slept`; `tail` is `null`, or the last bytes of a client that came
+//! together with its end: the `fd`, where they were `reported`, how many `bytes` were `read` and where, and where the descriptor
+//! was `closed`; `cut` lists the sessions that used up the limit of a drain, each with its `fd`, its bytes that are
+//! `unanswered` and its `replies` that were not written; `left_early` where a worker that had no reply to write armed the socket again, `holding` which lock.
 
 mod findings;
 mod json;
@@ -58,6 +68,7 @@ mod objects;
 mod report;
 mod rows;
 mod stale;
+mod stop;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::stale::number_of;
 use crate::blackbox::{Kind, Record};
-use crate::runner::{LISTENER, STOP};
+use crate::runner::{LIMIT, LISTENER, STOP};
 
 /// Memory that was allocated, and what became of it.
 #[derive(Clone, Debug)]
@@ -118,9 +118,19 @@ impl Objects {
     pub fn lock(&self, address: u64, at: usize) -> String {
         match (self.block(address, at), self.locks.iter().position(|lock| *lock == address)) {
             (Some(block), _) if block.label == "Table" => "the table's lock".to_string(),
+            (Some(block), _) if block.label == "Queue" => "the queue's lock".to_string(),
             (Some(block), _) => format!("{}'s lock", block.name),
             (None, Some(position)) => format!("lock {}", position + 1),
             (None, None) => format!("the lock at {address:#x}"),
+        }
+    }
+
+    /// The name of a condition variable: of the object that it is a part of.
+    pub fn variable(&self, address: u64, at: usize) -> String {
+        match self.block(address, at) {
+            Some(block) if block.label == "Queue" => "the queue".to_string(),
+            Some(block) => block.name.clone(),
+            None => format!("{address:#x}"),
         }
     }
 
@@ -128,6 +138,7 @@ impl Objects {
     pub fn locked(&self, address: u64, at: usize) -> String {
         match self.block(address, at) {
             Some(block) if block.label == "Table" => "the table".to_string(),
+            Some(block) if block.label == "Queue" => "the queue".to_string(),
             Some(block) => block.name.clone(),
             None => self.lock(address, at).trim_start_matches("lock ").to_string(),
         }
@@ -143,6 +154,7 @@ impl Objects {
         match token {
             LISTENER => "listener".to_string(),
             STOP => "stop".to_string(),
+            LIMIT => "limit".to_string(),
             _ => match self.tokens.iter().rev().find(|(from, known, _)| *from < at && *known == token) {
                 Some((_, _, fd)) if number_of(token) == *fd && token >> 32 > 0 => {
                     format!("fd {fd} (gen {})", token >> 32)

@@ -2,14 +2,15 @@
 
 use super::findings::{self, Finding, Mistake};
 use super::lanes::{self, BOLD, DIM, RED, length, paint, wrap};
-use super::objects::{count, thousands};
+use super::objects::{count, errno, thousands};
 use super::rows::{Place, Story};
 use super::stale::stale;
+use super::stop;
 use crate::blackbox::{Kind, Record, Waiting};
 use crate::catalogue::{self, Expect};
 use crate::quiescence::Armed;
 use crate::runner::signal_name;
-use crate::trace::{Ending, Hang, Misdelivery, Outcome, Run};
+use crate::trace::{Ending, Hang, Loss, Misdelivery, Outcome, Run, Stuck};
 
 /// Where the text of an entry begins.
 const COLUMN: usize = 13;
@@ -30,6 +31,14 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
         page.text.push('\n');
     }
     match run.ending {
+        // The lab killed it.
+        Ending::Signal(_) if run.stuck.is_some() => {
+            never_stops(&mut page, &story, run.stuck.as_ref().expect("just asked"));
+            outcomes(&mut page, &story);
+            if let Some(why) = findings::why(&story, None) {
+                page.entry("why", why);
+            }
+        }
         Ending::Signal(signal) => {
             death(&mut page, &story, signal);
             outcomes(&mut page, &story);
@@ -39,12 +48,14 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
             match (&run.hang, &run.misdelivery) {
                 (Some(hang), _) => hanging(&mut page, hang),
                 (None, Some(wrong)) => misdelivery(&mut page, &story, wrong),
+                (None, None) if run.loss.is_some() => loss(&mut page, &story, run.loss.as_ref().expect("just asked")),
                 (None, None) => survival(&mut page, &story, mistake.as_ref()),
             }
             outcomes(&mut page, &story);
             if let Some(why) = findings::why(&story, None).filter(|_| mistake.is_none()) {
                 page.entry("why", why);
             }
+            cuts(&mut page, &story);
             accounts(&mut page, run);
         }
         Ending::Exit(code) => {
@@ -288,6 +299,65 @@ fn hanging(page: &mut Page, hang: &Hang) {
     }
 }
 
+/// It was told to stop, and never does: who waits for whom, how it came to that, and how that is known.
+fn never_stops(page: &mut Page, story: &Story<'_>, stuck: &Stuck) {
+    let how = match stuck.joins {
+        Some((who, whom)) => {
+            let (who, whom) = (story.role(who), story.role(whom));
+            format!("{who} waits for the end of {whom}, which sleeps, and nobody is left to wake it")
+        }
+        None => "nobody can move any more".to_string(),
+    };
+    page.entry_in("no end", &how, RED);
+    if let Some(missed) = stop::missed(story) {
+        let list = [
+            ("looked", missed.looked, ": not set"),
+            ("set", missed.set, ""),
+            ("notified", missed.notified, if missed.asleep == 0 { ": nobody slept" } else { ": it did not sleep" }),
+            ("slept", missed.slept, ""),
+        ];
+        places(page, story, &list);
+    }
+    page.entry("proved by", &format!("{}, asked again, and nothing has changed", together(&stuck.doing)));
+    if !stuck.asleep.is_empty() {
+        let threads = count(stuck.asleep.len() as u64, "thread");
+        let text = format!(
+            "then, nobody directing: {threads} left, all asleep in futex, none woke between three looks; no packet and no \
+             time can wake them"
+        );
+        page.entry("", &text);
+    }
+}
+
+/// A client that came to its end in order, and was not served.
+fn loss(page: &mut Page, story: &Story<'_>, loss: &Loss) {
+    let client = story.role(loss.client);
+    let (owed, sent) = (count(loss.owed, "reply"), count(story.run.client.sent, "byte"));
+    let saw = match loss.error {
+        0 => "the end of the stream".to_string(),
+        error => errno(error),
+    };
+    page.entry_in("loses", &format!("{client} sent {sent}, closed its side, and got {saw}; it is owed {owed}"), RED);
+    if let Some(tail) = stop::tail(story) {
+        let mut list = vec![("reported", tail.reported, ": with its end")];
+        list.extend(tail.read.map(|(_, place)| ("read", place, "")));
+        list.extend(
+            tail.closed.map(|place| ("closed", place, if tail.read.is_none() { ": nothing was read" } else { "" })),
+        );
+        places(page, story, &list);
+    }
+}
+
+/// Who used up the limit of a drain.
+fn cuts(page: &mut Page, story: &Story<'_>) {
+    for cut in stop::cuts(story) {
+        let (bytes, replies) = (count(cut.unanswered, "byte"), count(cut.replies, "reply"));
+        let text = format!("fd {} at the limit of the drain: {bytes} without an answer, {replies} not written", cut.fd);
+        let style = if cut.unanswered > 0 || cut.replies > 0 { RED } else { "" };
+        page.entry_in("cut", &text, style);
+    }
+}
+
 /// What is still asked of the socket in the interest list.
 fn armed_for(armed: Option<Armed>) -> String {
     match armed {
@@ -313,7 +383,10 @@ fn together(doing: &[(String, String)]) -> String {
     }
     let text = groups.iter().map(|(roles, doing)| match roles.len() {
         1 => format!("{} {doing}", roles[0]),
-        _ => format!("{} {}", roles.join(", "), doing.replacen("waits ", "wait ", 1)),
+        _ => {
+            let doing = doing.replacen("waits ", "wait ", 1).replacen("has ", "have ", 1);
+            format!("{} {doing}", roles.join(", "))
+        }
     });
     text.collect::<Vec<_>>().join("; ")
 }
@@ -363,6 +436,8 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         }
         (Expect::Herds, None) => return herding(page, story.run),
         (Expect::Hangs, None) => ("yes: in this run nothing was left waiting".to_string(), ""),
+        (Expect::NeverStops, None) => ("in this run it stopped when it was told to".to_string(), ""),
+        (Expect::Loses, None) => ("in this run its client got all that it is owed".to_string(), ""),
         (Expect::Misdelivers, None) => ("in this run every client got its own replies".to_string(), ""),
         (Expect::Serves, None) => ("served its client, and stopped when it was told to".to_string(), ""),
     };
@@ -393,6 +468,17 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         );
         page.entry("kept out", &text);
     }
+    if story.run.stage.drains()
+        && let Some(tail) = stop::tail(story)
+        && let Some((bytes, read)) = tail.read
+    {
+        let text =
+            format!("{} came in one event with the end of the input, and were read first:", count(bytes, "byte"));
+        page.entry("the tail", &text);
+        let mut list = vec![("reported", tail.reported, ""), ("read", read, "")];
+        list.extend(tail.closed.map(|place| ("closed", place, "")));
+        places(page, story, &list);
+    }
     let left_early = findings::left_early(story).filter(|_| mistake.is_none() && findings::refusals(story).is_empty());
     if let Some(left) = &left_early {
         let Place { role, step, file, line, .. } = left.rearmed;
@@ -404,6 +490,7 @@ fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>) {
         page.entry("re-armed", &text);
     }
     if mistake.is_none()
+        && !story.run.stage.drains()
         && left_early.is_none()
         && let Some(kept) = findings::kept_alive(story)
     {
@@ -448,6 +535,9 @@ fn accounts(page: &mut Page, run: &Run) {
     let Some(served) = run.served else { return };
     let sent = run.client.sent;
     // A run with no client of the lab's has nothing to compare with.
+    if sent == 0 && !run.steps.is_empty() && served.received == 0 {
+        return;
+    }
     if sent == 0 && run.steps.is_empty() {
         page.entry("served", &format!("{}, {}", count(served.received, "byte"), count(served.replies, "reply")));
         return;
@@ -483,6 +573,8 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
             _ if slept_on.contains(&step.role.as_str()) => {}
             // Told above.
             Outcome::Refused { waiting: Waiting::Lock, .. } if survived => {}
+            Outcome::Refused { waiting: Waiting::Thread | Waiting::Notice, .. } if run.stuck.is_some() => {}
+            Outcome::Refused { waiting: Waiting::Notice, .. } if survived => {}
             Outcome::Refused { waiting, address, holder } => {
                 let waits = story.waits(*waiting, *address, *holder, run.records.len());
                 page.entry("refused", &format!("{title}: {} {waits}", step.role));

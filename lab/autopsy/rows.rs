@@ -184,6 +184,7 @@ impl<'a> Story<'a> {
             Waiting::Connection => "waits for a connection".to_string(),
             Waiting::Bytes => format!("waits for bytes on fd {address}"),
             Waiting::Room => format!("waits for room in fd {address}"),
+            Waiting::Notice => "waits for a notification".to_string(),
         }
     }
 
@@ -197,7 +198,7 @@ impl<'a> Story<'a> {
 
 fn is_clients(kind: Kind) -> bool {
     use Kind::*;
-    matches!(kind, ClientConnect | ClientSend | ClientFin | ClientReset | ClientReceive | ClientEnd | Hang)
+    matches!(kind, ClientConnect | ClientSend | ClientFin | ClientReset | ClientReceive | ClientEnd | Hang | Stop)
 }
 
 /// Where nobody directs any more: at the first point that is passed after the one of the last step.
@@ -272,7 +273,7 @@ impl Walk<'_> {
                         self.push(at, record, text);
                     }
                     // What comes then is the lab's doing: it tells the server to stop.
-                    if record.kind == Kind::Hang {
+                    if matches!(record.kind, Kind::Hang | Kind::Stuck) {
                         break;
                     }
                 }
@@ -343,6 +344,7 @@ impl Walk<'_> {
         match record.kind {
             Kind::Refused => row.mark = Some("refused".to_string()),
             Kind::Hang => row.mark = Some("hangs".to_string()),
+            Kind::Stuck => row.mark = Some("never stops".to_string()),
             Kind::ClientReceive if self.is_misdelivered(at, record) => row.mark = Some("not its own".to_string()),
             _ => {}
         }
@@ -415,7 +417,7 @@ impl Walk<'_> {
             Kind::Wait if record.a == 0 => "epoll_wait: no event".to_string(),
             Kind::Ready => {
                 let source = objects.token(record.a, at);
-                if source == "listener" || source == "stop" {
+                if source == "listener" || source == "stop" || source == "limit" {
                     format!("epoll_wait: {source}")
                 } else {
                     format!("epoll_wait: {source} {}", mask(record.b))
@@ -474,6 +476,20 @@ impl Walk<'_> {
             Kind::ClientReceive => format!("receive {}", count(record.a, "byte")),
             Kind::ClientEnd if record.a == 0 => "end of stream".to_string(),
             Kind::ClientEnd => errno(record.a as i32),
+            Kind::Look => format!("look at the flag: {}", if record.b == 1 { "set" } else { "not set" }),
+            Kind::Set if record.b == 1 => "set the flag".to_string(),
+            Kind::Set => "clear the flag".to_string(),
+            Kind::Sleep => format!("sleep in {}", objects.variable(record.a, at)),
+            Kind::Woken => "woken".to_string(),
+            Kind::Notify if record.b == u64::MAX => "notify who sleeps".to_string(),
+            Kind::Notify if record.b == 0 => "notify: nobody sleeps".to_string(),
+            Kind::Notify => {
+                let woken = if record.c == 1 { record.b } else { 1 };
+                format!("notify: {woken} of {} asleep", record.b)
+            }
+            Kind::Stop => "tells the server to stop".to_string(),
+            Kind::Cut => format!("cut fd {}", record.a),
+            Kind::Stuck => format!("waits for the end of {}", story.role(record.a as usize)),
             Kind::Hang if record.a == 1 => "waits for its reply".to_string(),
             Kind::Hang => format!("waits for {} replies", thousands(record.a)),
             _ => return None,

@@ -67,6 +67,8 @@ impl Records {
             hang: None,
             misdelivery: None,
             herd: Default::default(),
+            stuck: None,
+            loss: None,
         }
     }
 }

@@ -261,6 +261,7 @@ impl Spec {
             Spec::Stage(line) => {
                 let (stage, flags) = words(line)?;
                 let server = Server::start(stage, &flags)?;
+                wait_for(server.address)?;
                 Ok(Live { address: server.address, pid: Some(server.pid()), server: Some(server) })
             }
             Spec::Address { name, pid } => {
@@ -271,6 +272,21 @@ impl Spec {
         }
     }
 }
+
+/// Until a server that has just been started answers. One that opens more listeners on its port, and closes its first, may
+/// reset who comes in that moment.
+fn wait_for(address: SocketAddr) -> Result<()> {
+    for _ in 0..TRIES {
+        if Expected::learn(address).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Expected::learn(address).map(|_| ())
+}
+
+/// How often a server that has just been started is asked whether it is there.
+const TRIES: u32 = 100;
 
 /// A stage and its flags.
 fn words(line: &str) -> Result<(&str, Vec<&str>)> {

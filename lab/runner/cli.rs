@@ -19,6 +19,8 @@ pub struct Options {
     pub what: What,
     pub workers: usize,
     pub reading: Reading,
+    /// See [`super::Server::drain`].
+    pub drain: u64,
     pub heap: Option<Heap>,
     pub schedule: Option<PathBuf>,
     pub trace: Option<PathBuf>,
@@ -44,6 +46,8 @@ fn command(stage: &Stage) -> Command {
         Expect::Serves => "it serves its client to the end".to_string(),
         Expect::Hangs => "it hangs, and the lab proves it".to_string(),
         Expect::Herds => "one connection wakes every thread, and the lab counts them".to_string(),
+        Expect::NeverStops => "it is told to stop, and never does; the lab proves it".to_string(),
+        Expect::Loses => "bytes of its client are missing".to_string(),
         Expect::Misdelivers => "a client gets the reply that was made for another one".to_string(),
     };
     let server = match stage.threads {
@@ -202,6 +206,9 @@ fn command(stage: &Stage) -> Command {
                 .help("Seconds to wait for one step before the lab gives up; 0 for ever; not under a debugger"),
         );
     let has = |flag: fn(&Reading) -> bool| stage.variants.iter().any(|variant| flag(&variant.reading));
+    if stage.drains() {
+        return command.arg(tail()).arg(drain());
+    }
     if has(|reading| reading.reuseport) {
         return command.arg(
             Arg::new("reuseport")
@@ -251,6 +258,32 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_ROLES - 2))
 }
 
+/// The other exhibit of stage 7.
+fn tail() -> Arg {
+    Arg::new("tail")
+        .long("tail")
+        .action(ArgAction::SetTrue)
+        .help("The other exhibit: a client that sends its last bytes and hangs up")
+        .long_help(
+            "The other exhibit: a client sends a request and closes its sending side, and both are there when the reactor \
+             looks. The server is the same; with --wild, --repeat or --schedule this flag chooses the client.",
+        )
+}
+
+/// The limit of stage 7.
+fn drain() -> Arg {
+    Arg::new("drain")
+        .long("drain")
+        .value_name("MS")
+        .value_parser(value_parser!(u64))
+        .default_value("5000")
+        .help("Told to stop: milliseconds for the sessions that are open; 0 for none")
+        .long_help(
+            "Told to stop, the server takes nobody new, answers what is under way, and waits so many milliseconds for its \
+             clients to come to their end. Who is left then is cut, and the report says what that loses. 0 for no time at all.",
+        )
+}
+
 /// Reads the command line; on a mistake, says so and ends with status 2.
 pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Options {
     let matches = command(stage).get_matches_from(arguments);
@@ -265,8 +298,10 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
         What::Exhibit
     };
     // Not every stage has each of them.
-    let flag = |name: &str| matches!(matches.try_get_one(name), Ok(Some(true)));
-    let reading = Reading { level: flag("level"), once: flag("lose-edge"), reuseport: flag("reuseport") };
+    let has = |name: &str| matches.try_contains_id(name).is_ok();
+    let flag = |name: &str| has(name) && matches.get_flag(name);
+    let reading =
+        Reading { level: flag("level"), once: flag("lose-edge"), tail: flag("tail"), reuseport: flag("reuseport") };
     Options {
         reading,
         workers: match what {
@@ -275,6 +310,7 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
             _ => number(&matches, "workers") as usize,
         },
         what,
+        drain: if has("drain") { number(&matches, "drain") } else { 0 },
         heap: matches.get_one::<String>("heap").map(|name| match name.as_str() {
             "pages" => Heap::Pages,
             _ => Heap::Malloc,

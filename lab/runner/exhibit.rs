@@ -1,5 +1,6 @@
 //! The exhibit: one directed run, its report, and its true end.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::director::{Director, Verdict};
 use crate::heap::Heap;
 use crate::kernel::{Stop, any_port};
 use crate::point::Mode;
-use crate::schedule::{self, CLIENTS, Schedule};
-use crate::trace::{Ending, Misdelivery, Outcome, Run, Step};
+use crate::schedule::{self, CLIENTS, OPERATOR, Schedule};
+use crate::trace::{Ending, Loss, Misdelivery, Outcome, Run, Step};
 
 /// How long a server may take to listen, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,20 +32,30 @@ pub struct Plan<'a> {
     pub limit: Option<Duration>,
 }
 
+impl Plan<'_> {
+    /// Whether the director stays after the steps, to see how it ends.
+    fn stays(&self) -> bool {
+        self.stage.expect == Expect::Hangs || self.schedule.stops()
+    }
+}
+
 /// Runs the exhibit as the reader asked for it.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End> {
     let schedule = read_schedule(stage, options)?;
     let heap = options.heap.unwrap_or(stage.heap);
     let address: SocketAddr = any_port();
-    let (workers, reading) = (options.workers, options.reading);
+    let (workers, reading, drain) = (options.workers, options.reading, options.drain);
     let threads = stage.threads;
-    let setup = Setup { serve, workers, reading, threads, heap, mode: Mode::Directed, address, core: true };
+    let setup = Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Directed, address, core: true };
     let blackbox = new_blackbox()?;
     if schedule.second.is_some() {
         blackbox.add_client(CLIENTS[1]).expect("the box is empty");
     }
+    if schedule.stops() {
+        blackbox.add_client(OPERATOR).expect("the box is empty");
+    }
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
-    let (run, verdict) = if options.bare { bare(&plan, blackbox)? } else { in_process(&plan, blackbox)? };
+    let (run, verdict) = if options.bare { bare(&plan, blackbox, options)? } else { in_process(&plan, blackbox)? };
     process::check(run.ending, &blackbox)?;
     super::publish(&run, options)?;
     let end = judge(&run, &verdict, options);
@@ -86,14 +97,19 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         let patience = plan.limit.unwrap_or(Duration::MAX / 4);
         clients = new_clients(plan, blackbox, port, patience);
         let traced = || process::is_traced(pid);
-        let mut alive = || process.is_alive();
-        let (schedule, limit, stays) = (plan.schedule, plan.limit, plan.stage.expect == Expect::Hangs);
-        let mut director = Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays };
+        let event = process.stop_event().try_clone().context("no descriptor is left")?;
+        let (mut alive, stop) = (|| process.is_alive(), || event.raise());
+        let (schedule, limit, stays) = (plan.schedule, plan.limit, plan.stays());
+        let mut director =
+            Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays, stop: &stop };
         (steps, verdict) = director.run(&mut clients);
         if verdict == Verdict::Over {
-            finish(&mut clients, &mut verdict, &mut || process.is_alive());
+            finish(&mut clients, &mut verdict, plan, &mut || process.is_alive());
         }
         confirm(&mut verdict, &mut clients, Scene { blackbox, server: pid, port, limit: PATIENCE });
+        if matches!(verdict, Verdict::Stuck(_)) {
+            process.kill();
+        }
         process.stop();
     }
     let (ending, in_time) = process.end(PATIENCE);
@@ -113,13 +129,14 @@ fn new_clients(plan: &Plan<'_>, blackbox: Blackbox, port: u16, patience: Duratio
 }
 
 /// The clients do what is left of their plans; after bytes that went to the wrong one, nobody does.
-fn finish(clients: &mut [Client], verdict: &mut Verdict, alive: &mut dyn FnMut() -> bool) {
+fn finish(clients: &mut [Client], verdict: &mut Verdict, plan: &Plan<'_>, alive: &mut dyn FnMut() -> bool) {
     for at in 0..clients.len() {
         if clients.iter().any(|client| client.misdelivery().is_some()) {
             return;
         }
         if let Err(error) = clients[at].finish()
             && clients[at].misdelivery().is_none()
+            && loss(plan, &clients[at], &error).is_none_or(|_| !alive())
         {
             let failed = || Verdict::Failed(format!("the client was not served: {error}"));
             *verdict = if alive() { failed() } else { Verdict::Died };
@@ -127,8 +144,26 @@ fn finish(clients: &mut [Client], verdict: &mut Verdict, alive: &mut dyn FnMut()
     }
 }
 
+/// What a client lost by this error, if it had come to its end in order.
+fn loss(plan: &Plan<'_>, client: &Client, error: &io::Error) -> Option<Loss> {
+    let ended = plan.stage.drains() && client.has_closed() && error.kind() != io::ErrorKind::TimedOut;
+    let error = error.raw_os_error().unwrap_or(0);
+    (ended && error != libc::EAGAIN).then(|| Loss { client: client.role(), owed: client.owed(), error })
+}
+
 /// The director saw that nobody could move, and has let go of everybody. Now the kernel has its say, and another client.
 fn confirm(verdict: &mut Verdict, clients: &mut [Client], scene: Scene) {
+    if let Verdict::Stuck(stuck) = verdict {
+        match scene.prove_inside() {
+            Some(asleep) => stuck.asleep = asleep,
+            None if process::is_traced(scene.server) => {}
+            None => {
+                let why = "the director saw a server that cannot stop; without him nobody could prove that it sleeps";
+                *verdict = Verdict::Failed(why.to_string());
+            }
+        }
+        return;
+    }
     let waits = clients.iter_mut().find(|client| !client.is_served());
     let (Verdict::Hangs(hang), Some(client)) = (&mut *verdict, waits) else { return };
     let Some(proof) = scene.prove(client) else {
@@ -165,7 +200,7 @@ fn misdelivery(clients: &[Client], plans: impl Iterator<Item = schedule::Plan>) 
 }
 
 /// Everything in this process: the server in this thread, director and client in another.
-fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
+fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, Verdict)> {
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
     let ours = stop.try_clone().context("no descriptor is left")?;
     let limit = plan.limit;
@@ -179,14 +214,21 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
             let mut clients = new_clients(plan, blackbox, port, patience);
             let traced = || process::is_traced(std::process::id() as libc::pid_t);
             let mut alive = || true;
-            let (schedule, stays) = (plan.schedule, plan.stage.expect == Expect::Hangs);
-            let mut director = Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays };
+            let (schedule, stays, stop) = (plan.schedule, plan.stays(), || ours.raise());
+            let mut director =
+                Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays, stop: &stop };
             let (steps, mut verdict) = director.run(&mut clients);
             if verdict == Verdict::Over {
-                finish(&mut clients, &mut verdict, &mut || true);
+                finish(&mut clients, &mut verdict, plan, &mut || true);
             }
             let server = std::process::id() as libc::pid_t;
             confirm(&mut verdict, &mut clients, Scene { blackbox, server, port, limit: PATIENCE });
+            if let Verdict::Stuck(_) = verdict {
+                // The server's thread is this process's first, and never comes back.
+                let run = gather(plan, &blackbox, &clients, steps, Ending::Signal(libc::SIGKILL), &verdict);
+                let code = super::publish(&run, options).map_or(process::PANICKED, |()| 1);
+                std::process::exit(code);
+            }
             ours.raise();
             (clients, steps, verdict)
         });
@@ -225,6 +267,8 @@ fn gather(
         served,
         client: clients.iter().map(Client::totals).sum(),
         misdelivery: misdelivery(clients, plan.schedule.plans()),
+        stuck: if let Verdict::Stuck(stuck) = verdict { Some(stuck.clone()) } else { None },
+        loss: clients.iter().find_map(|client| loss(plan, client, client.failure()?)),
         hang,
         ..run
     }
@@ -234,6 +278,9 @@ fn gather(
 fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
     if let Verdict::Failed(why) = verdict {
         return End::Failed(why.clone());
+    }
+    if run.stuck.is_some() || (run.loss.is_some() && run.ending == Ending::Exit(0)) {
+        return End::Code(1);
     }
     // A step that never came is of the hang, or of the wrong delivery, then.
     if (run.hang.is_some() || run.misdelivery.is_some()) && run.ending == Ending::Exit(0) {

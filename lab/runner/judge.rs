@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::blackbox::Blackbox;
 use crate::client::Client;
-use crate::quiescence::{Proof, Room, Thread, look};
+use crate::quiescence::{Proof, Room, Sleeper, Thread, look, look_inside};
 use crate::schedule::Plan;
 
 /// The judge looks when the box has stood still for so long. It decides when to look, never what is seen.
@@ -84,6 +84,19 @@ impl Scene {
     pub fn serves_another(&self) -> bool {
         let mut client = Client::new(self.blackbox, self.port, ANOTHER, self.limit);
         client.connect().is_ok() && matches!(self.play(&mut client, Client::finish, || ()), Played::Served)
+    }
+
+    /// Looks until there is a proof that the server's threads wait for each other only; `None` if there was none within the
+    /// limit.
+    pub fn prove_inside(&self) -> Option<Vec<Sleeper>> {
+        let start = Instant::now();
+        loop {
+            match look_inside(self.blackbox, self.server) {
+                Ok(Some(asleep)) => return Some(asleep),
+                _ if start.elapsed() > self.limit => return None,
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     /// Looks until there is a proof that this client waits; `None` if it was served after all, or there was none within the

@@ -4,21 +4,25 @@ mod cli;
 mod crowd;
 mod exhibit;
 mod judge;
-mod process;
+pub(crate) mod process;
 mod repeat;
 mod serve;
 mod wild;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 
 use crate::autopsy;
+use crate::blackbox::{self, Kind};
 use crate::catalogue::{self, Threads};
 pub use crate::herd::{Counts, tell};
-use crate::kernel::{Listener, Stop};
+use crate::kernel::{Listener, Socket, Stop};
+use crate::point::watched;
 use crate::trace::Run;
 use cli::{Options, What};
 pub use crowd::CROWD;
@@ -32,6 +36,8 @@ fn listen(threads: Threads, address: SocketAddr) -> io::Result<Listener> {
 pub const LISTENER: u64 = 0;
 /// The token of the event that stops the server.
 pub const STOP: u64 = u64::MAX;
+/// The token of the event that says that the limit of a drain is over.
+pub const LIMIT: u64 = u64::MAX - 1;
 
 /// What a stage is given.
 pub struct Server {
@@ -43,6 +49,25 @@ pub struct Server {
     pub workers: usize,
     /// How to wait and read, where the reader has a choice: stages 2 and 8.
     pub reading: Reading,
+    /// How long the sessions that are open may take once the server is told to stop, in milliseconds: stage 7 only.
+    pub drain: u64,
+}
+
+/// The sessions that used up the limit of a drain, and what they lost by that: connections, bytes without an answer, replies
+/// not written.
+static CUT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// Says that a session is given up with its client not served: so many bytes that it read are of a request without an answer,
+/// and so many replies are not written. What waits in the socket is without an answer too.
+#[track_caller]
+pub fn cut(socket: &Socket, unanswered: u64, replies: u64) {
+    let unanswered = unanswered + socket.unread().unwrap_or(0) as u64;
+    if watched() {
+        blackbox::note(Kind::Cut, "", Location::caller(), [socket.number() as u64, unanswered, replies]);
+    }
+    for (count, more) in CUT.iter().zip([1, unanswered, replies]) {
+        count.fetch_add(more, Ordering::Relaxed);
+    }
 }
 
 /// The reader's choice between edge and level, and between reading until `EAGAIN` and reading once. The default is what a
@@ -55,6 +80,8 @@ pub struct Reading {
     pub once: bool,
     /// A listener for each reactor, on the same port (`SO_REUSEPORT`), not one for all.
     pub reuseport: bool,
+    /// Stage 7: the exhibit of the last bytes, and not that of the lost wake-up. The server is the same.
+    pub tail: bool,
 }
 
 /// What a stage counted, when it came to its end.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::{Reading, Serve, Server};
-use crate::blackbox::{Blackbox, MAIN, ServedCounts, futex_wait, futex_wake};
+use crate::blackbox::{Blackbox, MAIN, ServedCounts, State, futex_wait, futex_wake};
 use crate::catalogue::Threads;
 use crate::heap::{self, Heap};
 use crate::herd;
@@ -53,6 +53,8 @@ pub struct Setup {
     pub workers: usize,
     pub reading: Reading,
     pub threads: Threads,
+    /// See [`Server::drain`].
+    pub drain: u64,
     pub heap: Heap,
     pub mode: Mode,
     pub address: SocketAddr,
@@ -286,10 +288,12 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
         super::listen(setup.threads, setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
-    let server = Server { listener, stop, workers: setup.workers, reading: setup.reading };
+    let server = Server { listener, stop, workers: setup.workers, reading: setup.reading, drain: setup.drain };
     let served = (setup.serve)(server).map_err(|error| super::explain(error, "the server could not go on"))?;
     blackbox.set_herd(&herd::told());
     blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });
+    blackbox.slot(MAIN).set_state(State::Ended);
+    blackbox.ring_doorbell();
     Ok(())
 }
 

@@ -81,10 +81,12 @@ fn once(
 ) -> Result<(Option<String>, f64)> {
     let mut command = Command::new(program);
     command.args(["--workers", &options.workers.to_string()]);
+    let reading = options.reading;
     for (asked, flag) in [
-        (options.reading.level, "--level"),
-        (options.reading.once, "--lose-edge"),
-        (options.reading.reuseport, "--reuseport"),
+        (reading.level, "--level"),
+        (reading.once, "--lose-edge"),
+        (reading.tail, "--tail"),
+        (reading.reuseport, "--reuseport"),
     ] {
         command.args(asked.then_some(flag));
     }
@@ -130,7 +132,9 @@ fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus,
     let heap = options.heap.unwrap_or(stage.heap);
     let right = match stage.expect {
         Expect::Serves => status.code() == Some(0),
-        Expect::Hangs | Expect::Herds | Expect::Misdelivers => status.code() == Some(1),
+        Expect::Hangs | Expect::Herds | Expect::Misdelivers | Expect::NeverStops | Expect::Loses => {
+            status.code() == Some(1)
+        }
         // On pages of its own a block that is freed twice faults, whatever malloc would have said.
         Expect::Signal { .. } if heap != stage.heap && heap == Heap::Pages => status.signal() == Some(libc::SIGSEGV),
         Expect::Signal { signal, text } => {
@@ -182,6 +186,8 @@ fn must(stage: &Stage) -> String {
         Expect::Hangs => "exit 1, a hang".to_string(),
         Expect::Herds => "exit 1, a herd".to_string(),
         Expect::Misdelivers => "exit 1, a stranger's bytes".to_string(),
+        Expect::NeverStops => "exit 1, it does not stop".to_string(),
+        Expect::Loses => "exit 1, bytes missing".to_string(),
         Expect::Signal { signal, text } => format!("{} {text}", signal_name(signal)).trim_end().to_string(),
     }
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::cli::Options;
 use super::process::{self, Process, Setup};
-use super::{End, Serve, Server, explain, say};
+use super::{CUT, End, Serve, Server, explain, say};
 use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::heap::{self, Heap};
@@ -51,9 +51,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let heap = options.heap.unwrap_or(Heap::Malloc);
     raise_file_limit();
     if options.trace.is_some() || options.json {
-        let (workers, reading) = (options.workers, options.reading);
+        let (workers, reading, drain) = (options.workers, options.reading, options.drain);
         let threads = stage.threads;
-        let setup = Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address, core: true };
+        let setup = Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Recorded, address, core: true };
         return recorded(stage, setup, options);
     }
     heap::choose(heap);
@@ -64,7 +64,8 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let kept = stop.try_clone().context("no descriptor is left")?;
     stop_on_signals(&kept);
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name));
-    let served = serve(Server { listener, stop, workers: options.workers, reading: options.reading })
+    let (workers, reading, drain) = (options.workers, options.reading, options.drain);
+    let served = serve(Server { listener, stop, workers, reading, drain })
         .map_err(|error| explain(error, "the server could not go on"))?;
     let herd = herd::told();
     let herd = match herd.reactors.len() {
@@ -72,6 +73,10 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
         _ => format!("; wake-ups: {}; slept: {}; accepted: {}", herd.wakeups(), herd.sleeps(), herd.spread()),
     };
     say(&format!("served {} bytes, {} replies{herd}\n", served.received, served.replies));
+    let [cut, unanswered, replies] = CUT.each_ref().map(|count| count.load(Ordering::Relaxed));
+    if cut > 0 {
+        say(&format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n"));
+    }
     Ok(End::Code(0))
 }
 

@@ -19,7 +19,7 @@ use crate::herd::Herd;
 use crate::http;
 use crate::kernel::any_port;
 use crate::point::Mode;
-use crate::quiescence::Proof;
+use crate::quiescence::{Proof, look_inside};
 use crate::schedule::Plan;
 use crate::trace::Ending;
 
@@ -50,10 +50,10 @@ struct Odds {
 /// Plays rounds until there were enough, and reports.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, seconds: u64) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
-    let (workers, reading) = (options.workers, options.reading);
+    let (workers, reading, drain) = (options.workers, options.reading, options.drain);
     let threads = stage.threads;
-    let setup =
-        Setup { serve, workers, reading, threads, heap, mode: Mode::Recorded, address: any_port(), core: false };
+    let (mode, address) = (Mode::Recorded, any_port());
+    let setup = Setup { serve, workers, reading, drain, threads, heap, mode, address, core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {
@@ -109,6 +109,8 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             Wild::Arrivals => super::crowd::round(port, ROUND).err(),
             Wild::Crowd => crowd(port).err(),
             Wild::Upload => play(Plan::Post(BYTES), Client::finish),
+            Wild::LastWords => play(Plan::Get(1), Client::finish_with_last_words),
+            Wild::Stop => play(Plan::Get(1), Client::finish),
             Wild::InTwoWrites => play(Plan::Get(1), Client::finish_in_two_writes),
         };
         if let Some(hang) = hang {
@@ -122,6 +124,18 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             process.wait_for(Duration::from_millis(500), |_| false);
         }
         odds.abused += u64::from(watch.saw_abuse(&blackbox));
+        if stage.wild == Wild::Stop && wrong.is_none() {
+            process.stop();
+            if never_stops(&mut process, &scene) {
+                process.kill();
+                process.end(ROUND);
+                process.stderr();
+                let end = "it does not stop: all that is left of it waits for each other, asleep in futex";
+                return odds.died(end.to_string(), played);
+            }
+            odds.survived += 1;
+            break;
+        }
         match wrong {
             _ if !process.is_alive() => {}
             None => odds.survived += 1,
@@ -156,6 +170,20 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             odds.died_after(end.trim_end().to_string(), played)
         }
     }
+}
+
+/// Whether a server that was told to stop never does, which is proved; `false` if it has ended, or nothing could be proved.
+fn never_stops(process: &mut Process, scene: &Scene) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < ROUND {
+        if process.wait_for(Duration::from_millis(2), |_| false) || !process.is_alive() {
+            return false;
+        }
+        if let Ok(Some(_)) = look_inside(scene.blackbox, scene.server) {
+            return true;
+        }
+    }
+    false
 }
 
 /// How a round ended in which nobody could move any more, proved by what the kernel says.
@@ -240,6 +268,8 @@ impl Odds {
             Wild::Arrivals => "32 connections one after another, then 32 at once",
             Wild::InTwoWrites => "a request in two writes",
             Wild::Crowd => "800 visits of 8 clients at a time, every other one breaking off",
+            Wild::Stop => "a GET, and then the server is told to stop",
+            Wild::LastWords => "a GET, and at once the end of the client's side",
         }
     }
 

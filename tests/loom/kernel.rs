@@ -259,6 +259,53 @@ impl Drop for Socket {
     }
 }
 
+impl Socket {
+    pub fn unread(&self) -> io::Result<usize> {
+        Ok(call(|world| world.net.unread_of(self.fd)))
+    }
+}
+
+/// A time limit: over when somebody says so.
+pub struct Timer {
+    fd: Fd,
+}
+
+impl Timer {
+    pub fn after(_: u64) -> io::Result<Timer> {
+        let fd = call(|world| {
+            let fd = world.net.eventfd();
+            world.timer = Some(fd);
+            fd
+        });
+        Ok(Timer { fd })
+    }
+}
+
+impl Source for Timer {
+    fn fd(&self) -> Fd {
+        self.fd
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if !world::is_over() {
+            world::with(|world| world.timer = None);
+        }
+        close(self.fd);
+    }
+}
+
+/// The limit is over, if one runs.
+pub fn expire() {
+    call(|world| {
+        world.log(What::Expire);
+        if let Some(fd) = world.timer.take() {
+            world.net.raise(fd).expect("a timer that runs is open");
+        }
+    });
+}
+
 pub struct Stop {
     fd: Fd,
 }

@@ -89,6 +89,7 @@ mod net;
 mod sharded;
 mod stage5;
 mod stage6;
+mod stage7;
 mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
@@ -120,6 +121,10 @@ mod stage5_fixed;
 mod stage6_broken;
 #[path = "../../lab/stages/stage6_fixed.rs"]
 mod stage6_fixed;
+#[path = "../../lab/stages/stage7_broken.rs"]
+mod stage7_broken;
+#[path = "../../lab/stages/stage7_fixed.rs"]
+mod stage7_fixed;
 #[path = "../../lab/stages/stage8_broken.rs"]
 mod stage8_broken;
 #[path = "../../lab/stages/stage8_fixed.rs"]

@@ -32,7 +32,8 @@ pub struct Script {
 }
 
 impl Script {
-    /// `d` sends the next of the plan's `pieces`, `f` is a FIN, `r` an RST, `c` another connection.
+    /// `d` sends the next of the plan's `pieces`, `f` is a FIN, `r` an RST, `c` another connection; `s` tells the server to stop,
+    /// and `t` says that the limit for that is over.
     pub fn new(name: &'static str, plan: Plan, pieces: &[u64], letters: &str) -> Script {
         let mut pieces = pieces.iter();
         let action = |letter| match letter {
@@ -40,16 +41,28 @@ impl Script {
             'f' => Action::Fin,
             'r' => Action::Reset,
             'c' => Action::Connect,
+            's' => Action::Stop,
+            't' => limit(),
             other => unreachable!("no such step: {other}"),
         };
         let actions = [Action::Connect].into_iter().chain(letters.chars().map(action)).collect();
         Script { name, plan, second: None, actions }
     }
 
+    /// Whether the server is told to stop by a step.
+    fn stops(&self) -> bool {
+        self.actions.contains(&Action::Stop)
+    }
+
     /// What the connection of that number has to send, counted from 0.
     fn plan_of(&self, connection: usize) -> Plan {
         self.second.filter(|_| connection > 0).unwrap_or(self.plan)
     }
+}
+
+/// The limit of a drain is over. No step of a schedule is like it, so a point stands for it.
+fn limit() -> Action {
+    Action::Pass { point: "limit".to_string(), occurrence: None }
 }
 
 /// What is explored.
@@ -97,6 +110,7 @@ impl Rules {
         reduced: Reduced::All,
         no_reset: false,
         loom_arc: false,
+        whole_life: false,
         only: None,
         in_vain: false,
         from_the_start: false,
@@ -142,7 +156,8 @@ impl Model {
         let result = catch_unwind(AssertUnwindSafe(|| {
             builder.check(move || {
                 let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
-                let no_reset = model.rules.reduced == Reduced::All && !model.script.actions.contains(&Action::Reset);
+                let has = |action| model.script.actions.contains(&action);
+                let no_reset = model.rules.reduced == Reduced::All && !has(Action::Reset) && !has(Action::Stop);
                 world::begin(Rules { no_reset, ..model.rules });
                 world::with(|world| {
                     world.strangers.counts_tasks = model.rules.two_tasks;
@@ -207,19 +222,31 @@ impl Model {
         let (listener, stop) = (Listener::open(), Stop::open());
         let (stop_fd, serve) = (stop.fd(), self.serve);
         let reading = Reading { reuseport: self.rules.reuseport, ..Reading::default() };
-        let server = Server { listener, stop, workers: WORKERS, reading };
+        let server = Server { listener, stop, workers: WORKERS, reading, drain: 1 };
+        if self.rules.whole_life {
+            loom::explore();
+        }
         sync::spawn("main", move || {
             let served = serve(server).expect("no call of the model fails");
             world::with(|world| world.served = Some(served));
         });
-        world::wait_until_quiet();
+        if !self.rules.whole_life {
+            world::wait_until_quiet();
+        }
         if self.rules.from_the_start {
             loom::explore();
         }
         let mut peer = Peer::default();
         for (n, action) in self.script.actions.iter().enumerate() {
-            peer.act(action, &self.script);
-            if n == 0 && !self.rules.from_the_start {
+            match action {
+                Action::Stop => {
+                    world::log(What::Stop);
+                    kernel::raise(stop_fd);
+                }
+                limit if *limit == self::limit() => kernel::expire(),
+                action => peer.act(action, &self.script),
+            }
+            if n == 0 && !self.rules.whole_life && !self.rules.from_the_start {
                 // The first connection is accepted, and everybody idle: from here on, every order.
                 world::wait_until_quiet();
                 loom::explore();
@@ -231,6 +258,12 @@ impl Model {
             loom::stop_exploring();
         } else {
             world::wait_until_quiet();
+            if self.script.stops() {
+                // Time passes when nobody can move.
+                kernel::expire();
+                world::wait_for_end(MAIN);
+                return peer.check_drained(&self.script);
+            }
             loom::stop_exploring();
             peer.check_quiet();
             kernel::raise(stop_fd);
@@ -289,7 +322,9 @@ impl Peer {
                     connection.reset = true;
                     world.log(What::Reset);
                 }
-                Action::Connect | Action::Receive | Action::Pass { .. } => unreachable!("no step of a script"),
+                Action::Connect | Action::Receive | Action::Stop | Action::Pass { .. } => {
+                    unreachable!("no step of a client")
+                }
             }
         });
     }
@@ -307,7 +342,10 @@ impl Peer {
         for (number, connection) in (1..).zip(&self.connections) {
             let (unread, open) =
                 world::with(|world| (world.net.unread(connection.client), world.net.is_served(connection.client)));
-            if unread > 0 && !connection.reset {
+            if unread > 0 && !connection.reset && !open {
+                let text = format!("lost bytes: session {number} was closed with {unread} bytes in it");
+                world::refute(Kind::Lost, text);
+            } else if unread > 0 && !connection.reset {
                 let blocked = world::with(|world| world.blocked());
                 world::refute(Kind::Hang, format!("hang: {unread} bytes of session {number} wait, and {blocked}"));
             }
@@ -335,6 +373,49 @@ impl Peer {
         }
     }
 
+    /// The server was told to stop by a step of the script, and has: every byte is in the accounts, and every reply. A request
+    /// that was sent before the order to stop is answered, unless the limit was over first.
+    fn check_drained(&self, script: &Script) {
+        let served = world::with(|world| world.served).expect("the server has come to its end");
+        let (cuts, sent) =
+            (world::with(|world| world.cuts.clone()), self.connections.iter().map(|one| one.sent).sum::<u64>());
+        let mut got = 0;
+        for (number, connection) in (1..).zip(&self.connections) {
+            let plan = script.plan_of(number - 1);
+            let replies = world::with(|world| world.replies(connection.client).to_vec());
+            if !due(plan, connection.sent).0.starts_with(&replies) {
+                world::refute(Kind::Lost, format!("session {number} got what it is not owed"));
+            }
+            got += (replies.len() / due(plan, plan.length().unwrap_or(0)).0.len().max(1)) as u64;
+        }
+        // What had been sent when the order came; the limit may come before any of it is read.
+        let before = script.actions.iter().take_while(|action| **action != Action::Stop);
+        let before: u64 = before.map(|action| if let Action::Send(bytes) = action { *bytes } else { 0 }).sum();
+        let owed = due(script.plan, before).1;
+        // Nobody owes anything to a client that is gone, nor to one that was too late.
+        let early = script.actions.contains(&limit()) || self.connections.iter().any(|connection| connection.reset);
+        if got < owed && !early {
+            world::refute(
+                Kind::Lost,
+                format!("{owed} requests came before the order to stop, and {got} were answered"),
+            );
+        }
+        if self.connections.iter().any(|connection| connection.reset) {
+            return self.check_left();
+        }
+        if got != served.replies {
+            world::refute(Kind::Lost, format!("{got} replies were received, and {} counted", served.replies));
+        }
+        // Those who were cut have their unread bytes in the accounts too.
+        let unanswered: u64 = cuts.iter().map(|(bytes, _)| bytes).sum();
+        let whole = script.plan.length().unwrap_or(0) / script.plan.replies().max(1);
+        let all = if cuts.is_empty() { served.received } else { got * whole + unanswered };
+        if all != sent {
+            world::refute(Kind::Lost, format!("lost bytes: {sent} were sent, and {all} are in the accounts"));
+        }
+        self.check_left();
+    }
+
     /// The server has stopped.
     fn check_end(&self, script: &Script) {
         let served = world::with(|world| world.served).expect("the server has come to its end");
@@ -360,6 +441,11 @@ impl Peer {
         if served.replies < replies {
             world::refute(Kind::Lost, format!("{replies} replies were due, and {} counted", served.replies));
         }
+        self.check_left();
+    }
+
+    /// Nothing is left of it.
+    fn check_left(&self) {
         let left = heap::leaks();
         if !left.is_empty() {
             world::refute(Kind::Leak, format!("leak: {} not freed", left.join(", ")));

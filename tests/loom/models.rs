@@ -168,6 +168,7 @@ pub fn all() -> Vec<Test> {
     tests.extend(crate::handoff::all());
     tests.extend(crate::stage5::all());
     tests.extend(crate::stage6::all());
+    tests.extend(crate::stage7::all());
     tests.extend(crate::crash::all());
     tests.extend(crate::herd::all());
     tests.extend(crate::sharded::all());

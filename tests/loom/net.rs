@@ -428,7 +428,15 @@ impl Net {
         self.files.iter().flatten().count()
     }
 
-    /// Bytes that have arrived for the server, and that it has not read.
+    /// Bytes that have arrived on this descriptor, and that nobody has read.
+    pub fn unread_of(&self, fd: Fd) -> usize {
+        match self.file(fd) {
+            Ok(File::Stream(stream)) => self.streams[*stream].arrived.len(),
+            _ => 0,
+        }
+    }
+
+    /// The same for one who knows its client.
     pub fn unread(&self, client: Client) -> usize {
         self.streams[client].arrived.len()
     }

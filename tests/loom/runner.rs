@@ -3,9 +3,9 @@
 use std::io;
 use std::process::ExitCode;
 
-pub use real::runner::{Counts, LISTENER, Reading, STOP, Served};
+pub use real::runner::{Counts, LIMIT, LISTENER, Reading, STOP, Served};
 
-use crate::kernel::{Listener, Stop};
+use crate::kernel::{Listener, Socket, Stop};
 use crate::world;
 
 pub struct Server {
@@ -13,6 +13,8 @@ pub struct Server {
     pub stop: Stop,
     pub workers: usize,
     pub reading: Reading,
+    /// Milliseconds, which mean nothing here: the script, or the last one who can move, says when they are over.
+    pub drain: u64,
 }
 
 pub type Serve = fn(Server) -> io::Result<Served>;
@@ -20,6 +22,11 @@ pub type Serve = fn(Server) -> io::Result<Served>;
 /// What a reactor has counted, at its end.
 pub fn tell(_: usize, counts: Counts) {
     world::with(|world| world.told.push(counts));
+}
+
+pub fn cut(socket: &Socket, unanswered: u64, replies: u64) {
+    let unanswered = unanswered + socket.unread().expect("it is open") as u64;
+    world::with(|world| world.cuts.push((unanswered, replies)));
 }
 
 pub fn main(_: &str, _: Serve) -> ExitCode {

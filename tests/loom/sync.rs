@@ -207,7 +207,8 @@ pub struct Mutex<T> {
 
 pub struct MutexGuard<'a, T> {
     lock: &'a Mutex<T>,
-    inner: std::sync::MutexGuard<'a, T>,
+    /// There until the drop, or until [`Condvar::wait`] takes it.
+    inner: Option<std::sync::MutexGuard<'a, T>>,
 }
 
 fn plain<T>(lock: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -237,7 +238,7 @@ impl<T> Mutex<T> {
                     world.log(What::Lock(address));
                     world.guests.push((address, world::me()));
                 });
-                return MutexGuard { lock: self, inner: plain(&self.inner) };
+                return MutexGuard { lock: self, inner: Some(plain(&self.inner)) };
             }
         }
     }
@@ -245,13 +246,20 @@ impl<T> Mutex<T> {
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        if world::is_over() {
+        if world::is_over() || self.inner.is_none() {
             return;
         }
-        let address = std::ptr::from_ref(self.lock) as usize;
-        heap::touch(address);
+        heap::touch(std::ptr::from_ref(self.lock) as usize);
         world::tick_of(&self.lock.tick);
-        *plain(&self.lock.holder) = None;
+        self.lock.give_back();
+    }
+}
+
+impl<T> Mutex<T> {
+    /// Whoever waits for it goes on.
+    fn give_back(&self) {
+        let address = std::ptr::from_ref(self) as usize;
+        *plain(&self.holder) = None;
         world::with(|world| {
             world.log(What::Unlock(address));
             world.wake(|why| why == Why::Lock(address));
@@ -259,16 +267,96 @@ impl<T> Drop for MutexGuard<'_, T> {
     }
 }
 
+/// A condition variable. It wakes the one who has slept longest, and nobody without a reason.
+pub struct Condvar {
+    tick: AtomicUsize,
+    /// The tickets of those who sleep, the oldest first.
+    sleepers: std::sync::Mutex<VecDeque<u64>>,
+}
+
+impl Condvar {
+    pub fn new() -> Condvar {
+        Condvar { tick: world::switching(|| AtomicUsize::new(0)), sleepers: std::sync::Mutex::default() }
+    }
+
+    /// The lock is given back and the ticket taken in one step, which is about both: so both tick before it. Whoever comes in
+    /// between the two ticks finds the lock held.
+    pub fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        let lock = guard.lock;
+        world::tick_of(&lock.tick);
+        world::tick_of(&self.tick);
+        drop(guard.inner.take());
+        lock.give_back();
+        let ticket = world::with(|world| {
+            world.tickets += 1;
+            world.log(What::Sleep);
+            world.tickets
+        });
+        plain(&self.sleepers).push_back(ticket);
+        while plain(&self.sleepers).contains(&ticket) {
+            world::block(Why::Notice(ticket));
+        }
+        let guard = lock.lock();
+        world::log(What::Woken);
+        guard
+    }
+
+    pub fn notify_one(&self) {
+        self.notify(1);
+    }
+
+    pub fn notify_all(&self) {
+        self.notify(usize::MAX);
+    }
+
+    fn notify(&self, most: usize) {
+        world::tick_of(&self.tick);
+        let mut sleepers = plain(&self.sleepers);
+        let slept = sleepers.len();
+        let woken: Vec<u64> = sleepers.drain(..slept.min(most)).collect();
+        drop(sleepers);
+        world::with(|world| {
+            world.log(What::Notify(slept));
+            world.wake(|why| matches!(why, Why::Notice(ticket) if woken.contains(&ticket)));
+        });
+    }
+}
+
+/// A flag without a lock.
+pub struct AtomicBool {
+    tick: AtomicUsize,
+    value: std::sync::atomic::AtomicBool,
+}
+
+impl AtomicBool {
+    pub fn new(value: bool) -> AtomicBool {
+        AtomicBool { tick: world::switching(|| AtomicUsize::new(0)), value: std::sync::atomic::AtomicBool::new(value) }
+    }
+
+    pub fn load(&self, _: Ordering) -> bool {
+        world::tick_of(&self.tick);
+        let value = self.value.load(Relaxed);
+        world::log(What::Look(value));
+        value
+    }
+
+    pub fn store(&self, value: bool, _: Ordering) {
+        world::tick_of(&self.tick);
+        self.value.store(value, Relaxed);
+        world::log(What::Set(value));
+    }
+}
+
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.inner
+        self.inner.as_ref().expect("it is there until the drop")
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.inner
+        self.inner.as_mut().expect("it is there until the drop")
     }
 }
 

@@ -9,6 +9,8 @@
 //! 3. A point after which nothing was logged is no step: its thread passes it on the way to the next.
 //! 4. If somebody else's line stands between two lines of one point, the log is finer than any schedule: [`Finer`].
 //!    An exploration of grain [`Points`](crate::world::Grain) never writes such a log.
+//!    Who sleeps in a condition variable is the exception: the step is where it falls asleep, and once it is notified it goes
+//!    on by itself, in the director's hands too.
 //! 5. The number of an occurrence is left out where it is the role's next of that name.
 //! 6. What was done before a thread's first point is done before the schedule begins, by the real threads too.
 
@@ -16,7 +18,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use real::autopsy::lanes::Row;
-use real::schedule::{Action, CLIENTS, Schedule, Step};
+use real::schedule::{Action, CLIENTS, OPERATOR, Plan, Schedule, Step};
 
 use crate::model::Finding;
 use crate::world::{CLIENT, Entry, Kind, Place, Role, What, World};
@@ -40,7 +42,10 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
     let mut listed: HashMap<(Role, &str), u64> = HashMap::new();
     let mut lines: Vec<(Option<Step>, &Entry)> = Vec::new();
     let (mut count, mut connections, mut client) = (0, 0, CLIENTS[0]);
-    let start = finding.log.iter().position(|entry| entry.role == CLIENT).unwrap_or(finding.log.len());
+    // Where nobody connects, the order begins with the threads.
+    let connects = finding.log.iter().any(|entry| entry.what == What::Connect);
+    let start = finding.log.iter().position(|entry| entry.role == CLIENT && connects);
+    let start = start.unwrap_or(if connects { finding.log.len() } else { 0 });
     for (at, entry) in finding.log.iter().enumerate().skip(start) {
         let action = match &entry.what {
             What::Connect => {
@@ -51,10 +56,14 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
             What::Send(bytes) => Some(Action::Send(*bytes as u64)),
             What::Fin => Some(Action::Fin),
             What::Reset => Some(Action::Reset),
+            What::Stop => Some(Action::Stop),
+            // The real clock is nobody's to direct.
+            What::Expire => None,
             _ if entry.place.point.is_empty() => None,
             _ => match current.insert(entry.role, (entry.place, at)) {
                 Some((place, last)) if place == entry.place => {
-                    if finding.log[last..at].iter().any(|other| other.role != entry.role) {
+                    let wakes = finding.log[last].what == What::Sleep;
+                    if !wakes && finding.log[last..at].iter().any(|other| other.role != entry.role) {
                         return Err(Finer { role: finding.roles[entry.role].clone(), point: place.point });
                     }
                     None
@@ -69,7 +78,13 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
         };
         let step = action.map(|action| {
             count += 1;
-            let role = if entry.role == CLIENT { client } else { &finding.roles[entry.role] };
+            let role = if action == Action::Stop {
+                OPERATOR
+            } else if entry.role == CLIENT {
+                client
+            } else {
+                &finding.roles[entry.role]
+            };
             Step { role: role.to_string(), action, line: count }
         });
         lines.push((step, entry));
@@ -80,7 +95,8 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
 /// The counterexample as a schedule of the director.
 pub fn schedule(finding: &Finding) -> Result<Schedule, Finer> {
     let steps = steps(finding)?.into_iter().filter_map(|(step, _)| step).collect();
-    Ok(Schedule { steps, plan: finding.plan, second: finding.second })
+    let plan = if finding.plan.length() == Some(0) { Plan::Raw } else { finding.plan };
+    Ok(Schedule { steps, plan, second: finding.second })
 }
 
 /// The counterexample as lanes; the numbers are the schedule's, where there is one.
@@ -168,6 +184,15 @@ fn texts(finding: &Finding, what: &What) -> Vec<String> {
         What::Use(slot) => format!("use {}", block(slot)),
         What::Free(slot) => format!("free {}", block(slot)),
         What::Inside(_) => "enter the cell".to_string(),
+        What::Look(true) => "look at the flag: set".to_string(),
+        What::Look(false) => "look at the flag: not set".to_string(),
+        What::Set(_) => "set the flag".to_string(),
+        What::Sleep => "sleep".to_string(),
+        What::Woken => "woken".to_string(),
+        What::Notify(0) => "notify: nobody sleeps".to_string(),
+        What::Notify(slept) => format!("notify: {slept} asleep"),
+        What::Stop => "tells the server to stop".to_string(),
+        What::Expire => "the limit is over".to_string(),
     }]
 }
 

@@ -54,6 +54,8 @@ pub struct Rules {
     /// No connection is broken off, so a write is no step: it always succeeds, and only its own stream's end could tell.
     pub no_reset: bool,
     pub reduced: Reduced,
+    /// From the server's first step on, and not only once it is idle with a connection.
+    pub whole_life: bool,
     /// Nothing but this kind of finding counts.
     pub only: Option<Kind>,
     /// A wake-up that found nobody to accept is a finding.
@@ -112,6 +114,8 @@ pub enum Why {
     Event(Fd),
     Task(usize),
     Lock(usize),
+    /// A notification: the ticket of a sleeper.
+    Notice(u64),
     End(Role),
     /// The script's thread waits until nobody else can move.
     Quiet,
@@ -174,6 +178,16 @@ pub enum What {
     Use(usize),
     Free(usize),
     Inside(usize),
+    Look(bool),
+    Set(bool),
+    Sleep,
+    Woken,
+    /// How many slept.
+    Notify(usize),
+    /// The server is told to stop.
+    Stop,
+    /// The limit of the drain is over.
+    Expire,
 }
 
 pub struct World {
@@ -195,6 +209,12 @@ pub struct World {
     /// There was a task already.
     has_pushed: bool,
     pub strangers: Strangers,
+    /// The time limit that runs, if one does.
+    pub timer: Option<Fd>,
+    /// What the sessions lost that were cut: bytes without an answer, replies not written.
+    pub cuts: Vec<(u64, u64)>,
+    /// The last ticket that a sleeper has taken.
+    pub tickets: u64,
     /// What the server counted, when it came to its end.
     pub served: Option<real::runner::Served>,
     /// What its reactors counted.
@@ -229,6 +249,9 @@ pub fn begin(rules: Rules) {
         arcs: 0,
         has_pushed: false,
         strangers: Strangers::default(),
+        timer: None,
+        cuts: Vec::new(),
+        tickets: 0,
         served: None,
         told: Vec::new(),
         cells: Vec::new(),
@@ -536,6 +559,7 @@ impl World {
             State::Blocked(Why::Event(_)) => Some(format!("{} waits for an event", role.name)),
             State::Blocked(Why::Task(_)) => Some(format!("{} waits for a task", role.name)),
             State::Blocked(Why::Lock(_)) => Some(format!("{} waits for a lock at `{}`", role.name, role.place.point)),
+            State::Blocked(Why::Notice(_)) => Some(format!("{} waits for a notification", role.name)),
             State::Blocked(Why::End(other)) => {
                 Some(format!("{} waits for the end of {}", role.name, self.roles[other].name))
             }

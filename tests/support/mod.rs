@@ -39,15 +39,18 @@ pub fn binary(name: &str) -> &'static str {
         "stage3_fixed" => env!("CARGO_BIN_EXE_stage3_fixed"),
         "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
         "stage4_fixed" => env!("CARGO_BIN_EXE_stage4_fixed"),
-        "stage9_sharded" => env!("CARGO_BIN_EXE_stage9_sharded"),
         "stage4_handoff" => env!("CARGO_BIN_EXE_stage4_handoff"),
         "stage5_broken" => env!("CARGO_BIN_EXE_stage5_broken"),
         "stage5_fixed" => env!("CARGO_BIN_EXE_stage5_fixed"),
         "stage6_broken" => env!("CARGO_BIN_EXE_stage6_broken"),
         "stage6_fixed" => env!("CARGO_BIN_EXE_stage6_fixed"),
+        "stage7_broken" => env!("CARGO_BIN_EXE_stage7_broken"),
+        "stage7_fixed" => env!("CARGO_BIN_EXE_stage7_fixed"),
         "stage8_broken" => env!("CARGO_BIN_EXE_stage8_broken"),
         "stage8_fixed" => env!("CARGO_BIN_EXE_stage8_fixed"),
-        "stage10_uring" => option_env!("CARGO_BIN_EXE_stage10_uring").expect("it is built: --features uring"),
+        "stage9_sharded" => env!("CARGO_BIN_EXE_stage9_sharded"),
+        #[cfg(feature = "uring")]
+        "stage10_uring" => env!("CARGO_BIN_EXE_stage10_uring"),
         other => panic!("no binary `{other}`"),
     }
 }

@@ -1,18 +1,18 @@
-//! One reactor, which runs in the test's own thread: there is nothing to share.
+//! One reactor, which runs in the test's own thread: nobody is waited for.
 
-use std::cell::{RefCell, RefMut};
+use std::sync::{MutexGuard, PoisonError};
 
 pub use std::sync::Arc;
 
-pub struct Mutex<T>(RefCell<T>);
+pub struct Mutex<T>(std::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub fn new(value: T) -> Mutex<T> {
-        Mutex(RefCell::new(value))
+        Mutex(std::sync::Mutex::new(value))
     }
 
-    pub fn lock(&self) -> RefMut<'_, T> {
-        self.0.borrow_mut()
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use crate::kernel::{Listener, Stop};
 use crate::world::{Work, with};
 
+/// There is room for everything.
 #[derive(Clone, Copy, Default)]
-pub struct Room;
+pub struct Room {}
 
 pub fn prefer_batches() {}
 
