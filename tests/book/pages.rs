@@ -9,7 +9,6 @@ use crate::{binary, command, lesson, read, recordings, root};
 /// The pages: paths from the root, and what is in them.
 fn pages() -> BTreeMap<String, String> {
     recordings::ready();
-    crate::load::ready();
     let (mut folders, mut pages) = (vec![root().join("chapters")], BTreeMap::new());
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("the folder is there") {
