@@ -277,7 +277,7 @@ struct Layout {
     served: [AtomicU64; 3],
     /// How many of `herd` there are.
     reactors: AtomicU32,
-    herd: [[AtomicU64; 4]; MAX_ROLES],
+    herd: [[AtomicU64; 5]; MAX_ROLES],
     message_length: AtomicUsize,
     message: [AtomicU8; MESSAGE],
     slots: [Slot; MAX_ROLES],
@@ -563,7 +563,7 @@ impl Blackbox {
     /// Says what the reactors counted.
     pub(crate) fn set_herd(&self, herd: &Herd) {
         for (to, from) in self.layout.herd.iter().zip(&herd.reactors) {
-            for (to, from) in to.iter().zip([from.woken, from.empty, from.accepted, from.exhausted]) {
+            for (to, from) in to.iter().zip([from.woken, from.empty, from.accepted, from.exhausted, from.slept]) {
                 to.store(from, Ordering::Relaxed);
             }
         }
@@ -573,9 +573,9 @@ impl Blackbox {
     /// What the reactors counted, if there are any and the server came to its end by itself.
     pub fn herd(&self) -> Herd {
         let count = self.layout.reactors.load(Ordering::Acquire) as usize;
-        let read = |row: &[AtomicU64; 4]| {
-            let [woken, empty, accepted, exhausted] = std::array::from_fn(|i| row[i].load(Ordering::Relaxed));
-            Counts { woken, empty, accepted, exhausted }
+        let read = |row: &[AtomicU64; 5]| {
+            let [woken, empty, accepted, exhausted, slept] = std::array::from_fn(|i| row[i].load(Ordering::Relaxed));
+            Counts { woken, empty, accepted, exhausted, slept }
         };
         Herd { reactors: self.layout.herd[..count].iter().map(read).collect() }
     }

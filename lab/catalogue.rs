@@ -215,6 +215,21 @@ const STAGE9: Stage = Stage {
     variants: &[],
 };
 
+const STAGE10: Stage = Stage {
+    name: "stage10_uring",
+    chapter: 10,
+    title: "a reactor for every core, on io_uring instead of epoll",
+    why: "memory, socket and place of a request stay until its last answer has come, so no answer can meet a stranger",
+    expect: Expect::Serves,
+    next: "lab -- list",
+    source: text!("lab/stages/stage10_uring.rs"),
+    schedule: text!("lab/schedules/stage10.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Upload,
+    threads: Threads::Shards,
+    variants: &[],
+};
+
 /// The stages, in the order of the book.
 pub static STAGES: &[Stage] = &[
     STAGE1,
@@ -356,21 +371,14 @@ pub static STAGES: &[Stage] = &[
     },
     Stage { variants: STAGE8_VARIANTS, ..STAGE8 },
     STAGE9,
-    Stage {
-        name: "stage10_uring",
-        chapter: 10,
-        title: "a reactor per core on io_uring, and many replies a system call",
-        why: "the kernel works on what it was asked for; memory, socket and number stay until it has answered",
-        expect: Expect::Serves,
-        next: "lab -- list",
-        source: text!("lab/stages/stage10_uring.rs"),
-        schedule: text!("lab/schedules/stage4.schedule"),
-        heap: Heap::Malloc,
-        wild: Wild::Upload,
-        threads: Threads::Shards,
-        variants: &[],
-    },
+    STAGE10,
 ];
+
+/// What to type to run an exhibit: a binary's name, with its flags.
+pub fn command(exhibit: &str) -> String {
+    let feature = if exhibit.starts_with(STAGE10.name) { "--features uring " } else { "" };
+    format!("cargo run {feature}--bin {exhibit}")
+}
 
 /// The stage of that name.
 pub fn find(name: &str) -> Option<&'static Stage> {

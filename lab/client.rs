@@ -147,16 +147,7 @@ impl Client {
     pub fn reset(&mut self) -> io::Result<()> {
         let stream = self.stream.take().ok_or(ErrorKind::NotConnected)?;
         let port = stream.local_addr()?.port();
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        // SAFETY: the option is read from a linger of its own size.
-        let result = unsafe {
-            let size = size_of::<libc::linger>() as libc::socklen_t;
-            libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size)
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        drop(stream);
+        break_off(stream)?;
         self.finished = true;
         self.note(Kind::ClientReset, 0, 0);
         let gone = |state: Option<String>| state.is_none_or(|state| state == CLOSED);
@@ -334,6 +325,43 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Closes with an RST.
+fn break_off(stream: TcpStream) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the option is read from a linger of its own size.
+    let result = unsafe {
+        let size = size_of::<libc::linger>() as libc::socklen_t;
+        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size)
+    };
+    if result != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// One visit of a crowd, which nobody records: connects, sends all of `plan`, waits for the reply if it `stays`, and breaks
+/// the connection off.
+///
+/// # Errors
+/// `InvalidData` for a reply that is not its own, `UnexpectedEof` for none, and those of `connect(2)`, `read(2)` and
+/// `write(2)`: `WouldBlock` when nothing came within `limit`.
+pub fn visit(port: u16, plan: Plan, stays: bool, limit: Duration) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), limit)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    let mut request = vec![0; plan.length().unwrap_or(0) as usize];
+    plan.fill(0, &mut request);
+    stream.write_all(&request)?;
+    if stays {
+        let due = plan.reply();
+        let mut got = vec![0; due.len()];
+        stream.read_exact(&mut got)?;
+        if got != due {
+            return Err(ErrorKind::InvalidData.into());
+        }
+    }
+    // No end of a stream stays behind, so that a machine does not run out of ports.
+    break_off(stream)
 }
 
 /// The same connection under a higher number, where the limit on descriptors allows it.

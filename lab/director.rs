@@ -17,6 +17,10 @@ use crate::trace::{Hang, Outcome, Step};
 /// How long a role that waits for an event may take to notice one that the kernel is still delivering.
 const GRACE: Duration = Duration::from_millis(200);
 
+/// How long a role that sleeps in the kernel is looked at before it counts as not woken. Only for kernels that spread packets
+/// over cores (RPS): elsewhere whoever is woken was woken before the client's step ended.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// How a direction ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -231,7 +235,9 @@ impl Run<'_, '_> {
             let role = self.role(&self.director.schedule.steps[step].role);
             let outcome = role.and_then(|role| self.blocked(role));
             let for_an_event = matches!(outcome, Some(Outcome::Refused { waiting, .. }) if waiting.is_for_the_kernel());
-            if !for_an_event || start.elapsed() > GRACE || role.is_some_and(|role| self.was_not_woken(role)) {
+            let looked = start.elapsed();
+            let not_woken = looked > LOOK && role.is_some_and(|role| self.was_not_woken(role));
+            if !for_an_event || looked > GRACE || not_woken {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_micros(200));

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::autopsy::{count, thousands};
+use crate::kernel;
 
 /// What one reactor counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct Counts {
     pub accepted: u64,
     /// Wake-ups in which somebody waited, and there was no descriptor left for him (`EMFILE`).
     pub exhausted: u64,
+    /// How often its thread went to sleep in its life, for whatever reason: voluntary context switches (`getrusage(2)`). Not the
+    /// stage's to count: [`tell`] asks the kernel. A wake-up that the kernel itself finds to be in vain is only here: the thread
+    /// runs, `epoll_wait(2)` looks, and sleeps again without returning.
+    pub slept: u64,
 }
 
 /// What all of them counted: `reactor-1` first.
@@ -28,6 +33,7 @@ static TOLD: Mutex<Vec<(usize, Counts)>> = Mutex::new(Vec::new());
 
 /// What the reactor `number` (from 1) has counted, at its end. The report, the odds and the last line of `--serve` show it.
 pub fn tell(number: usize, counts: Counts) {
+    let counts = Counts { slept: kernel::times_slept(), ..counts };
     TOLD.lock().unwrap_or_else(PoisonError::into_inner).push((number, counts));
 }
 
@@ -46,6 +52,7 @@ impl Herd {
             empty: sum.empty + one.empty,
             accepted: sum.accepted + one.accepted,
             exhausted: sum.exhausted + one.exhausted,
+            slept: sum.slept + one.slept,
         })
     }
 
@@ -87,6 +94,12 @@ impl Herd {
         format!("{:.2} wake-ups in vain a connection", total.empty as f64 / total.accepted as f64)
     }
 
+    /// `5,213 times, 4.07 a connection`
+    pub fn sleeps(&self) -> String {
+        let Counts { slept, accepted, .. } = self.total();
+        format!("{} times, {:.2} a connection", thousands(slept), slept as f64 / accepted.max(1) as f64)
+    }
+
     /// How evenly they share: `1,000 by 4 reactors: 241 to 260 each, 24% to 26%`
     pub fn spread(&self) -> String {
         let all = self.total().accepted;
@@ -106,7 +119,7 @@ mod tests {
     use super::*;
 
     fn herd(counts: &[(u64, u64, u64)]) -> Herd {
-        let one = |&(woken, empty, accepted)| Counts { woken, empty, accepted, exhausted: 0 };
+        let one = |&(woken, empty, accepted)| Counts { woken, empty, accepted, exhausted: 0, slept: 4 * woken };
         Herd { reactors: counts.iter().map(one).collect() }
     }
 
@@ -125,9 +138,10 @@ mod tests {
         assert_eq!(some.wakeups(), "5 for 3 connections; 2 of them found nobody to accept");
         assert_eq!(some.ratio(), "0.67 wake-ups in vain a connection");
         assert_eq!(some.spread(), "3 by 2 reactors: 1 to 2 each, 33% to 66%");
+        assert_eq!(some.sleeps(), "20 times, 6.67 a connection");
         let none = herd(&[(1, 0, 1), (0, 0, 0)]);
         assert_eq!(none.wakeups(), "1 for 1 connection; none in vain");
-        let full = Herd { reactors: vec![Counts { woken: 2, empty: 0, accepted: 1, exhausted: 1 }] };
+        let full = Herd { reactors: vec![Counts { woken: 2, empty: 0, accepted: 1, exhausted: 1, slept: 0 }] };
         assert_eq!(full.wakeups(), "2 for 1 connection; none in vain; 1 found no descriptor left");
         assert_eq!(
             (herd(&[]).ratio(), full.spread()),

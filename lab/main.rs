@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Command;
-use lab::catalogue::{Expect, STAGES};
+use lab::catalogue::{self, Expect, STAGES};
 use lab::point::point;
 
 fn command() -> Command {
@@ -64,7 +64,7 @@ fn list() -> String {
         };
         let _ = writeln!(text, "  {:<15} {}", stage.name, stage.title);
         let _ = writeln!(text, "  {:<15} ends: {ends}", "");
-        let _ = writeln!(text, "  {:<15} cargo run --bin {}\n", "", stage.name);
+        let _ = writeln!(text, "  {:<15} {}\n", "", catalogue::command(stage.name));
     }
     text
 }

@@ -236,6 +236,8 @@ pub struct Queue<T> {
 struct QueueState<T> {
     tasks: VecDeque<T>,
     closed: bool,
+    /// Threads in a wait. With nobody there, waking is a system call for nothing, and std's Condvar does not count them.
+    sleeping: usize,
 }
 
 impl<T: Task> Default for Queue<T> {
@@ -248,7 +250,7 @@ impl<T: Task> Queue<T> {
     /// Empty and open.
     pub fn new() -> Queue<T> {
         // Room from the start: growing would take memory in the middle of somebody's experiment.
-        let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false };
+        let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false, sleeping: 0 };
         Queue { state: std::sync::Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -266,13 +268,16 @@ impl<T: Task> Queue<T> {
     pub fn push(&self, task: T) {
         let name = task.name();
         let at = Location::caller();
-        self.locked(|state| {
+        let somebody_sleeps = self.locked(|state| {
             state.tasks.push_back(task);
             if watched() {
                 blackbox::note(Kind::Push, "", at, [name, state.tasks.len() as u64, 0]);
             }
+            state.sleeping > 0
         });
-        self.changed.notify_one();
+        if somebody_sleeps {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits for a task and takes the first; `None` once the queue is closed and empty.
@@ -295,14 +300,17 @@ impl<T: Task> Queue<T> {
             }
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        announce::acquired(&self.state);
         loop {
-            announce::acquired(&self.state);
-            let result = ready(&mut state);
-            announce::releasing(&self.state);
-            if let Some(result) = result {
+            if let Some(result) = ready(&mut state) {
+                announce::releasing(&self.state);
                 return result;
             }
+            state.sleeping += 1;
+            announce::releasing(&self.state);
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            announce::acquired(&self.state);
+            state.sleeping -= 1;
         }
     }
 

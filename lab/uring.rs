@@ -12,7 +12,6 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
 use std::{fmt, io, ptr, slice};
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
@@ -20,7 +19,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::blackbox::{self, Kind, Waiting};
 use crate::kernel::Stop;
-use crate::point::{until, watched};
+use crate::point::{asleep, in_the_kernel, point, until, watched};
 
 /// The kernel's number for the ring's one group of buffers.
 const GROUP: u16 = 0;
@@ -99,6 +98,8 @@ pub enum Outcome {
     /// The request is over, and nothing is lost: all buffers were out, or the receive was stopped, or somebody had gone again
     /// before he was accepted. Who wants more asks again.
     Stalled,
+    /// All that had arrived was received: the answer to [`Ring::receive_rest`].
+    Emptied,
     /// How many of the bytes have gone, and all of them back: from the first of them that was to be sent.
     Sent(io::Result<usize>, Vec<u8>),
 }
@@ -123,6 +124,7 @@ impl Socket {
     }
 
     /// Ends the stream to the other side (`shutdown(2)`, `SHUT_WR`); what it still sends can be received.
+    #[track_caller]
     pub fn shutdown_write(&self) {
         shutdown(&self.open.fd, libc::SHUT_WR);
     }
@@ -137,7 +139,15 @@ impl Drop for Socket {
     }
 }
 
+impl Drop for Open {
+    fn drop(&mut self) {
+        note(Kind::Close, blackbox::last_place(), self.fd.as_raw_fd(), 0);
+    }
+}
+
+#[track_caller]
 fn shutdown(fd: &OwnedFd, how: libc::c_int) {
+    note(Kind::Shutdown, Location::caller(), fd.as_raw_fd(), i32::from(how == libc::SHUT_RDWR));
     // SAFETY: the descriptor is open. The only error, ENOTCONN, means that the other side was faster.
     unsafe { libc::shutdown(fd.as_raw_fd(), how) };
 }
@@ -193,15 +203,30 @@ impl Ring {
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
     pub fn receive(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
+        self.receive_with(socket, token, 0)
+    }
+
+    /// Receives what has arrived, without waiting for more: [`Outcome::Emptied`] comes behind it. A receive that waits has to
+    /// be stopped first; it ends with [`Outcome::Stalled`], and who still wants the rest asks again.
+    ///
+    /// # Errors
+    /// Those of `io_uring_enter(2)`, if there was no room for the request.
+    pub fn receive_rest(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
+        self.stop_receiving(socket)?;
+        self.receive_with(socket, token, libc::MSG_DONTWAIT)
+    }
+
+    fn receive_with(&mut self, socket: &Socket, token: u64, flags: libc::c_int) -> io::Result<()> {
         if socket.open.receive.get() == NONE {
-            let entry = opcode::RecvMulti::new(Fd(socket.open.fd.as_raw_fd()), GROUP).build();
+            let entry = opcode::RecvMulti::new(Fd(socket.open.fd.as_raw_fd()), GROUP).flags(flags).build();
             let request = self.ask(token, Work::Receive(socket.open.clone()), entry)?;
             socket.open.receive.set(request);
         }
         Ok(())
     }
 
-    /// Asks the kernel to receive no more. What it has received comes, and then an event with `more` unset.
+    /// Asks the kernel to receive no more. What it has received comes, and then an event with `more` unset. Something may
+    /// have arrived that is not received.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
@@ -229,11 +254,18 @@ impl Ring {
         self.ask(token, Work::Send(socket.open.clone(), bytes), entry).map(drop)
     }
 
-    /// Hands over what was asked, and sleeps until there is an answer, or for `milliseconds`.
+    /// Hands over what was asked, and sleeps until there is an answer, or for `seconds`, if there is a limit. In a directed
+    /// run there is none, as time stands still ([`crate::kernel::seconds`]).
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, without those that mean "look at the answers first".
-    pub fn wait(&mut self, milliseconds: Option<u32>) -> io::Result<()> {
+    pub fn wait_for(&mut self, seconds: Option<u32>) -> io::Result<()> {
+        if in_the_kernel() {
+            // Who was woken first is chance; who goes on first is the director's.
+            asleep(|| self.enter(1, None))?;
+            point("woken");
+            return Ok(());
+        }
         if watched() {
             let address = self.ring.as_raw_fd() as u64;
             let look = || match self.enter(1, Some(0)) {
@@ -244,7 +276,7 @@ impl Ring {
                 return directed;
             }
         }
-        self.enter(1, milliseconds)
+        self.enter(1, seconds)
     }
 
     /// The next answer that is there. Whoever waits has looked at all of them before.
@@ -300,6 +332,7 @@ impl Ring {
                     }
                     Err(error) => match error.raw_os_error() {
                         Some(libc::ENOBUFS | libc::ECANCELED) => Outcome::Stalled,
+                        Some(libc::EAGAIN) => Outcome::Emptied,
                         _ => Outcome::Received(Err(error)),
                     },
                 };
@@ -346,11 +379,11 @@ impl Ring {
     }
 
     /// Hands over what was asked, and waits for `wanted` completions.
-    fn enter(&mut self, wanted: usize, milliseconds: Option<u32>) -> io::Result<()> {
+    fn enter(&mut self, wanted: usize, seconds: Option<u32>) -> io::Result<()> {
         let mut arguments = SubmitArgs::new();
         let time;
-        if let Some(milliseconds) = milliseconds {
-            time = Timespec::from(Duration::from_millis(u64::from(milliseconds)));
+        if let Some(seconds) = seconds {
+            time = Timespec::new().sec(u64::from(seconds));
             arguments = arguments.timespec(&time);
         }
         self.entered += 1;
@@ -545,7 +578,7 @@ mod tests {
             if let Some(event) = ring.next_event() {
                 return event;
             }
-            ring.wait(None).expect("it waits");
+            ring.wait_for(None).expect("it waits");
         }
     }
 
@@ -612,6 +645,30 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_is_what_has_arrived_and_no_more_is_waited_for() {
+        let Some(mut ring) = ring(Room { buffers: 8, ..TINY }) else { return };
+        let (listener, _) = listener();
+        let (mut client, socket) = pair(&listener);
+        ring.receive(&socket, 1).expect("it asks");
+        ring.wait_for(Some(0)).expect("it hands over");
+        for sent in [50, 0] {
+            client.write_all(&vec![b'x'; sent]).expect("it takes them");
+            let (mut got, mut stalls) = (0, 0);
+            loop {
+                ring.receive_rest(&socket, 1).expect("it asks");
+                let event = next(&mut ring);
+                match event.outcome {
+                    Outcome::Received(Ok(bytes)) => got += bytes.len(),
+                    Outcome::Stalled => stalls += 1,
+                    Outcome::Emptied => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!((got, stalls), (sent, usize::from(sent > 0)), "the one that waited had to be stopped");
+        }
+    }
+
+    #[test]
     fn a_receive_that_is_stopped_ends_and_can_be_taken_up_again() {
         let Some(mut ring) = ring(TINY) else { return };
         let (listener, _) = listener();
@@ -623,7 +680,7 @@ mod tests {
         let event = next(&mut ring);
         assert!(matches!(event, Event { token: 1, more: false, outcome: Outcome::Stalled }), "{event:?}");
         client.write_all(b"two").expect("it takes it");
-        ring.wait(Some(0)).expect("it waits");
+        ring.wait_for(Some(0)).expect("it waits");
         assert!(ring.next_event().is_none(), "nobody receives");
         ring.stop_receiving(&socket).expect("there is nothing to stop");
         ring.receive(&socket, 2).expect("it asks");
@@ -667,7 +724,7 @@ mod tests {
         let mut sent = 0;
         let rest = loop {
             ring.send(&socket, 1, vec![b'x'; 1 << 20], 0).expect("it asks");
-            ring.wait(Some(0)).expect("it waits");
+            ring.wait_for(Some(0)).expect("it waits");
             match ring.next_event() {
                 Some(Event { outcome: Outcome::Sent(Ok(count), _), .. }) => sent += count,
                 Some(other) => panic!("{other:?}"),
@@ -714,7 +771,7 @@ mod tests {
         ring.watch(&stop, 0).expect("it asks");
         ring.accept(&listener, 1).expect("it asks");
         ring.receive(&socket, 2).expect("it asks");
-        ring.wait(Some(0)).expect("it hands over");
+        ring.wait_for(Some(0)).expect("it hands over");
         let (buffers, waiting) = (ring.buffers.clone(), TcpStream::connect(address).expect("it listens"));
         drop(ring);
         assert_eq!(Rc::strong_count(&buffers), 1, "no received bytes are left, and nothing is leaked");

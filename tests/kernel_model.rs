@@ -541,7 +541,21 @@ fn source() -> impl Strategy<Value = Source> {
 
 fn interest() -> impl Strategy<Value = Interest> {
     let read = Interest::READ;
-    prop_oneof![Just(read), Just(read.edge_triggered()), Just(read.one_shot()), Just(read.edge_triggered().one_shot())]
+    // Of the others only the end, or nothing but what is always reported.
+    let (end, none) = (Interest::HANG_UP.edge_triggered(), Interest::BREAK.edge_triggered());
+    prop_oneof![
+        2 => Just(read),
+        2 => Just(read.edge_triggered()),
+        2 => Just(read.one_shot()),
+        2 => Just(read.edge_triggered().one_shot()),
+        1 => Just(end.one_shot()),
+        1 => Just(none.one_shot()),
+        1 => Just(none),
+        1 => Just(read.exclusive()),
+        1 => Just(read.edge_triggered().exclusive()),
+        // The kernel takes no EPOLLONESHOT with it.
+        1 => Just(read.one_shot().exclusive()),
+    ]
 }
 
 fn call() -> impl Strategy<Value = Call> {

@@ -78,8 +78,14 @@ pub fn json(run: &Run) -> Value {
 /// What each reactor counted; `null` where there are none of that kind.
 pub fn herd(herd: &Herd) -> Value {
     let one = |(n, one): (usize, &Counts)| {
-        let Counts { woken, empty, accepted, exhausted } = one;
-        json!({ "role": format!("reactor-{n}"), "woken": woken, "empty": empty, "accepted": accepted, "exhausted": exhausted })
+        json!({
+            "role": format!("reactor-{n}"),
+            "woken": one.woken,
+            "empty": one.empty,
+            "accepted": one.accepted,
+            "exhausted": one.exhausted,
+            "slept": one.slept,
+        })
     };
     match herd.reactors.is_empty() {
         true => Value::Null,

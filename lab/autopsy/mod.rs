@@ -35,7 +35,7 @@
 //! - `misdelivery`: `null`, or the `client` that got bytes which it is not owed (both by role), the client that they were
 //!   `made_for` where that is known, the bytes that it `got` and those that are `due`, as text; the server was told to stop
 //!   after it
-//! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`
+//! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`, `slept`
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
 //! # The autopsy as JSON

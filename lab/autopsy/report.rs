@@ -6,7 +6,7 @@ use super::objects::{count, thousands};
 use super::rows::{Place, Story};
 use super::stale::stale;
 use crate::blackbox::{Kind, Record, Waiting};
-use crate::catalogue::Expect;
+use crate::catalogue::{self, Expect};
 use crate::quiescence::Armed;
 use crate::runner::signal_name;
 use crate::trace::{Ending, Hang, Misdelivery, Outcome, Run};
@@ -56,7 +56,7 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
     how_it_was_made(&mut page, run);
     let chapter = format!("chapters/stage{}.md", run.stage.chapter);
     page.entry("chapter", &chapter);
-    page.entry("next", &format!("cargo run --bin {}", run.stage.next));
+    page.entry("next", &catalogue::command(run.stage.next));
     page.text
 }
 

@@ -325,8 +325,13 @@ impl Walk<'_> {
             let role = run.roles.iter().position(|role| *role == known.role);
             if let (false, Outcome::Refused { waiting, address, holder }, Some(role)) = (recorded, &known.outcome, role)
             {
-                let text = self.story.waits(*waiting, *address, *holder, at);
-                let mark = Some("refused".to_string());
+                // Where it is about whom the kernel wakes, to sleep on is no refusal.
+                let sleeps = *waiting == Waiting::Event && !run.herd.reactors.is_empty();
+                let text = match sleeps {
+                    true => "sleeps on".to_string(),
+                    false => self.story.waits(*waiting, *address, *holder, at),
+                };
+                let mark = Some(if sleeps { "not woken" } else { "refused" }.to_string());
                 self.rows.push(Event { row: Row { number: Some(step), role, text, mark }, record: None });
             }
         }

@@ -28,6 +28,8 @@ const LONGEST: u64 = 60_000_000;
 /// Connections from one address of this machine: an address has some 28,000 ports for them.
 const FROM_ONE_ADDRESS: usize = 20_000;
 const READ: usize = 64 * 1024;
+/// Every so many connections the client waits until the server has accepted all of them.
+pub const SAMPLE: usize = 50;
 
 /// A connection to a server.
 ///
@@ -205,7 +207,8 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl<'a> Crowd<'a> {
-    /// Opens the connections, one after the other, so that no queue of a listener overflows.
+    /// Opens the connections, one after the other. One of every [`SAMPLE`] is asked at once: its reply says that all before
+    /// it are accepted, so that the listener's queue does not overflow.
     ///
     /// # Errors
     /// If not even one can be opened.
@@ -214,7 +217,14 @@ impl<'a> Crowd<'a> {
         let mut parts: Vec<Vec<Connection>> = (0..threads).map(|_| Vec::new()).collect();
         let mut failed = 0;
         for index in 0..work.connections {
-            match open(to, index) {
+            let opened = connect(to, index).map_err(Into::into).and_then(|mut stream| {
+                if index % SAMPLE == SAMPLE - 1 {
+                    ask(&mut stream, to)?;
+                }
+                stream.set_nonblocking(true)?;
+                anyhow::Ok(stream)
+            });
+            match opened {
                 Ok(stream) => parts[index % threads].push(Connection::new(stream, index)),
                 Err(_) => failed += 1,
             }

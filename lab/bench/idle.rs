@@ -6,13 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::embedded::{Expected, answer, connect, request};
+use super::embedded::{Expected, SAMPLE, answer, connect, request};
 use super::measure::Live;
 use super::system::{self, Kernel, Memory, Source};
 
-/// Every so many connections one is asked at once: its reply says that all before it are accepted, so that the listener's
-/// queue does not overflow.
-const SAMPLE: usize = 50;
 /// How long memory may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(10);
 

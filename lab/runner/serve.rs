@@ -69,7 +69,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let herd = herd::told();
     let herd = match herd.reactors.len() {
         0 => String::new(),
-        _ => format!("; wake-ups: {}; accepted: {}", herd.wakeups(), herd.spread()),
+        _ => format!("; wake-ups: {}; slept: {}; accepted: {}", herd.wakeups(), herd.sleeps(), herd.spread()),
     };
     say(&format!("served {} bytes, {} replies{herd}\n", served.received, served.replies));
     Ok(End::Code(0))

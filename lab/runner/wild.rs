@@ -13,7 +13,7 @@ use super::process::{self, Process, Setup};
 use super::{End, Serve, say, signal_name};
 use crate::blackbox::{Blackbox, Kind};
 use crate::catalogue::{Stage, Wild};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::heap::Heap;
 use crate::herd::Herd;
 use crate::http;
@@ -27,6 +27,10 @@ use crate::trace::Ending;
 const BYTES: u64 = http::MAX_BODY;
 /// The longest single wait: a safety net. Whether a server hangs is seen, not timed.
 const ROUND: Duration = Duration::from_secs(5);
+
+/// A crowd, and how often each of it comes in a round.
+const CLIENTS: u64 = 8;
+const VISITS: u64 = 100;
 
 /// What came of all rounds.
 #[derive(Default)]
@@ -103,7 +107,8 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 }
             }
             Wild::Arrivals => super::crowd::round(port, ROUND).err(),
-            Wild::Upload | Wild::Crowd => play(Plan::Post(BYTES), Client::finish),
+            Wild::Crowd => crowd(port).err(),
+            Wild::Upload => play(Plan::Post(BYTES), Client::finish),
             Wild::InTwoWrites => play(Plan::Get(1), Client::finish_in_two_writes),
         };
         if let Some(hang) = hang {
@@ -126,6 +131,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 process.stderr();
                 let end = match error.kind() {
                     io::ErrorKind::InvalidData => "a wrong reply".to_string(),
+                    io::ErrorKind::UnexpectedEof => "a client is dismissed without a reply".to_string(),
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                         format!("the client was not served in {ROUND:?}, and no hang was proved")
                     }
@@ -163,6 +169,21 @@ fn hang_of(proof: &Proof, serves_another: bool) -> String {
     let bytes = if proof.connection.unread > 0 { "bytes wait" } else { "no bytes wait" };
     let another = if serves_another { "another client is served" } else { "no other client is served" };
     format!("hang: all asleep, {bytes}, {armed}; {another}")
+}
+
+/// One round of visits. Every visit has a request of its own length, so that nobody takes another's reply for his own.
+fn crowd(port: u16) -> io::Result<()> {
+    let one = |number: u64| {
+        for visit in 0..VISITS {
+            let plan = Plan::Post(number * VISITS + visit + 1);
+            client::visit(port, plan, number.is_multiple_of(2), ROUND)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || one(number))).collect();
+        clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
+    })
 }
 
 /// Follows the box from round to round: which blocks are freed.
@@ -215,9 +236,10 @@ impl Odds {
     fn scenario(stage: &Stage) -> &'static str {
         match stage.wild {
             Wild::StreamAndReset => "10 MiB streamed, then an RST",
+            Wild::Upload => "10 MiB uploaded",
             Wild::Arrivals => "32 connections one after another, then 32 at once",
-            Wild::Upload | Wild::Crowd => "10 MiB uploaded",
             Wild::InTwoWrites => "a request in two writes",
+            Wild::Crowd => "800 visits of 8 clients at a time, every other one breaking off",
         }
     }
 
@@ -235,7 +257,9 @@ impl Odds {
         }
         if !self.herd.reactors.is_empty() {
             let (ratio, wakeups, spread) = (self.herd.ratio(), self.herd.wakeups(), self.herd.spread());
-            text += &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  accepted  {spread}\n");
+            let sleeps = self.herd.sleeps();
+            text +=
+                &format!("\n  herd      {ratio}\n  wake-ups  {wakeups}\n  slept     {sleeps}\n  accepted  {spread}\n");
         }
         if self.abused > 0 {
             let more = "of these rounds used freed memory, or freed it again: the black box saw it";

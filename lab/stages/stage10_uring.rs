@@ -1,64 +1,61 @@
-//! Stage 10: the server of stage 9 on io_uring. A reactor per core, nothing shared; but the reactor does not ask whether a
-//! socket is ready, and then reads. It has told the kernel once what it wants, and finds the bytes there; its replies go to
-//! the kernel together, with the call in which it sleeps.
+//! Stage 10: the server of stage 9 on io_uring. There are still a reactor for every core and nothing between them; but a
+//! reactor no longer asks whether a socket is ready, to read from it then. It has told the kernel once what it wants, finds
+//! the bytes there, and hands over its replies together, in the call in which it sleeps.
+//!
+//! What is new: between a request and its answer, memory and socket are the kernel's too.
 
 use std::io;
 use std::process::ExitCode;
 
 use lab::http::{Connection, Expired, Timeouts};
-use lab::kernel::{Listener, Stop, seconds};
+use lab::kernel::{self, Listener, Stop};
 use lab::point::point;
 use lab::runner::{self, LISTENER, STOP, Served, Server};
 use lab::sync::{self, Arc, Mutex};
 use lab::uring::{self, Event, Outcome, Ring, Room, Socket};
 
-/// Send buffers that are kept for the next replies, and the largest of them in bytes.
+const TIMEOUTS: Timeouts = Timeouts { idle: 60, request: 10 };
+/// How many empty buffers are kept for the next replies, and the largest of them in bytes.
 const SPARE: (usize, usize) = (1024, 4096);
-
-// ANCHOR: client
-/// One client: its socket, its place in the conversation, and what is left of the connection.
-struct Client {
-    socket: Socket,
-    connection: Connection,
-    /// It sends no more.
-    finished: bool,
-    /// It was told that nothing more comes.
-    ended: bool,
-}
-// ANCHOR_END: client
 
 fn main() -> ExitCode {
     runner::main(module_path!(), serve)
 }
 
-/// A reactor for each worker that was asked for, and the sum of what they did.
+/// Serves with rings of the usual size.
 pub fn serve(server: Server) -> io::Result<Served> {
-    serve_in(server, Room::default(), Timeouts::default())
+    serve_in(server, Room::default(), TIMEOUTS)
 }
 
-/// The same with rings of this size, and these limits.
+// ANCHOR: serve
+/// Starts a reactor for each listener, and waits for their end.
 pub fn serve_in(server: Server, room: Room, timeouts: Timeouts) -> io::Result<Served> {
-    let total = Arc::new(Mutex::new(Ok(Served { received: 0, replies: 0 })));
-    let reactors: Vec<_> = (1..=server.workers)
-        .map(|n| {
-            let (listener, stop, total) = (server.listener.another()?, server.stop.try_clone()?, total.clone());
-            Ok(sync::spawn(&format!("reactor-{n}"), move || {
-                let served = Reactor::new(room, timeouts).and_then(|reactor| reactor.run(&listener, &stop));
-                if served.is_err() {
-                    // One that cannot go on takes the others with it: their clients would be served, and its own not.
-                    stop.raise();
-                }
-                add(&mut total.lock(), served);
-            }))
-        })
-        .collect::<io::Result<_>>()?;
-    drop(server.listener);
-    for reactor in reactors {
-        reactor.join();
+    let mut listeners = vec![server.listener];
+    while listeners.len() < server.workers {
+        listeners.push(listeners[0].another()?);
     }
-    std::mem::replace(&mut *total.lock(), Ok(Served { received: 0, replies: 0 }))
+    let totals = Arc::new(Mutex::new(Ok(Served { received: 0, replies: 0 })));
+    let start = |(n, listener): (usize, Listener)| {
+        let (stop, totals) = (server.stop.try_clone()?, totals.clone());
+        Ok(sync::spawn(&format!("reactor-{n}"), move || {
+            // A ring belongs to the thread that makes it.
+            let served = Reactor::new(room, timeouts).and_then(|reactor| reactor.run(&listener, &stop));
+            if served.is_err() {
+                // Its listener would go on taking clients whom nobody serves.
+                stop.raise();
+            }
+            add(&mut totals.lock(), served);
+        }))
+    };
+    let threads: io::Result<Vec<_>> = (1..).zip(listeners).map(start).collect();
+    for thread in threads? {
+        thread.join();
+    }
+    std::mem::replace(&mut *totals.lock(), Ok(Served { received: 0, replies: 0 }))
 }
+// ANCHOR_END: serve
 
+/// The sum, or the first reason why there is none.
 fn add(total: &mut io::Result<Served>, served: io::Result<Served>) {
     match (&mut *total, served) {
         (Ok(sum), Ok(served)) => {
@@ -70,15 +67,21 @@ fn add(total: &mut io::Result<Served>, served: io::Result<Served>) {
     }
 }
 
+// ANCHOR: reactor
+/// One thread, and all that it needs.
 struct Reactor {
     ring: Ring,
     clients: Clients,
     timeouts: Timeouts,
-    /// Where the next replies are put together.
+    /// Where the next replies are put together, and empty buffers for those after them.
     replies: Vec<u8>,
     spare: Vec<Vec<u8>>,
-    /// Seconds, read once for each wait.
+    /// The coarse clock: looked at once for each batch of answers.
     now: u32,
+    /// There was no descriptor left for a client: nobody is accepted until the clock has moved.
+    full: bool,
+    /// When it was told to stop.
+    stopped: Option<u32>,
     served: Served,
 }
 
@@ -91,91 +94,87 @@ impl Reactor {
             timeouts,
             replies: Vec::new(),
             spare: Vec::new(),
-            now: seconds(),
+            now: kernel::seconds(),
+            full: false,
+            stopped: None,
             served: Served { received: 0, replies: 0 },
         })
     }
 
-    // ANCHOR: reactor
+    /// Its thread's whole life.
     fn run(mut self, listener: &Listener, stop: &Stop) -> io::Result<Served> {
         self.ring.watch(stop, STOP)?;
         self.ring.accept(listener, LISTENER)?;
-        let mut accepting = true;
-        let mut looked = self.now;
-        loop {
+        while self.stopped.is_none() || !self.clients.is_empty() {
             point("wait");
-            self.ring.wait((!accepting || !self.clients.is_empty()).then_some(1000))?;
-            self.now = seconds();
+            // With nobody to be late, there is no clock to look at.
+            let limit = (self.full || !self.clients.is_empty()).then_some(1);
+            self.ring.wait_for(limit)?;
+            let before = std::mem::replace(&mut self.now, kernel::seconds());
             while let Some(event) = self.ring.next_event() {
-                match event {
-                    Event { token: STOP, .. } => return Ok(self.served),
-                    Event { token: LISTENER, more, outcome } => {
-                        match outcome {
-                            Outcome::Accepted(Ok(socket)) => self.welcome(socket)?,
-                            // No descriptor is free. Whoever waits can wait until some client has gone.
-                            Outcome::Accepted(Err(_)) => accepting = false,
-                            _ => {}
-                        }
-                        if !more && accepting {
-                            self.ring.accept(listener, LISTENER)?;
-                        }
-                    }
-                    event => self.go_on(event)?,
+                match event.token {
+                    STOP => self.stop()?,
+                    LISTENER => self.accepted(event, listener)?,
+                    _ => self.turn(event)?,
                 }
             }
-            if self.now != looked {
-                looked = self.now;
-                self.let_go_of_the_slow()?;
-                if !accepting {
-                    accepting = true;
-                    self.ring.accept(listener, LISTENER)?;
-                }
+            if self.now != before {
+                self.look_at_the_clock(listener)?;
             }
         }
+        Ok(self.served)
     }
     // ANCHOR_END: reactor
 
-    fn welcome(&mut self, socket: Socket) -> io::Result<()> {
-        let connection = Connection::new(self.now);
-        let token = self.clients.insert(Client { socket, connection, finished: false, ended: false });
-        self.ask(token)
+    fn accepted(&mut self, event: Event, listener: &Listener) -> io::Result<()> {
+        point("accept");
+        match event.outcome {
+            Outcome::Accepted(Ok(socket)) => {
+                let token = self.clients.insert(Client::new(socket, self.now));
+                self.ask(token)?;
+            }
+            // The client waits on; who asked again at once would be answered the same.
+            Outcome::Accepted(Err(_)) => self.full = true,
+            _ => {}
+        }
+        if event.more || self.full { Ok(()) } else { self.ring.accept(listener, LISTENER) }
     }
 
-    // ANCHOR: go_on
-    /// The kernel's answer about one client: what it means, and what to ask for next.
-    fn go_on(&mut self, event: Event) -> io::Result<()> {
-        // It may have been asked for a client who has gone, and whose place another has now.
-        let Some(client) = self.clients.get(event.token) else { return Ok(()) };
+    // ANCHOR: turn
+    /// The kernel's answer about a client: what it means, and what to ask for next.
+    fn turn(&mut self, event: Event) -> io::Result<()> {
+        let token = event.token;
+        // The client may have gone since it was asked for, and somebody else may have the slot: the token tells.
+        let Some(client) = self.clients.get(token) else { return Ok(()) };
         match event.outcome {
             Outcome::Received(Ok(bytes)) => {
                 point("receive");
-                client.finished = bytes.is_empty();
+                client.ended = bytes.is_empty();
                 self.served.received += bytes.len() as u64;
                 self.served.replies += client.connection.receive(&bytes, self.now, &mut self.replies);
             }
-            Outcome::Sent(Ok(count), bytes) => {
-                match client.connection.settle(count, self.now) {
-                    0 => self.keep(bytes),
-                    // There was no room for all of it.
-                    left => {
-                        let from = bytes.len() - left;
-                        self.ring.send(&client.socket, event.token, bytes, from)?;
-                    }
+            Outcome::Sent(Ok(count), bytes) => match client.connection.settle(count, self.now) {
+                0 => self.keep(bytes),
+                // There was room for a part of it.
+                left => {
+                    let from = bytes.len() - left;
+                    self.ring.send(&client.socket, token, bytes, from)?;
                 }
-            }
-            // The receive ended for want of a buffer, or because it was stopped. Nothing is lost.
+            },
+            // No buffer was free, or it was stopped: there may be more.
             Outcome::Stalled => {}
+            Outcome::Emptied => client.emptied = true,
             // The connection is broken.
             _ => {
-                self.clients.remove(event.token);
+                self.clients.remove(token);
                 return Ok(());
             }
         }
-        self.ask(event.token)
+        self.ask(token)
     }
 
-    /// Asks for what a client needs next: that its replies be sent, and, unless it leaves too many of them untaken, that
-    /// more be received.
+    /// Asks for what the client needs next: that its replies be sent, and, unless it leaves too many untaken, that more be
+    /// received. A client that needs nothing more goes.
     fn ask(&mut self, token: u64) -> io::Result<()> {
         let Some(client) = self.clients.get(token) else { return Ok(()) };
         if let Some(bytes) = client.connection.lend(&mut self.replies) {
@@ -183,25 +182,25 @@ impl Reactor {
             self.ring.send(&client.socket, token, bytes, 0)?;
             self.replies = self.spare.pop().unwrap_or_default();
         }
-        if client.finished && !client.connection.wants_write() {
-            self.clients.remove(token);
+        if client.connection.is_over() && !client.shut {
+            client.socket.shutdown_write();
+            client.shut = true;
+        }
+        if client.ended || client.emptied {
+            if !client.connection.wants_write() {
+                self.clients.remove(token);
+            }
             return Ok(());
         }
-        if client.connection.is_over() && !client.ended {
-            client.ended = true;
-            client.socket.shutdown_write();
-        }
-        if client.finished {
-            Ok(())
-        } else if client.connection.wants_read() {
-            self.ring.receive(&client.socket, token)
-        } else {
-            self.ring.stop_receiving(&client.socket)
+        match (client.connection.wants_read(), self.stopped) {
+            (false, _) => self.ring.stop_receiving(&client.socket),
+            (true, None) => self.ring.receive(&client.socket, token),
+            (true, Some(_)) => self.ring.receive_rest(&client.socket, token),
         }
     }
-    // ANCHOR_END: go_on
+    // ANCHOR_END: turn
 
-    /// Keeps a buffer for the next replies.
+    /// Keeps an empty buffer for the next replies.
     fn keep(&mut self, mut bytes: Vec<u8>) {
         let (count, size) = SPARE;
         if self.spare.len() < count && bytes.capacity() <= size {
@@ -210,31 +209,62 @@ impl Reactor {
         }
     }
 
-    /// Ends what has been waited for too long.
-    fn let_go_of_the_slow(&mut self) -> io::Result<()> {
-        for index in 0..self.clients.slots.len() {
-            let token = self.clients.token(index as u32);
-            let Some(client) = self.clients.get(token) else { continue };
-            match client.connection.expire(self.now, self.timeouts, &mut self.replies) {
-                Expired::No => {}
-                Expired::Request => self.ask(token)?,
-                Expired::Close => self.clients.remove(token),
-            }
+    // ANCHOR: stop
+    /// From now on a client gets the replies to what has arrived, and goes. So does who comes before the last has gone.
+    fn stop(&mut self) -> io::Result<()> {
+        self.stopped = Some(self.now);
+        for token in self.clients.tokens() {
+            self.ask(token)?;
         }
         Ok(())
     }
+    // ANCHOR_END: stop
+
+    /// Once a second: who lets this server wait for too long goes.
+    fn look_at_the_clock(&mut self, listener: &Listener) -> io::Result<()> {
+        let over = self.stopped.is_some_and(|at| self.now - at >= self.timeouts.request);
+        for token in self.clients.tokens() {
+            let Some(client) = self.clients.get(token) else { continue };
+            match client.connection.expire(self.now, self.timeouts, &mut self.replies) {
+                Expired::No if !over => {}
+                Expired::Request if !over => self.ask(token)?,
+                _ => self.clients.remove(token),
+            }
+        }
+        // There may be a descriptor again.
+        if std::mem::take(&mut self.full) { self.ring.accept(listener, LISTENER) } else { Ok(()) }
+    }
 }
 
+// ANCHOR: client
+/// One client. Its bytes are elsewhere: those that come in the ring's buffers, those that go in the ring's requests.
+struct Client {
+    socket: Socket,
+    connection: Connection,
+    /// The client has closed its side.
+    ended: bool,
+    /// The server stops, and has received all that had arrived.
+    emptied: bool,
+    /// The server has closed its side.
+    shut: bool,
+}
+
+impl Client {
+    fn new(socket: Socket, now: u32) -> Client {
+        Client { socket, connection: Connection::new(now), ended: false, emptied: false, shut: false }
+    }
+}
+// ANCHOR_END: client
+
 // ANCHOR: clients
-/// Who is connected, by slot. A slot is used again, with another generation: a token is both, so that an answer that was
-/// meant for an earlier client finds nobody.
+/// The clients of one reactor. A slot is used again and again, so a token names the slot and its generation, which is
+/// another one for each client.
 #[derive(Default)]
 struct Clients {
     slots: Vec<Slot>,
     free: Vec<u32>,
 }
 
-#[derive(Default)]
 struct Slot {
     generation: u32,
     client: Option<Client>,
@@ -242,22 +272,23 @@ struct Slot {
 
 impl Clients {
     fn insert(&mut self, client: Client) -> u64 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            self.slots.len() as u32 - 1
-        });
-        let slot = &mut self.slots[index as usize];
-        // From 1 on: the token of the listener is 0. The one that would look like `STOP` is not reached in years.
+        let at = self.free.pop().unwrap_or(self.slots.len() as u32);
+        if at as usize == self.slots.len() {
+            self.slots.push(Slot { generation: 0, client: None });
+        }
+        let slot = &mut self.slots[at as usize];
+        // Never 0, so that no client's token is the listener's.
         slot.generation = slot.generation.wrapping_add(1).max(1);
         slot.client = Some(client);
-        self.token(index)
+        u64::from(slot.generation) << 32 | u64::from(at)
     }
 
     fn get(&mut self, token: u64) -> Option<&mut Client> {
-        let slot = &mut self.slots[token as u32 as usize];
-        slot.client.as_mut().filter(|_| slot.generation == (token >> 32) as u32)
+        let slot = self.slots.get_mut(token as u32 as usize)?;
+        if slot.generation == (token >> 32) as u32 { slot.client.as_mut() } else { None }
     }
 
+    /// Drops the client. What the kernel still does with its socket comes to an end, and is answered to nobody.
     fn remove(&mut self, token: u64) {
         if self.get(token).is_some() {
             self.slots[token as u32 as usize].client = None;
@@ -265,13 +296,13 @@ impl Clients {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.free.len() == self.slots.len()
+    fn tokens(&self) -> Vec<u64> {
+        let slots = (0..).zip(&self.slots).filter(|(_, slot)| slot.client.is_some());
+        slots.map(|(at, slot): (u64, _)| u64::from(slot.generation) << 32 | at).collect()
     }
 
-    /// The token of whoever has this slot, or had it last.
-    fn token(&self, index: u32) -> u64 {
-        u64::from(self.slots[index as usize].generation) << 32 | u64::from(index)
+    fn is_empty(&self) -> bool {
+        self.free.len() == self.slots.len()
     }
 }
 // ANCHOR_END: clients

@@ -115,18 +115,19 @@ fn work(epoll: &Epoll, queue: &Queue<Arc<Session>>, totals: &Totals) {
 /// One event of one session: drain the socket, hand on what was received, and arm the socket again. Nothing follows.
 fn handle(session: &Session, epoll: &Epoll, totals: &Totals) {
     point("enter");
-    // SAFETY: EPOLLONESHOT reports a session once, and not again before it is armed; it is armed below, when the inbox is
-    // left. So there is one task a session, and one worker inside. What that one wrote the next one sees: epoll_ctl(2) and
-    // epoll_wait(2) take the lock of the epoll instance, and the queue has its own.
-    let mut inbox = unsafe { session.inbox.enter() };
-    let received = drain(&session.socket, &mut inbox, totals);
+    {
+        // SAFETY: EPOLLONESHOT reports a session once, and not again before it is armed; it is armed below, when the inbox
+        // has been left. So there is one task a session, and one worker inside. What that one wrote the next one sees:
+        // epoll_ctl(2) and epoll_wait(2) take the lock of the epoll instance, and the queue has its own.
+        let mut inbox = unsafe { session.inbox.enter() };
+        let received = drain(&session.socket, &mut inbox, totals);
 
-    // The message goes on with its buffer; the session gets an empty one for the next.
-    totals.received.fetch_add(received, Ordering::Relaxed);
-    if received > 0 && inbox.filled == 0 {
-        inbox.receive = Buffer::new(BUFFER);
+        // The message goes on with its buffer; the session gets an empty one for the next.
+        totals.received.fetch_add(received, Ordering::Relaxed);
+        if received > 0 && inbox.filled == 0 {
+            inbox.receive = Buffer::new(BUFFER);
+        }
     }
-    drop(inbox);
 
     // From here on the session may be another worker's.
     point("rearm");

@@ -19,7 +19,6 @@ const READ: usize = 16 * 1024;
 const BATCH: usize = 256;
 const TIMEOUTS: Timeouts = Timeouts { idle: 60, request: 10 };
 
-#[derive(Default)]
 struct Totals {
     received: AtomicU64,
     replies: AtomicU64,
@@ -40,7 +39,7 @@ pub fn serve(server: Server) -> io::Result<Served> {
         // The event stays raised and nobody takes it back, so it reaches every reactor; each hears of it once.
         reactor.epoll.add(&server.stop, STOP, Interest::READ.edge_triggered())?;
     }
-    let totals = Arc::new(Totals::default());
+    let totals = Arc::new(Totals { received: AtomicU64::new(0), replies: AtomicU64::new(0) });
     let start = |(n, reactor): (usize, Reactor)| {
         let totals = totals.clone();
         sync::spawn(&format!("reactor-{n}"), move || {
@@ -100,7 +99,10 @@ impl Reactor {
             for event in events.iter() {
                 match event.token {
                     STOP => self.stop(),
-                    LISTENER => self.accept(),
+                    // The stop was in the same batch, and has accepted everybody.
+                    LISTENER if self.stopped.is_some() => {}
+                    // While more wait, the listener stays readable.
+                    LISTENER => _ = self.accept(),
                     token => self.turn(token, event),
                 }
             }
@@ -113,7 +115,8 @@ impl Reactor {
 
     /// An event of a client.
     fn turn(&mut self, token: u64, event: Event) {
-        // A batch may name a client that has gone since, and somebody else may have the slot: the token tells.
+        // A batch may name a client that has gone since (the stop lets several go at once), and a slot is used again: the
+        // token tells.
         let Some(client) = self.clients.get(token) else { return };
         let goes_on = client.read(event, &mut self.desk) && client.write(&mut self.desk);
         let stays = goes_on && !(self.stopped.is_some() && client.has_all()) && client.arm(token, &self.epoll);
@@ -123,7 +126,8 @@ impl Reactor {
     }
     // ANCHOR_END: reactor
 
-    fn accept(&mut self) {
+    /// Takes a batch of those who wait; says whether there may be more.
+    fn accept(&mut self) -> bool {
         for _ in 0..BATCH {
             point("accept");
             match self.listener.accept() {
@@ -136,16 +140,17 @@ impl Reactor {
                         self.clients.remove(token);
                     }
                 }
-                Ok(None) => return,
+                Ok(None) => return false,
                 // The client waits on, and the listener stays readable: whoever asked again at once would spin.
                 Err(error) if kernel::is_exhausted(&error) => {
                     self.full = self.epoll.delete(&self.listener).is_ok();
-                    return;
+                    return false;
                 }
                 // The connection's own error (accept(2), "Error handling"): it is gone, the listener is not.
                 Err(_) => {}
             }
         }
+        true
     }
 
     fn remove(&mut self, token: u64) {
@@ -165,7 +170,7 @@ impl Reactor {
     // ANCHOR: stop
     /// From now on nobody new; who is here gets the replies to what has arrived.
     fn stop(&mut self) {
-        self.accept();
+        while self.accept() {}
         if !self.full {
             self.epoll.delete(&self.listener).expect("it is on the list");
         }

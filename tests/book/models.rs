@@ -6,13 +6,21 @@ use std::path::{Path, PathBuf};
 use crate::command;
 
 /// Recordings: the name, (parts of) the names of the models whose words it has, and which of their lines.
-pub const PARTS: [(&str, &str, Part); 6] = [
+pub const PARTS: [(&str, &str, Part); 10] = [
     ("loom_fixed", SOUND, Part::All),
     ("loom_broken", "stage3_broken_uses stage4_broken_lets stage4_broken_frees", Part::Verdicts),
+    (
+        "loom_stage8",
+        "stage8_broken_wakes stage8_exclusive_wakes may_wake never_wakes one_accept exclusive_stop",
+        Part::Verdicts,
+    ),
+    ("loom_stage9", "stage9_", Part::Verdicts),
     ("loom_halves", "without", Part::All),
     ("loom_orders", "order_that_loom_found_dd", Part::All),
     ("loom_stage3_order", "stage3_broken_uses_a_freed_session_df", Part::Lanes),
     ("loom_stage4_order", "stage4_broken_frees_a_buffer_twice_ddf", Part::Lanes),
+    ("loom_stage6", "stage6_broken_loses stage6_broken_hangs a_guard_that", Part::Verdicts),
+    ("loom_stage6_order", "stage6_broken_loses_the_rearm_dd", Part::Lanes),
 ];
 
 /// The models of the fixed stages, which take more than a moment: in a plain test run they are not explored again.

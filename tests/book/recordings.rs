@@ -22,22 +22,34 @@ type Recording = (String, Box<dyn Fn() -> String>);
 fn exact() -> Vec<Recording> {
     let mut list: Vec<Recording> = Vec::new();
     let mut add = |name: &str, make: Box<dyn Fn() -> String>| list.push((name.to_string(), make));
-    let exhibits =
-        ["stage1_blocking", "stage2_reactor", "stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed"];
+    let exhibits = [
+        "stage1_blocking",
+        "stage2_reactor",
+        "stage3_broken",
+        "stage3_fixed",
+        "stage4_broken",
+        "stage4_fixed",
+        "stage6_broken",
+        "stage6_fixed",
+    ];
     for stage in exhibits {
         add(stage, Box::new(move || stdout(stage, &[])));
     }
-    for stage in ["stage3_broken", "stage4_broken"] {
+    for stage in ["stage3_broken", "stage4_broken", "stage6_broken"] {
         add(&format!("{stage}_lanes"), Box::new(move || lanes(&stdout(stage, &[]))));
     }
     add("stage4_broken_stderr", Box::new(|| stderr("stage4_broken", &[])));
+    for (name, program, arguments) in STAGE8 {
+        add(name, Box::new(move || stdout(program, arguments)));
+    }
+    add("stage9_sharded", Box::new(|| stdout("stage9_sharded", &[])));
     add("stage2_lose_edge", Box::new(|| stdout("stage2_reactor", &["--lose-edge"])));
     add("stage2_level", Box::new(|| stdout("stage2_reactor", &["--lose-edge", "--level"])));
     add("stage3_on_malloc", Box::new(|| stdout("stage3_broken", &["--heap", "malloc"])));
     add("stage4_on_pages", Box::new(|| stdout("stage4_broken", &["--heap", "pages"])));
     add("list", Box::new(|| stdout("lab", &["list"])));
     add("help", Box::new(|| stdout("stage3_broken", &["--help"])));
-    for order in ["stage3_late_hangup", "stage4_early_free"] {
+    for order in ["stage3_late_hangup", "stage4_early_free", "stage6_in_time"] {
         let stage = format!("{}_broken", order.split('_').next().unwrap_or_default());
         let file = format!("chapters/exercises/{order}.schedule");
         add(order, Box::new(move || stdout(&stage, &["--schedule", &file])));
@@ -59,8 +71,16 @@ fn exact() -> Vec<Recording> {
     list
 }
 
+/// The exhibits of stage 8, and the order in which one reactor does not sleep.
+const STAGE8: [(&str, &str, &[&str]); 4] = [
+    ("stage8_broken", "stage8_broken", &[]),
+    ("stage8_fixed", "stage8_fixed", &[]),
+    ("stage8_reuseport", "stage8_fixed", &["--reuseport"]),
+    ("stage8_one_awake", "stage8_fixed", &["--schedule", "chapters/exercises/stage8_one_awake.schedule"]),
+];
+
 /// Odds and timings, and the command that gives them.
-const MEASURED: [(&str, &str); 9] = [
+const MEASURED: [(&str, &str); 15] = [
     ("cost_of_sharing", "rustc -O --edition 2024 -o /tmp/sharing chapters/cost/sharing.rs"),
     ("point_cost", "cargo run --release --bin lab -- point-cost"),
     ("cost", "cargo run --release --bin lab -- cost --connections 1000,10000"),
@@ -71,8 +91,14 @@ const MEASURED: [(&str, &str); 9] = [
         "cargo run --release --bin stage4_broken -- --wild --workers 16 --seconds 60 --rounds 100000",
     ),
     ("wild_stage4_fixed", "cargo run --release --bin stage4_fixed -- --wild --rounds 100000"),
+    ("wild_stage8_broken", "cargo run --release --bin stage8_broken -- --wild --rounds 500"),
+    ("wild_stage8_fixed", "cargo run --release --bin stage8_fixed -- --wild --rounds 500"),
+    ("wild_stage8_reuseport", "cargo run --release --bin stage8_fixed -- --reuseport --wild --rounds 500"),
     ("repeat_stage3_broken", "cargo run --release --bin stage3_broken -- --repeat 210"),
     ("repeat_stage4_broken", "cargo run --release --bin stage4_broken -- --repeat 210"),
+    ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 1000"),
+    ("wild_stage6_fixed", "cargo run --release --bin stage6_fixed -- --wild --rounds 1000"),
+    ("repeat_stage6_broken", "cargo run --release --bin stage6_broken -- --repeat 210"),
 ];
 
 fn path(name: &str) -> String {
@@ -96,7 +122,7 @@ fn lanes(report: &str) -> String {
 }
 
 /// The machine in a few words: `2-core virtual machine, Linux 6.18, glibc 2.36`.
-fn machine() -> String {
+pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let virtual_ = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" hypervisor"));
     let kind = if virtual_ { "virtual machine" } else { "machine" };
@@ -203,7 +229,7 @@ fn fill_the_readme() {
     std::fs::write(root().join("README.md"), filled).expect("the README can be written");
 }
 
-fn write(name: &str, text: &str) {
+pub fn write(name: &str, text: &str) {
     std::fs::write(root().join(path(name)), text).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
@@ -245,6 +271,7 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
             match name {
                 "wild_stage3_broken" => assert!(text.contains(" used freed memory"), "{name}: nothing was seen"),
                 "wild_stage4_broken" => assert!(table.lines().count() > 2, "{name}: one cause, several symptoms"),
+                "wild_stage6_broken" => assert!(table.contains("(c0000000)"), "{name}: hangs, and for this reason"),
                 _ => assert_eq!(table.lines().count(), 1, "{name}: the fixed stage survives every round"),
             }
         } else if name.starts_with("repeat_") {
@@ -306,6 +333,7 @@ pub fn names() -> Vec<String> {
         .chain(MEASURED.iter().map(|(name, _)| name.to_string()))
         .chain(failing.map(|name| format!("compiler_{name}")))
         .chain(models::PARTS.iter().map(|(name, ..)| name.to_string()))
+        .chain(crate::load::names())
         .chain(["machine".to_string()])
         .collect()
 }

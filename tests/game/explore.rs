@@ -168,7 +168,8 @@ fn stand(state: &State, role: usize) -> String {
             Until::Task => "sleeps until there is a task".to_string(),
             Until::Lock(lock) => {
                 let holder = state.locks[lock].map_or("nobody", |holder| &state.roles[holder].name);
-                format!("waits for the session's lock, held by {holder}")
+                let name = state.lock_names[lock];
+                format!("waits for {name}'s lock, held by {holder}")
             }
             Until::Always | Until::Ended(_) => format!("waits at {point}"),
         },
@@ -207,16 +208,16 @@ fn panel(state: &State) -> Panel {
     });
     // The stop event is on the list in every state, and this play does not raise it.
     let interest = interest.filter(|(name, ..)| name != "the stop event").collect();
-    let queue = state.queue.iter().map(|block| (state.blocks[*block].name(), String::new(), "on")).collect();
+    let queue = state.queue.iter().map(|name| (name.clone(), String::new(), "on")).collect();
     let memory = state.blocks.iter().filter(|block| is_of_interest(block.label)).map(|block| {
         let owners = match block.owners {
             Some(1) => ", 1 owner".to_string(),
             Some(owners) => format!(", {owners} owners"),
             None => String::new(),
         };
-        let lock = (block.label == "Session").then(|| state.locks.get(block.number - 1)).flatten();
+        let lock = (block.label == "Session").then(|| state.session_lock(block.number)).flatten();
         let lock = match lock {
-            Some(Some(holder)) => format!(", locked by {}", state.roles[*holder].name),
+            Some(Some(holder)) => format!(", locked by {}", state.roles[holder].name),
             Some(None) => ", unlocked".to_string(),
             None => String::new(),
         };

@@ -12,6 +12,8 @@ pub struct Interest(u32);
 #[allow(dead_code)]
 impl Interest {
     pub const READ: Interest = Interest(net::IN | net::RDHUP);
+    pub const HANG_UP: Interest = Interest(net::RDHUP);
+    pub const BREAK: Interest = Interest(0);
 
     pub const fn edge_triggered(self) -> Interest {
         Interest(self.0 | net::ET)
@@ -103,6 +105,7 @@ pub fn source_name(token: u64) -> String {
     match token {
         LISTENER => "the listener".to_string(),
         STOP => "the stop event".to_string(),
+        key if key >> 32 != 0 => format!("fd {} (gen {})", key as u32, key >> 32),
         session => format!("session {session}"),
     }
 }
@@ -156,6 +159,11 @@ pub struct Socket {
 }
 
 impl Socket {
+    #[allow(dead_code)]
+    pub fn number(&self) -> usize {
+        self.fd as usize
+    }
+
     #[track_caller]
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let result = act(Until::Always, |state, role| {

@@ -25,6 +25,12 @@ mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 #[allow(dead_code)]
 mod stage4_fixed;
+#[path = "../../lab/stages/stage6_broken.rs"]
+#[allow(dead_code)]
+mod stage6_broken;
+#[path = "../../lab/stages/stage6_fixed.rs"]
+#[allow(dead_code)]
+mod stage6_fixed;
 mod sync;
 mod world;
 
@@ -36,9 +42,13 @@ use real::http;
 
 use explore::{Act, Graph, Node, Scenario, explore, replay};
 
-const STAGES: [&str; 4] = ["stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed"];
+const STAGES: [&str; 6] =
+    ["stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed", "stage6_broken", "stage6_fixed"];
 /// More than any of them needs; a scenario that grows past it is too large for a reader.
 const LIMIT: usize = 20_000;
+
+/// The verdict on a state in which nobody can move, and something waits.
+const HANG: &str = "hang: something waits, and nobody will move";
 
 /// The scenario of a stage; a broken one and its twin have the same.
 fn scenario(stage: &str) -> Scenario {
@@ -47,10 +57,15 @@ fn scenario(stage: &str) -> Scenario {
         "stage3_fixed" => stage3_fixed::serve,
         "stage4_broken" => stage4_broken::serve,
         "stage4_fixed" => stage4_fixed::serve,
+        "stage6_broken" => stage6_broken::serve,
+        "stage6_fixed" => stage6_fixed::serve,
         other => unreachable!("no stage {other}"),
     };
     let client = if stage.starts_with("stage3") {
         vec![Act::Connect, Act::Send(vec![b'x'; 16 * 1024]), Act::Reset]
+    } else if stage.starts_with("stage6") {
+        let request = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
+        vec![Act::Connect, Act::Send(request[..10].to_vec()), Act::Send(request[10..].to_vec()), Act::Fin]
     } else {
         let [first, second] = upload();
         vec![Act::Connect, Act::Send(first), Act::Send(second), Act::Fin]
@@ -89,6 +104,7 @@ fn some_order_of_a_broken_stage_crashes_for_the_reason_that_loom_finds_and_no_or
         let expected: &[&str] = match stage {
             "stage3_broken" => &["served, nothing left", "use after free of session 1"],
             "stage4_broken" => &["double free of buffer 1", "served, nothing left"],
+            "stage6_broken" => &[HANG, "served, nothing left"],
             _ => &["served, nothing left"],
         };
         assert_eq!(verdicts(&graph), expected, "{stage}");

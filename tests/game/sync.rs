@@ -6,7 +6,8 @@ use std::ops::{Deref, DerefMut};
 pub use std::sync::atomic::Ordering;
 
 use crate::heap::{Raw, type_label};
-use crate::world::{self, State, Until, act, is_of_interest};
+use crate::kernel::source_name;
+use crate::world::{self, SESSION, State, Until, act, is_of_interest};
 
 pub struct Arc<T> {
     inner: std::sync::Arc<T>,
@@ -137,6 +138,7 @@ impl<T> Mutex<T> {
     pub fn new(value: T) -> Mutex<T> {
         let made = act(Until::Always, |state, _| {
             state.locks.push(None);
+            state.lock_names.push(if type_label::<T>() == "Inbox" { SESSION } else { "the table" });
             (state.locks.len() - 1, state.new_cell())
         });
         let (lock, cell) = made.unwrap_or_default();
@@ -146,7 +148,8 @@ impl<T> Mutex<T> {
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         act(Until::Lock(self.lock), |state, role| {
-            state.say("locks the session");
+            let name = state.lock_names[self.lock];
+            state.say(format!("locks {name}"));
             state.locks[self.lock] = Some(role);
             state.enter(role, self.cell);
         });
@@ -157,7 +160,8 @@ impl<T> Mutex<T> {
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         act(Until::Always, |state, role| {
-            state.say("unlocks the session");
+            let name = state.lock_names[self.0.lock];
+            state.say(format!("unlocks {name}"));
             state.locks[self.0.lock] = None;
             state.leave(role);
         });
@@ -180,19 +184,26 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 }
 
 pub trait Task: Send {
-    /// The block of memory that it names.
-    fn block(&self) -> usize;
+    /// What it names.
+    fn name(&self, state: &State) -> String;
 }
 
 impl<T: Send + Sync> Task for Arc<T> {
-    fn block(&self) -> usize {
-        self.block
+    fn name(&self, state: &State) -> String {
+        state.blocks[self.block].name()
     }
 }
 
 impl<T> Task for Raw<T> {
-    fn block(&self) -> usize {
-        Raw::block(self)
+    fn name(&self, state: &State) -> String {
+        state.blocks[Raw::block(self)].name()
+    }
+}
+
+/// A key.
+impl Task for u64 {
+    fn name(&self, _: &State) -> String {
+        source_name(*self)
     }
 }
 
@@ -207,9 +218,9 @@ impl<T: Task> Queue<T> {
     #[track_caller]
     pub fn push(&self, task: T) {
         act(Until::Always, |state, _| {
-            let block = task.block();
-            state.say(format!("queues {}", state.blocks[block].name()));
-            state.queue.push(block);
+            let name = task.name(state);
+            state.say(format!("queues {name}"));
+            state.queue.push(name);
             self.0.lock().expect("no panic in here").push_back(task);
         });
     }
@@ -219,9 +230,9 @@ impl<T: Task> Queue<T> {
         let task = act(Until::Task, |state, role| {
             let task = self.0.lock().expect("no panic in here").pop_front();
             if task.is_some() {
-                let block = state.queue.remove(0);
-                state.say(format!("takes {}", state.blocks[block].name()));
-                state.seen(role, ("take", block));
+                let name = state.queue.remove(0);
+                state.say(format!("takes {name}"));
+                state.seen(role, ("take", name));
             }
             task
         });

@@ -26,10 +26,13 @@ pub struct State {
     pub net: Net,
     pub roles: Vec<Role>,
     pub blocks: Vec<Block>,
-    pub queue: Vec<usize>,
+    /// What each task names.
+    pub queue: Vec<String>,
     pub closed: bool,
     /// The holder of each lock.
     pub locks: Vec<Option<usize>>,
+    /// What each lock is called.
+    pub lock_names: Vec<&'static str>,
     /// For each piece of plain memory that threads share (what a lock guards, or should): its past, as one number.
     cells: Vec<u64>,
     pub verdict: Option<String>,
@@ -195,6 +198,7 @@ impl World {
             queue: Vec::new(),
             closed: false,
             locks: Vec::new(),
+            lock_names: Vec::new(),
             cells: Vec::new(),
             verdict: None,
             turn: None,
@@ -319,6 +323,12 @@ impl State {
         what.hash(&mut self.roles[role].seen);
     }
 
+    /// A lock of the session of that number: who has it.
+    pub fn session_lock(&self, number: usize) -> Option<Option<usize>> {
+        let locks = self.locks.iter().zip(&self.lock_names).filter(|(_, name)| **name == SESSION);
+        locks.map(|(holder, _)| *holder).nth(number - 1)
+    }
+
     /// A new piece of plain memory.
     pub fn new_cell(&mut self) -> usize {
         self.cells.push(0);
@@ -421,6 +431,9 @@ impl State {
         u128::from(half(1)) << 64 | u128::from(half(2))
     }
 }
+
+/// What the lock of a session is called.
+pub const SESSION: &str = "the session";
 
 /// Whether a reader wants to hear of such a block.
 pub fn is_of_interest(label: &str) -> bool {

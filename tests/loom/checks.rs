@@ -109,6 +109,8 @@ fn finding(lines: &[(usize, &'static str, u64, What)]) -> Finding {
         log: lines.iter().map(entry).collect(),
         blocks: vec!["session 1".to_string()],
         plan: Plan::Get(1),
+        second: None,
+        keys: false,
     }
 }
 

@@ -62,7 +62,7 @@ fn crash(stage: &'static str, letters: &'static str, signal: i32) -> Said {
 }
 
 /// The book plays this order: the file that it plays is what loom found. `LAB_RECORD=1` writes it anew.
-fn keep(stage: &str, text: &str) -> Result<(), String> {
+pub fn keep(stage: &str, text: &str) -> Result<(), String> {
     let path = format!("{}/chapters/exercises/loom_{stage}.schedule", env!("CARGO_MANIFEST_DIR"));
     let head = format!("# What loom found for {stage}, as a schedule of the director. Two workers.\n\n");
     let text = format!("{head}{text}");
@@ -75,6 +75,6 @@ fn keep(stage: &str, text: &str) -> Result<(), String> {
     }
 }
 
-fn indent(schedule: &str, lanes: &str) -> String {
+pub fn indent(schedule: &str, lanes: &str) -> String {
     if std::env::var_os("LAB_SCHEDULES").is_some() { format!("{schedule}\n{lanes}") } else { String::new() }
 }

@@ -61,7 +61,11 @@ pub fn agrees(stage: &str, schedule: &Schedule, kind: Kind) -> Result<(), String
         }
     }
     let end = if here[3].is_null() { "" } else { text(&here[3]) };
-    let expected = if kind == Kind::DoubleFree { "double free" } else { "use after free" };
+    let expected = match kind {
+        Kind::DoubleFree => "double free",
+        Kind::Hang => "hang",
+        _ => "use after free",
+    };
     if end.starts_with(expected) {
         Ok(())
     } else {

@@ -37,18 +37,21 @@ fn stop_exclusively(token: u64, bits: u32) -> u32 {
 pub fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     let (exclusive, own) = (RULES, Rules { reuseport: true, ..RULES });
-    let fixed = |rules, script| herd("stage8_fixed", stage8_fixed::serve, rules, script);
+    let fixed = |rules: Rules, script| {
+        let name = if rules.reuseport { "stage8_fixed --reuseport" } else { "stage8_fixed" };
+        herd(name, stage8_fixed::serve, rules, script)
+    };
     let broken = |rules, script| herd("stage8_broken", stage8_broken::serve, rules, script);
     let bounded = |model: Model| Model { bound: Some(bound(BOUND)), ..model };
     for (way, rules) in [("exclusive", exclusive), ("reuseport", own)] {
         let early = Rules { stops_early: true, ..rules };
         for (name, model) in [
-            ("answers_a_request", fixed(rules, requests("data, FIN", "df"))),
-            ("answers_two_clients", bounded(fixed(rules, requests("data, FIN, twice", "dfcdf")))),
-            ("loses_no_connection_of_three", bounded(fixed(rules, crowd("three connections", "cc")))),
-            ("stops_while_a_client_comes", bounded(fixed(early, crowd("a connection, then the stop", "")))),
+            ("a_request", fixed(rules, requests("data, FIN", "df"))),
+            ("two_clients", bounded(fixed(rules, requests("data, FIN, twice", "dfcdf")))),
+            ("three_connections", bounded(fixed(rules, crowd("three connections", "cc")))),
+            ("a_stop_while_a_client_comes", bounded(fixed(early, crowd("a connection, then the stop", "")))),
         ] {
-            tests.push(test(&format!("stage8_{way}_{name}"), 2, move || sound(&model)));
+            tests.push(test(&format!("stage8_{way}_is_sound_for_{name}"), 2, move || sound(&model)));
         }
     }
     // Wasteful, but it loses nobody.

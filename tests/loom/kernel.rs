@@ -85,6 +85,9 @@ impl Epoll {
         let fd = source.fd();
         result(call(|world| {
             world.log(What::Modify(fd, interest.bits()));
+            if interest.bits() & (libc::EPOLLIN | libc::EPOLLRDHUP) as u32 != 0 {
+                world.arms(world::me(), fd);
+            }
             world.net.modify(self.fd, fd, token, interest.bits())
         }))
     }
@@ -107,6 +110,14 @@ impl Epoll {
             if !events.events.is_empty() {
                 let seen = events.iter().map(|event| (event.token, event.mask)).collect();
                 world::log(What::Wait(seen));
+                let wrong = world::with(|world| {
+                    let reported = world.net.reported().to_vec();
+                    let input = events.iter().zip(reported).filter(|(event, _)| event.readable());
+                    input.filter_map(|(event, fd)| world.reported(event.token, fd)).next()
+                });
+                if let Some((kind, text)) = wrong {
+                    world::refute(kind, text);
+                }
                 return Ok(());
             }
         }
@@ -172,6 +183,12 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Whoever asks for it uses it as a name.
+    pub fn number(&self) -> usize {
+        world::with(|world| world.strangers.keys = true);
+        self.fd
+    }
+
     fn own(&self) -> usize {
         std::ptr::from_ref(self) as usize
     }
@@ -197,11 +214,15 @@ impl Socket {
             world.log(What::Write(written));
             written
         };
+        let stranger = || world::with(|world| world.written(world::me(), self.fd));
         // Where no connection breaks off, nobody can tell when a reply was written.
         let written = match world::with(|world| world.rules.no_reset) {
             true => world::with(write),
             false => call(write),
         };
+        if let Some((kind, text)) = stranger() {
+            world::refute(kind, text);
+        }
         check_open_after(self.fd, &written);
         result(written)
     }

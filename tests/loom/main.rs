@@ -14,15 +14,19 @@
 //!
 //! # What the model contains
 //!
-//! - The stage itself: its reactor, two workers, and a client that plays a script (`d` sends a piece, `f` is a FIN, `r` an
+//! - The stage itself: its reactor, two workers (or two reactors), and a client that plays a script (`d` sends a piece, `f` is a FIN, `r` an
 //!   RST, `c` a new connection). `extern crate self as lab` and `#[path]` put it over the facades of this folder; parsing
 //!   is the library's own.
 //! - [`kernel`]: epoll, a listener, TCP streams with real bytes. Its machine is [`net`], which says what it knows and what
 //!   it leaves out; `tests/kernel_model.rs` compares it call by call with Linux.
+//! - `strangers`: whose bytes a client gets, by connection and not by number.
 //! - [`heap`]: memory that knows live from freed. [`sync`]: the queue, locks, threads. A queue wakes all who wait, which
 //!   allows more orders than waking one.
 //! - Findings: use after free, double free, two threads inside one `UnsafeCell`, a closed descriptor, a hang (nobody can
-//!   move, and bytes or an ended session wait), bytes or replies lost, a leak of memory, descriptors or shares.
+//!   move, and bytes or an ended session wait), bytes or replies lost, bytes for a stranger, two tasks from one one-shot event, a leak of memory, descriptors or shares.
+//!
+//! - Stage 8 is explored from another moment on: both reactors sleep, and nobody has come. There it matters who sleeps, so
+//!   falling asleep is a step.
 //!
 //! # What it leaves out
 //!
@@ -49,6 +53,9 @@
 //! kernel takes a lock in each. Plain memory in a broken stage's `UnsafeCell` is not seen by loom: there the model ticks
 //! for every use of a buffer inside, and looks for two threads inside. So a broken stage's finding is real, and a silence
 //! about one would prove nothing.
+//!
+//! `stage4_handoff` does depend on an order of memory, through the kernel: its cell ([`sync::Handoff`]) is loom's own, so that
+//! an entry that does not happen after the last exit is found, even where the two did not meet.
 //!
 //! std's `Arc` stands behind the facade, and hides from loom in which order two threads drop their shares; so one model of
 //! each fixed stage runs on loom's own. loom's bounded search keeps to its own account of preemptions: the smallest bound
@@ -79,6 +86,10 @@ mod harness;
 mod model;
 mod models;
 mod net;
+mod sharded;
+mod stage5;
+mod stage6;
+mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
 mod translate;
@@ -88,6 +99,7 @@ mod herd;
 mod half {
     pub mod lock_without_ownership;
     pub mod ownership_without_lock;
+    pub mod rearm_apart_from_the_lock;
 }
 
 #[path = "../../lab/stages/stage3_broken.rs"]
@@ -100,10 +112,20 @@ mod stage4_broken;
 mod stage4_fixed;
 #[path = "../../lab/stages/stage4_handoff.rs"]
 mod stage4_handoff;
+#[path = "../../lab/stages/stage5_broken.rs"]
+mod stage5_broken;
+#[path = "../../lab/stages/stage5_fixed.rs"]
+mod stage5_fixed;
+#[path = "../../lab/stages/stage6_broken.rs"]
+mod stage6_broken;
+#[path = "../../lab/stages/stage6_fixed.rs"]
+mod stage6_fixed;
 #[path = "../../lab/stages/stage8_broken.rs"]
 mod stage8_broken;
 #[path = "../../lab/stages/stage8_fixed.rs"]
 mod stage8_fixed;
+#[path = "../../lab/stages/stage9_sharded.rs"]
+mod stage9_sharded;
 
 fn main() -> std::process::ExitCode {
     harness::main(models::all())

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use real::http;
-use real::schedule::{Action, Plan};
+use real::schedule::{Action, CLIENTS, Plan};
 
 use crate::heap;
 use crate::kernel::{self, Listener, Source, Stop};
@@ -26,6 +26,8 @@ pub const WORKERS: usize = 2;
 pub struct Script {
     pub name: &'static str,
     pub plan: Plan,
+    /// The plan of the connections after the first, where it is another one.
+    pub second: Option<Plan>,
     pub actions: Vec<Action>,
 }
 
@@ -41,7 +43,12 @@ impl Script {
             other => unreachable!("no such step: {other}"),
         };
         let actions = [Action::Connect].into_iter().chain(letters.chars().map(action)).collect();
-        Script { name, plan, actions }
+        Script { name, plan, second: None, actions }
+    }
+
+    /// What the connection of that number has to send, counted from 0.
+    fn plan_of(&self, connection: usize) -> Plan {
+        self.second.filter(|_| connection > 0).unwrap_or(self.plan)
     }
 }
 
@@ -76,6 +83,9 @@ pub struct Finding {
     /// What the blocks were called.
     pub blocks: Vec<String>,
     pub plan: Plan,
+    pub second: Option<Plan>,
+    /// Tokens have the number of a descriptor in them.
+    pub keys: bool,
 }
 
 impl Rules {
@@ -83,6 +93,7 @@ impl Rules {
     pub const DEFAULT: Rules = Rules {
         grain: Grain::Calls,
         two_inside: false,
+        two_tasks: false,
         reduced: Reduced::All,
         no_reset: false,
         loom_arc: false,
@@ -133,6 +144,12 @@ impl Model {
                 let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
                 let no_reset = model.rules.reduced == Reduced::All && !model.script.actions.contains(&Action::Reset);
                 world::begin(Rules { no_reset, ..model.rules });
+                world::with(|world| {
+                    world.strangers.counts_tasks = model.rules.two_tasks;
+                    let connections = model.script.actions.iter().filter(|action| **action == Action::Connect);
+                    let plans = connections.enumerate().map(|(n, _)| model.script.plan_of(n));
+                    world.strangers.owed = plans.map(|plan| due(plan, plan.length().unwrap_or(0)).0).collect();
+                });
                 if number > model.cap {
                     world::refute(
                         Kind::Capped,
@@ -153,15 +170,19 @@ impl Model {
             let text = format!("panic: {}", said.unwrap_or("without a word"));
             let Some(mut world) = world else {
                 let verdict = Verdict { kind: Kind::Panic, text };
-                return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plan: self.script.plan };
+                let (plan, second) = (self.script.plan, self.script.second);
+                return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plan, second, keys: false };
             };
+            let second = self.script.second;
             let verdict = world.verdict.take().unwrap_or(Verdict { kind: Kind::Panic, text });
             Finding {
                 verdict,
-                roles: world.names(),
+                roles: world.names().into_iter().chain(second.map(|_| CLIENTS[1].to_string())).collect(),
                 blocks: world.slots.iter().map(|slot| slot.name.clone()).collect(),
                 log: std::mem::take(&mut world.log),
                 plan: self.script.plan,
+                second,
+                keys: world.strangers.keys,
             }
         });
         Outcome { executions: executions.load(Ordering::Relaxed), took: start.elapsed(), finding }
@@ -197,7 +218,7 @@ impl Model {
         }
         let mut peer = Peer::default();
         for (n, action) in self.script.actions.iter().enumerate() {
-            peer.act(action, self.script.plan);
+            peer.act(action, &self.script);
             if n == 0 && !self.rules.from_the_start {
                 // The first connection is accepted, and everybody idle: from here on, every order.
                 world::wait_until_quiet();
@@ -216,7 +237,7 @@ impl Model {
             world::wait_for_end(MAIN);
             peer.check_counts(self.rules.in_vain);
         }
-        peer.check_end(self.script.plan);
+        peer.check_end(&self.script);
     }
 }
 
@@ -234,7 +255,7 @@ struct Connection {
 }
 
 impl Peer {
-    fn act(&mut self, action: &Action, plan: Plan) {
+    fn act(&mut self, action: &Action, script: &Script) {
         let connections = &mut self.connections;
         kernel::call(|world| {
             if *action == Action::Connect {
@@ -247,6 +268,7 @@ impl Peer {
                 });
                 return;
             }
+            let plan = script.plan_of(connections.len().saturating_sub(1));
             let connection = connections.last_mut().expect("a client connects first");
             match action {
                 Action::Send(bytes) => {
@@ -314,7 +336,7 @@ impl Peer {
     }
 
     /// The server has stopped.
-    fn check_end(&self, plan: Plan) {
+    fn check_end(&self, script: &Script) {
         let served = world::with(|world| world.served).expect("the server has come to its end");
         let (mut least, mut most, mut replies) = (0, 0, 0);
         for (number, connection) in (1..).zip(&self.connections) {
@@ -323,7 +345,7 @@ impl Peer {
                 continue;
             }
             least += connection.sent;
-            let due = due(plan, connection.sent);
+            let due = due(script.plan_of(number - 1), connection.sent);
             replies += due.1;
             if world::with(|world| world.replies(connection.client) != due.0) {
                 world::refute(Kind::Lost, format!("session {number} did not get the replies that it is owed"));

@@ -86,7 +86,7 @@ pub fn drawn(outcome: &Outcome) -> String {
         .map_or(String::new(), |finding| lanes::draw(&finding.roles, &translate::rows(finding), 100, false))
 }
 
-fn with_lanes((said, outcome): (String, Outcome)) -> String {
+pub fn with_lanes((said, outcome): (String, Outcome)) -> String {
     format!("{said}{}", drawn(&outcome))
 }
 
@@ -166,8 +166,11 @@ pub fn all() -> Vec<Test> {
     let half = model("the lock without ownership", lock_without_ownership::serve, upload("data, RST", "dr"));
     tests.push(test("the_lock_without_ownership_is_refuted", 1, move || Ok(refuted(&half, Kind::UseAfterFree)?.0)));
     tests.extend(crate::handoff::all());
+    tests.extend(crate::stage5::all());
+    tests.extend(crate::stage6::all());
     tests.extend(crate::crash::all());
     tests.extend(crate::herd::all());
+    tests.extend(crate::sharded::all());
     tests.extend(crate::checks::all());
     tests
 }

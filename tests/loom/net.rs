@@ -7,6 +7,7 @@
 //! - a descriptor gets the lowest free number; closing takes it off every interest list;
 //! - an interest list has a ready list, in the order of the wake-ups. A wait asks each file on it anew, reports what is
 //!   still there, and puts a level-triggered file back at the end. What a full buffer left over stays in front;
+//! - hang-up and error are always asked for;
 //! - a one-shot file that was reported has an empty mask: hang-up and error are not reported either, and no wake-up
 //!   puts it on the ready list. `EPOLL_CTL_ADD` and `EPOLL_CTL_MOD` ask the file at once;
 //! - an edge is a wake-up: each arrival is one, and so is a FIN, an RST, and the server's own `shutdown(2)`;
@@ -53,6 +54,8 @@ pub struct Net {
     pub asleep: Vec<Fd>,
     /// How many files were put on lists.
     added: usize,
+    /// The files of the last wait's events.
+    reported: Vec<Fd>,
 }
 
 enum File {
@@ -164,10 +167,11 @@ impl Net {
 
     /// Something has happened to a file: every list that asks for it hears of it, if it need not stop before.
     fn wake(&mut self, fd: Fd) {
+        let now = self.mask(fd);
         let mut exclusive = Vec::new();
         for (at, file) in self.files.iter_mut().enumerate() {
             let Some(File::Epoll(epoll)) = file else { continue };
-            let Some(item) = epoll.interest.get(&fd).filter(|item| item.mask & !HOW != 0) else { continue };
+            let Some(item) = epoll.interest.get(&fd).filter(|item| item.mask & now != 0) else { continue };
             match item.mask & EXCLUSIVE {
                 0 => epoll.hear(fd),
                 _ => exclusive.push((item.number, at)),
@@ -215,7 +219,7 @@ impl Net {
         if list.interest.contains_key(&fd) {
             return Err(libc::EEXIST);
         }
-        list.interest.insert(fd, Item { token, mask, number });
+        list.interest.insert(fd, Item { token, mask: mask | ERR | HUP, number });
         self.added += 1;
         self.ask(epoll, fd)
     }
@@ -229,7 +233,7 @@ impl Net {
         if item.mask & EXCLUSIVE != 0 {
             return Err(libc::EINVAL);
         }
-        *item = Item { token, mask, ..*item };
+        *item = Item { token, mask: mask | ERR | HUP, ..*item };
         self.ask(epoll, fd)
     }
 
@@ -237,7 +241,7 @@ impl Net {
     fn ask(&mut self, epoll: Fd, fd: Fd) -> Result<(), Errno> {
         let now = self.mask(fd);
         let list = self.epoll(epoll)?;
-        let asked = list.interest[&fd].mask & !HOW | ERR | HUP;
+        let asked = list.interest[&fd].mask & !HOW;
         if now & asked != 0 && !list.ready.contains(&fd) {
             list.ready.push_back(fd);
         }
@@ -256,11 +260,12 @@ impl Net {
     pub fn poll(&mut self, epoll: Fd, room: usize) -> Result<Vec<(u64, u32)>, Errno> {
         let mut waiting = std::mem::take(&mut self.epoll(epoll)?.ready);
         let (mut events, mut again) = (Vec::new(), VecDeque::new());
+        self.reported.clear();
         while events.len() < room {
             let Some(fd) = waiting.pop_front() else { break };
             let now = self.mask(fd);
             let item = self.epoll(epoll)?.interest.get_mut(&fd).expect("what is ready is on the list");
-            let asked = if item.mask & !HOW == 0 { 0 } else { item.mask & !HOW | ERR | HUP };
+            let asked = item.mask & !HOW;
             if now & asked == 0 {
                 continue;
             }
@@ -270,6 +275,7 @@ impl Net {
             } else if item.mask & EDGE == 0 {
                 again.push_back(fd);
             }
+            self.reported.push(fd);
         }
         waiting.extend(again);
         self.epoll(epoll)?.ready = waiting;
@@ -402,6 +408,19 @@ impl Net {
     /// What has arrived at the client.
     pub fn replies(&self, client: Client) -> &[u8] {
         &self.streams[client].replies
+    }
+
+    /// The files that the events of the last wait were about, in their order.
+    pub fn reported(&self) -> &[Fd] {
+        &self.reported
+    }
+
+    /// Which connection a descriptor is the server's end of.
+    pub fn stream_of(&self, fd: Fd) -> Option<Client> {
+        match self.file(fd) {
+            Ok(File::Stream(stream)) => Some(*stream),
+            _ => None,
+        }
     }
 
     /// How many descriptors are open.

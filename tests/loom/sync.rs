@@ -10,7 +10,7 @@ use loom::sync::atomic::AtomicUsize;
 pub use std::sync::atomic::Ordering;
 
 use crate::heap::{self, Raw};
-use crate::world::{self, Kind, Role, What, Why};
+use crate::world::{self, Kind, Role, What, Why, World};
 
 /// Shared ownership. std's stands behind it, or loom's own where the rules say so: then each clone and drop is a step.
 pub struct Arc<T> {
@@ -276,6 +276,11 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 pub trait Task: Send {
     /// What to call it.
     fn describe(&self) -> String;
+
+    /// The number that it is, if it is no more than that.
+    fn key(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl<T: Send + Sync> Task for Arc<T> {
@@ -289,6 +294,17 @@ impl<T> Task for Raw<T> {
     fn describe(&self) -> String {
         let (start, size) = self.range();
         world::with(|world| world.task(start, size))
+    }
+}
+
+/// A key.
+impl Task for u64 {
+    fn describe(&self) -> String {
+        world::with(|world| World::token(*self, world.strangers.keys))
+    }
+
+    fn key(&self) -> Option<u64> {
+        Some(*self)
     }
 }
 
@@ -333,6 +349,7 @@ impl<T: Task> Queue<T> {
 
     pub fn pop(&self) -> Option<T> {
         leave_cells();
+        world::with(|world| world.leaves_tasks(world::me()));
         loop {
             world::sleep_if(Why::Task(self.address()), &self.tick, || self.is_empty());
             world::tick_of(&self.tick);
@@ -342,6 +359,9 @@ impl<T: Task> Queue<T> {
             };
             if let Some(task) = task {
                 world::log(What::Pop(task.describe()));
+                if let Some(key) = task.key() {
+                    world::with(|world| world.takes_task(world::me(), key));
+                }
                 return Some(task);
             }
             if closed {

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use real::autopsy::lanes::Row;
-use real::schedule::{Action, Schedule, Step};
+use real::schedule::{Action, CLIENTS, Schedule, Step};
 
 use crate::model::Finding;
 use crate::world::{CLIENT, Entry, Kind, Place, Role, What, World};
@@ -39,11 +39,15 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
     let mut current: HashMap<Role, (Place, usize)> = HashMap::new();
     let mut listed: HashMap<(Role, &str), u64> = HashMap::new();
     let mut lines: Vec<(Option<Step>, &Entry)> = Vec::new();
-    let mut count = 0;
+    let (mut count, mut connections, mut client) = (0, 0, CLIENTS[0]);
     let start = finding.log.iter().position(|entry| entry.role == CLIENT).unwrap_or(finding.log.len());
     for (at, entry) in finding.log.iter().enumerate().skip(start) {
         let action = match &entry.what {
-            What::Connect => Some(Action::Connect),
+            What::Connect => {
+                client = CLIENTS[connections.min(CLIENTS.len() - 1)];
+                connections += 1;
+                Some(Action::Connect)
+            }
             What::Send(bytes) => Some(Action::Send(*bytes as u64)),
             What::Fin => Some(Action::Fin),
             What::Reset => Some(Action::Reset),
@@ -65,7 +69,8 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
         };
         let step = action.map(|action| {
             count += 1;
-            Step { role: finding.roles[entry.role].clone(), action, line: count }
+            let role = if entry.role == CLIENT { client } else { &finding.roles[entry.role] };
+            Step { role: role.to_string(), action, line: count }
         });
         lines.push((step, entry));
     }
@@ -75,18 +80,21 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
 /// The counterexample as a schedule of the director.
 pub fn schedule(finding: &Finding) -> Result<Schedule, Finer> {
     let steps = steps(finding)?.into_iter().filter_map(|(step, _)| step).collect();
-    Ok(Schedule { steps, plan: finding.plan, second: None })
+    Ok(Schedule { steps, plan: finding.plan, second: finding.second })
 }
 
 /// The counterexample as lanes; the numbers are the schedule's, where there is one.
 pub fn rows(finding: &Finding) -> Vec<Row> {
     let lines = steps(finding);
     let lines = lines.unwrap_or_else(|_| finding.log.iter().map(|entry| (None, entry)).collect());
-    let mut rows: Vec<Row> = Vec::new();
+    let (mut rows, mut connections): (Vec<Row>, _) = (Vec::new(), 0);
     for (step, entry) in lines {
         let number = step.map(|step| step.line);
+        connections += usize::from(entry.what == What::Connect);
+        let second = entry.role == CLIENT && connections > 1;
+        let role = if second { finding.roles.len() - 1 } else { entry.role };
         for (n, text) in texts(finding, &entry.what).into_iter().enumerate() {
-            rows.push(Row { number: number.filter(|_| n == 0), role: entry.role, text, mark: None });
+            rows.push(Row { number: number.filter(|_| n == 0), role, text, mark: None });
         }
     }
     if let Some(last) = rows.last_mut() {
@@ -104,6 +112,8 @@ fn mark(kind: Kind) -> &'static str {
         Kind::Hang => "hang",
         Kind::Lost => "lost",
         Kind::Leak => "leak",
+        Kind::Stranger => "not its own",
+        Kind::TwoTasks => "two tasks",
         Kind::Panic => "panic",
         Kind::Capped => "capped",
         Kind::InVain => "in vain",
@@ -130,13 +140,16 @@ fn texts(finding: &Finding, what: &What) -> Vec<String> {
         What::Fin => "FIN".to_string(),
         What::Reset => "RST".to_string(),
         What::Wait(events) => {
-            let line = |(token, mask): &(u64, u32)| match World::token(*token) {
-                session if session.starts_with("session") => format!("epoll_wait: {session} {}", names(*mask)),
-                other => format!("epoll_wait: {other}"),
+            let line = |(token, mask): &(u64, u32)| match World::token(*token, finding.keys).as_str() {
+                other @ ("listener" | "stop") => format!("epoll_wait: {other}"),
+                session => format!("epoll_wait: {session} {}", names(*mask)),
             };
             return events.iter().map(line).collect();
         }
         What::Accept(fd) => format!("accept fd {fd}"),
+        What::Modify(fd, mask) if mask & (libc::EPOLLIN | libc::EPOLLRDHUP) as u32 == 0 => {
+            format!("watch fd {fd} for a break")
+        }
         What::Modify(fd, mask) if mask & libc::EPOLLONESHOT as u32 != 0 => format!("re-arm fd {fd}"),
         What::Modify(fd, _) => format!("modify fd {fd}"),
         What::Read(Ok(0)) => "read: end of stream".to_string(),

@@ -12,6 +12,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::heap::Slot;
 use crate::net::{Client, Errno, Fd, Net};
+use crate::strangers::Strangers;
 
 /// A thread of the model: an index into [`World::roles`].
 pub type Role = usize;
@@ -46,6 +47,8 @@ pub struct Rules {
     pub grain: Grain,
     /// Two threads between taking the address in an `UnsafeCell` and asking for the next task are a finding.
     pub two_inside: bool,
+    /// Two tasks from one arming of a one-shot socket are a finding.
+    pub two_tasks: bool,
     /// loom's own `Arc` stands behind the facade's, so that each clone and drop is a step.
     pub loom_arc: bool,
     /// No connection is broken off, so a write is no step: it always succeeds, and only its own stream's end could tell.
@@ -77,6 +80,10 @@ pub enum Kind {
     Leak,
     /// A wake-up for a connection that somebody else had accepted.
     InVain,
+    /// A client gets bytes that were made for another.
+    Stranger,
+    /// One arming of a one-shot socket, and two tasks.
+    TwoTasks,
     /// The stage panicked, or loom did.
     Panic,
     /// More executions than the model may have: nothing is proved.
@@ -187,6 +194,7 @@ pub struct World {
     cells: Vec<(usize, Arc<AtomicUsize>)>,
     /// There was a task already.
     has_pushed: bool,
+    pub strangers: Strangers,
     /// What the server counted, when it came to its end.
     pub served: Option<real::runner::Served>,
     /// What its reactors counted.
@@ -220,6 +228,7 @@ pub fn begin(rules: Rules) {
         guests: Vec::new(),
         arcs: 0,
         has_pushed: false,
+        strangers: Strangers::default(),
         served: None,
         told: Vec::new(),
         cells: Vec::new(),
@@ -546,11 +555,13 @@ impl World {
         self.roles.iter().any(|role| matches!(role.state, State::Blocked(Why::Lock(_))))
     }
 
-    /// `session 2`: what the token of an event stands for.
-    pub fn token(token: u64) -> String {
+    /// `session 2`: what the token of an event stands for; `fd 4`, `fd 4 (gen 1)` where tokens are `keys`.
+    pub fn token(token: u64, keys: bool) -> String {
         match token {
             real::runner::LISTENER => "listener".to_string(),
             real::runner::STOP => "stop".to_string(),
+            key if keys && key >> 32 == 0 => format!("fd {key}"),
+            key if keys => format!("fd {} (gen {})", key as u32, key >> 32),
             id => format!("session {id}"),
         }
     }
@@ -558,7 +569,7 @@ impl World {
     /// What lies at an address: the session whose socket is between these two.
     pub fn task(&self, start: usize, size: usize) -> String {
         let token = self.tokens.iter().rev().find(|(at, _)| (start..start + size).contains(at));
-        token.map_or("a task".to_string(), |(_, token)| Self::token(*token))
+        token.map_or("a task".to_string(), |(_, token)| Self::token(*token, self.strangers.keys))
     }
 
     pub fn replies(&self, client: Client) -> &[u8] {

@@ -45,6 +45,9 @@ pub fn binary(name: &str) -> &'static str {
         "stage5_fixed" => env!("CARGO_BIN_EXE_stage5_fixed"),
         "stage6_broken" => env!("CARGO_BIN_EXE_stage6_broken"),
         "stage6_fixed" => env!("CARGO_BIN_EXE_stage6_fixed"),
+        "stage8_broken" => env!("CARGO_BIN_EXE_stage8_broken"),
+        "stage8_fixed" => env!("CARGO_BIN_EXE_stage8_fixed"),
+        "stage10_uring" => option_env!("CARGO_BIN_EXE_stage10_uring").expect("it is built: --features uring"),
         other => panic!("no binary `{other}`"),
     }
 }

@@ -14,7 +14,7 @@ use state::World;
 /// A run to be played: the name of its recording, the stage, its binary, and the order, if it is not the built-in one.
 type Exhibit = (&'static str, &'static str, &'static str, Option<&'static str>);
 
-const STAGES: [Exhibit; 6] = [
+const STAGES: [Exhibit; 9] = [
     ("stage3_broken", "stage3_broken", env!("CARGO_BIN_EXE_stage3_broken"), None),
     ("stage3_fixed", "stage3_fixed", env!("CARGO_BIN_EXE_stage3_fixed"), None),
     ("stage4_broken", "stage4_broken", env!("CARGO_BIN_EXE_stage4_broken"), None),
@@ -31,6 +31,14 @@ const STAGES: [Exhibit; 6] = [
         "stage4_broken",
         env!("CARGO_BIN_EXE_stage4_broken"),
         Some("chapters/exercises/loom_stage4_broken.schedule"),
+    ),
+    ("stage6_broken", "stage6_broken", env!("CARGO_BIN_EXE_stage6_broken"), None),
+    ("stage6_fixed", "stage6_fixed", env!("CARGO_BIN_EXE_stage6_fixed"), None),
+    (
+        "loom_stage6_broken",
+        "stage6_broken",
+        env!("CARGO_BIN_EXE_stage6_broken"),
+        Some("chapters/exercises/loom_stage6_broken.schedule"),
     ),
 ];
 
@@ -94,8 +102,11 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
             let line = point.map(|point| point["line"].clone());
             rows.push(json!([step["number"], step["role"], step["what"], null, line, world.panel()]));
         }
-        let end = "the schedule is over; everybody goes on, and the client is served to the end";
-        rows.push(json!([null, null, end, null, null, world.panel()]));
+        let (end, mark) = match autopsy["hang"].is_null() {
+            true => ("the schedule is over; everybody goes on, and the client is served to the end", None),
+            false => ("the schedule is over; nobody can go on, and the client waits for its reply", Some("hangs")),
+        };
+        rows.push(json!([null, null, end, mark, null, world.panel()]));
     }
     let lanes = |role: &&Value| rows.iter().any(|row| row[1] == **role);
     let roles: Vec<_> = trace["roles"].as_array().expect("there are roles").iter().filter(lanes).collect();
@@ -198,7 +209,7 @@ fn the_players_traces_are_what_the_binaries_do() {
 fn the_broken_ones_end_at_their_crash_and_the_fixed_ones_are_served() {
     for (stage, ..) in STAGES {
         let text = std::fs::read_to_string(recording(stage)).expect("it was recorded");
-        let crash = text.contains("\"SIGSEGV\"") || text.contains("\"SIGABRT\"");
+        let crash = ["\"SIGSEGV\"", "\"SIGABRT\"", "\"hangs\""].into_iter().any(|mark| text.contains(mark));
         assert_eq!(crash, stage.ends_with("broken"), "{stage}");
         assert_eq!(text.contains("served to the end"), stage.ends_with("fixed"), "{stage}");
     }

@@ -130,6 +130,7 @@ impl World {
         let source = |token| match token {
             0 => "listener".to_string(),
             -1 => "stop".to_string(),
+            key if key >> 32 != 0 => format!("fd {} (gen {})", key as u32, key >> 32),
             session => format!("session {session}"),
         };
         let interest = self.interest.iter().filter(|entry| entry.token >= 0).map(|entry| {

@@ -56,3 +56,12 @@ fn who_sends_nothing_is_let_go_of_and_who_sends_half_a_request_is_told() {
         world::end_of_the_slow(served);
     }
 }
+
+#[test]
+fn a_stop_at_any_moment_leaves_nobody_without_the_replies_to_what_had_arrived() {
+    for seed in 0..1_000 {
+        world::begin_and_stop(seed, world::clients(seed), 1 + seed as usize % 97);
+        stage10_uring::serve_in(runner::server(), Room::default(), PATIENT).expect("it stops");
+        world::end_of_the_stopped(seed);
+    }
+}

@@ -25,8 +25,19 @@ pub fn with<T>(body: impl FnOnce(&mut World) -> T) -> T {
 pub enum Work {
     Watch,
     Accept,
-    Receive { client: usize, stopped: bool },
-    Send { client: usize, bytes: Vec<u8>, from: usize },
+    Receive {
+        client: usize,
+        stopped: bool,
+    },
+    /// What has arrived, and no more.
+    Rest {
+        client: usize,
+    },
+    Send {
+        client: usize,
+        bytes: Vec<u8>,
+        from: usize,
+    },
 }
 
 struct Request {
@@ -102,6 +113,11 @@ pub struct World {
     seed: u64,
     pub clock: u32,
     pub stopped: bool,
+    /// So many moves are made before somebody raises the stop; then for each client what it had sent, if it was accepted.
+    stop_in: usize,
+    /// When the listener last had no descriptor to give.
+    refused_at: Option<u32>,
+    stopped_at: Option<Vec<Option<usize>>>,
     pub clients: Vec<Client>,
     backlog: VecDeque<usize>,
     requests: Vec<Request>,
@@ -154,6 +170,29 @@ pub fn end(seed: u64, served: Served) -> Seen {
         between(served.replies, |client| client.replies);
         world.seen
     })
+}
+
+/// As [`begin`], but the server is told to stop after so many moves.
+pub fn begin_and_stop(seed: u64, clients: Vec<Client>, moves: usize) {
+    begin(seed, clients);
+    with(|world| world.stop_in = moves);
+}
+
+/// Looks at what came of it: who had been accepted has the replies to all that had arrived.
+pub fn end_of_the_stopped(seed: u64) {
+    let left = with(|world| std::mem::take(&mut world.completions));
+    drop(left);
+    with(|world| {
+        let stopped_at = world.stopped_at.take().expect("it was told to stop");
+        for (index, (client, had_sent)) in world.clients.iter().zip(stopped_at).enumerate() {
+            let who = format!("seed {seed}, client {index}");
+            assert!(client.expected.starts_with(&client.delivered), "{who} was sent what it had not asked for");
+            let Some(had_sent) = had_sent.filter(|_| !client.reset) else { continue };
+            assert!(client.received >= had_sent || client.oracle.is_over(), "{who}: {had_sent} bytes had arrived");
+            assert_eq!(client.delivered.len(), client.due.len(), "{who} was not answered");
+            assert!(client.let_go, "{who} is still there");
+        }
+    });
 }
 
 /// The same for [`slow_clients`].
@@ -265,6 +304,9 @@ impl World {
             seed,
             clock: 0,
             stopped: false,
+            stop_in: usize::MAX,
+            refused_at: None,
+            stopped_at: None,
             clients,
             backlog: VecDeque::new(),
             requests: Vec::new(),
@@ -282,26 +324,32 @@ impl World {
     }
 
     pub fn ask(&mut self, token: u64, work: Work) {
-        if let Work::Receive { client, .. } | Work::Send { client, .. } = work {
+        if let Work::Receive { client, .. } | Work::Rest { client } | Work::Send { client, .. } = work {
             assert!(self.clients[client].token.is_none_or(|known| known == token), "a client changes its token");
             self.clients[client].token = Some(token);
         }
         self.requests.push(Request { token, work });
     }
 
-    pub fn accepts(&self) -> bool {
+    pub fn is_asked_to_accept(&self) {
+        assert!(!self.accepts(), "the listener is asked twice");
+        assert_ne!(self.refused_at, Some(self.clock), "who asks again at once is refused again");
+    }
+
+    fn accepts(&self) -> bool {
         self.requests.iter().any(|request| matches!(request.work, Work::Accept))
     }
 
-    pub fn receive_of(&mut self, client: usize) -> Option<&mut bool> {
-        self.requests.iter_mut().find_map(|request| match &mut request.work {
-            Work::Receive { client: other, stopped } if *other == client => Some(stopped),
-            _ => None,
+    /// What receives from this client.
+    pub fn receive_of(&mut self, client: usize) -> Option<&mut Work> {
+        self.requests.iter_mut().map(|request| &mut request.work).find(|work| match work {
+            Work::Receive { client: other, .. } | Work::Rest { client: other } => *other == client,
+            _ => false,
         })
     }
 
     pub fn stop_receiving(&mut self, client: usize) {
-        if let Some(stopped) = self.receive_of(client) {
+        if let Some(Work::Receive { stopped, .. }) = self.receive_of(client) {
             *stopped = true;
             self.seen.stops += 1;
         }
@@ -321,6 +369,10 @@ impl World {
         self.nobody_is_forgotten();
         let mut more = self.up_to(4);
         loop {
+            if self.stopped && self.stopped_at.is_none() {
+                let accepted = |client: &Client| client.token.map(|_| client.sent);
+                self.stopped_at = Some(self.clients.iter().map(accepted).collect());
+            }
             if !self.completions.is_empty() {
                 if more == 0 {
                     return;
@@ -331,6 +383,8 @@ impl World {
             if !moves.is_empty() {
                 let choice = self.up_to(moves.len());
                 self.play(moves[choice]);
+                self.stop_in = self.stop_in.wrapping_sub(1);
+                self.stopped |= self.stop_in == 0;
             } else if !self.completions.is_empty() {
                 return;
             } else if milliseconds.is_some() && self.clock < 40 {
@@ -339,6 +393,7 @@ impl World {
                 return;
             } else {
                 // Everybody waits for somebody else. What is missing then is seen at the end.
+                assert!(!self.stopped, "it was told to stop, and nothing is left to do");
                 self.stopped = true;
             }
         }
@@ -356,10 +411,11 @@ impl World {
             let limit = MAX_PENDING + 40 * PIECE * 3;
             assert!(outstanding < limit, "client {index} is owed {outstanding} bytes");
             match self.receive_of(index) {
-                Some(stopped) => {
+                Some(Work::Receive { stopped, .. }) => {
                     assert!(*stopped || !full, "more is received of client {index}, who is owed {outstanding} bytes")
                 }
-                None => assert!(full, "nothing is received of client {index}"),
+                Some(_) => assert!(self.stopped_at.is_some()),
+                None => assert!(full || self.stopped_at.is_some(), "nothing is received of client {index}"),
             }
         }
     }
@@ -398,6 +454,7 @@ impl World {
                     let client = &self.clients[*client];
                     *stopped || client.let_go || client.reset || client.finished || client.received < client.sent
                 }
+                Work::Rest { .. } => true,
                 Work::Send { client, .. } => {
                     let client = &self.clients[*client];
                     client.let_go || client.reset || client.delivered.len() - client.read < client.room
@@ -440,15 +497,16 @@ impl World {
             Work::Watch => (None, false, Outcome::Raised),
             Work::Accept if self.one_in(8) => {
                 self.seen.refused_accepts += 1;
+                self.refused_at = Some(self.clock);
                 (None, false, Outcome::Accepted(Err(io::Error::from_raw_os_error(libc::EMFILE))))
             }
             Work::Accept => {
                 let client = self.backlog.pop_front().expect("somebody waits");
                 (Some(Work::Accept), goes_on, Outcome::Accepted(Ok(Socket(Rc::new(client)))))
             }
-            Work::Receive { client, stopped } => {
+            work @ (Work::Receive { client, .. } | Work::Rest { client }) => {
                 self.look_for_the_gone(client);
-                let again = Work::Receive { client, stopped };
+                let waits = matches!(work, Work::Receive { .. });
                 let stalls = self.one_in(10);
                 let state = &mut self.clients[client];
                 if state.let_go {
@@ -458,13 +516,15 @@ impl World {
                     (None, false, Outcome::Received(Err(error)))
                 } else if state.received == state.sent && state.finished {
                     (None, false, Outcome::Received(Ok(Bytes(Vec::new()))))
+                } else if state.received == state.sent && !waits {
+                    (None, false, Outcome::Emptied)
                 } else if state.received == state.sent || stalls {
                     self.seen.stalls += 1;
                     (None, false, Outcome::Stalled)
                 } else {
                     let bytes = self.bring(client);
                     // One that is stopped may bring something more before its end.
-                    (Some(again), goes_on, Outcome::Received(Ok(Bytes(bytes))))
+                    (Some(work), goes_on, Outcome::Received(Ok(Bytes(bytes))))
                 }
             }
             Work::Send { client, bytes, from } => {

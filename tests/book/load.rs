@@ -1,0 +1,181 @@
+//! What the chapter "The load" shows: tables of `lab bench`. They are different every time, and take a quiet machine and
+//! about half an hour, so they are recorded apart:
+//!
+//! ```text
+//! LAB_RECORD=load cargo test --test book the_load
+//! LAB_RECORD=load LAB_ONLY=bench_clients cargo test --test book the_load
+//! ```
+
+use std::sync::OnceLock;
+
+use lab::catalogue;
+
+use crate::{binary, command, read, recordings, root};
+
+/// Stages that serve as many clients as come, if they are there.
+const SERVERS: [&str; 5] = ["stage2_reactor", "stage4_fixed", "stage8_fixed", "stage9_sharded", "stage10_uring"];
+
+/// A recording: its name, which servers, and the rest of the command.
+struct Table {
+    name: &'static str,
+    servers: Servers,
+    flags: &'static str,
+}
+
+enum Servers {
+    /// A thread per connection too.
+    All,
+    Many,
+    These(&'static [&'static str]),
+}
+
+const TABLES: [Table; 5] = [
+    Table {
+        name: "bench_1000",
+        servers: Servers::All,
+        flags: "--base stage4_fixed --connections 1000 --rounds 9 --seconds 5 --parts load,calls \
+                --save chapters/load/1000.json --svg chapters/load/1000.svg",
+    },
+    Table {
+        name: "bench_10000",
+        servers: Servers::Many,
+        flags: "--base stage4_fixed --connections 10000 --client embedded --rounds 5 --seconds 5 --parts load",
+    },
+    Table { name: "bench_c10k", servers: Servers::Many, flags: "--connections 10000 --parts idle" },
+    Table {
+        name: "bench_safety",
+        servers: Servers::These(&["stage4_fixed", "stage4_handoff"]),
+        flags: "--connections 1000 --rounds 15 --seconds 3 --parts load",
+    },
+    Table {
+        name: "bench_clients",
+        servers: Servers::These(&["stage2_reactor", "stage4_fixed"]),
+        flags: "--client both --connections 64 --rounds 21 --seconds 2 --parts load",
+    },
+];
+
+impl Table {
+    fn servers(&self) -> Vec<&'static str> {
+        let many = SERVERS.into_iter().filter(|name| catalogue::find(name).is_some());
+        match self.servers {
+            Servers::All => std::iter::once("stage1_blocking").chain(many).collect(),
+            Servers::Many => many.collect(),
+            Servers::These(names) => names.to_vec(),
+        }
+    }
+
+    /// The arguments of `lab`.
+    fn arguments(&self) -> String {
+        format!("bench {} {}", self.servers().join(" "), self.flags)
+    }
+
+    /// The command that a reader types.
+    fn line(&self) -> String {
+        format!("cargo run --release --features {} --bin lab -- {}", features(), self.arguments())
+    }
+
+    fn record(&self) {
+        let program = binary("lab").with_file_name("../release/lab");
+        let output = command(program).args(self.arguments().split(' ')).output().expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Status 1: measured, with errors. The test below finds them in the table.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}: {} {said}", self.name, output.status);
+        let text = String::from_utf8(output.stdout).expect("it prints text");
+        recordings::write(self.name, &format!("{text}\ntaken by {}\non a {}\n", self.line(), recordings::machine()));
+    }
+}
+
+/// The features that a complete bench needs.
+fn features() -> &'static str {
+    if catalogue::find("stage10_uring").is_some() { "bench,uring" } else { "bench" }
+}
+
+/// The names of the recordings.
+pub fn names() -> impl Iterator<Item = String> {
+    TABLES.iter().map(|table| table.name.to_string())
+}
+
+/// With `LAB_RECORD=load`, measures anew.
+pub fn ready() {
+    static RECORDED: OnceLock<()> = OnceLock::new();
+    if std::env::var("LAB_RECORD").is_ok_and(|wanted| wanted == "load") {
+        RECORDED.get_or_init(|| {
+            let built =
+                command(env!("CARGO")).args(["build", "--release", "--bins", "--features", features()]).status();
+            assert!(built.expect("cargo runs").success(), "the release build is there");
+            let only = std::env::var("LAB_ONLY").ok();
+            let wanted = |table: &&Table| only.as_ref().is_none_or(|only| only == table.name);
+            TABLES.iter().filter(wanted).for_each(Table::record);
+        });
+    }
+}
+
+fn numbers(line: &str) -> Vec<String> {
+    let is_number = |word: &&str| word.chars().all(|c| c.is_ascii_digit() || c == ',') && *word != ",";
+    line.split_whitespace().filter(is_number).map(|word| word.replace(',', "")).collect()
+}
+
+/// The rows of a part of a table: from the line that begins with `title` to the next empty line.
+fn part<'a>(text: &'a str, title: &str) -> Vec<&'a str> {
+    let from = text.lines().skip_while(|line| !line.trim_start().starts_with(title)).skip(1);
+    from.take_while(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn the_load_was_measured_without_an_error_and_says_where() {
+    ready();
+    for table in TABLES {
+        let (name, text) = (table.name, read(&format!("chapters/recorded/{}.txt", table.name)));
+        let unfolded = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(&format!("\ntaken by {}\non a ", table.line())), "{name}: not by this command");
+        assert!(
+            text.lines().filter(|line| !line.starts_with("taken by ")).all(|line| line.chars().count() <= 100),
+            "{name}"
+        );
+        for server in table.servers() {
+            let row = |title: &str| {
+                let rows = part(&text, title).into_iter();
+                rows.filter(|row| row.split([' ', ',']).any(|word| word == server)).collect::<Vec<_>>()
+            };
+            if table.flags.contains("load") {
+                for row in row("latency in ms") {
+                    let counts = numbers(row);
+                    let [.., errors, compared] = &counts[..] else { panic!("{name}: {row}") };
+                    assert_eq!(errors, "0", "{name}: {row}");
+                    assert_ne!(compared, "0", "{name}: {row}");
+                }
+                assert!(!row("requests/s").is_empty() && !row("requests per CPU").is_empty(), "{name}: {server}");
+            }
+            if table.flags.contains("calls") {
+                assert_eq!(row("system calls per request").len(), 1, "{name}: {server}");
+            }
+            if table.flags.contains("idle") {
+                assert_eq!(row("idle connections").len(), 1, "{name}: {server}");
+                assert_eq!(numbers(row("idle connections")[0])[..2], ["10000", "10000"], "{name}: all served");
+            }
+            if name == "bench_clients" {
+                let verdict = format!("The embedded client agrees with wrk to within 5% on {server}: ");
+                assert!(unfolded.contains(&verdict), "{name}: {server}: measure it again, on a quiet machine");
+            }
+        }
+        assert!(!text.contains("left out"), "{name}: a server was left out");
+    }
+}
+
+#[test]
+fn the_plot_is_of_the_run_that_the_table_is_of() {
+    ready();
+    let report: serde_json::Value = serde_json::from_str(&read("chapters/load/1000.json")).expect("it is JSON");
+    let (table, plot) = (read("chapters/recorded/bench_1000.txt"), read("chapters/load/1000.svg"));
+    let rows = report["load"].as_array().expect("rows");
+    assert!(!rows.is_empty() && report["errors"] == 0);
+    for row in rows {
+        let median = row["requests_per_second"]["median"].as_f64().expect("a median");
+        let median = lab::autopsy::thousands(median.round() as u64);
+        let server = row["server"].as_str().expect("a name");
+        let shown = part(&table, "requests/s").into_iter().any(|line| line.contains(server) && line.contains(&median));
+        assert!(shown, "{server}: {median} is not in the table");
+        assert!(plot.contains(&format!(">{median}</text>")) && plot.contains(&format!(">{server}</text>")), "{server}");
+    }
+    assert!(root().join("chapters/load/1000.svg").is_file());
+}

@@ -1,0 +1,114 @@
+//! The models of stage 5: two clients, the second of which gets the number of the first one's descriptor.
+//!
+//! With one client every call may be followed by anybody's. With two that is too much to explore to the end, and bounded
+//! it finds less than it costs; so there a thread is interrupted only where it comes to a point, as the director does it.
+//! In these steps the broken stage is refuted within two and three preemptions, and the fixed one explored beyond that.
+
+use real::catalogue;
+use real::schedule::{Action, CLIENTS, Plan, Schedule, Step};
+
+use crate::crash::{indent, keep};
+use crate::model::{Model, Script, WORKERS};
+use crate::models::{Said, Test, bound, drawn, model, refuted, sound, test, with_lanes};
+use crate::runner::Serve;
+use crate::world::{Grain, Kind, Rules};
+use crate::{stage5_broken, stage5_fixed, support, translate};
+
+/// The first client uploads, the second one too, and the lengths of the bodies tell the replies apart. Each sends its
+/// request in one piece.
+fn two_uploads(name: &'static str, letters: &str) -> Script {
+    let (first, second) = (Plan::Post(16), Plan::Post(8));
+    let whole = |plan: Plan| plan.length().expect("it has an end");
+    let (before, _) = letters.split_once('c').unwrap_or((letters, ""));
+    let pieces = if before.contains('d') { vec![whole(first), whole(second)] } else { vec![whole(second)] };
+    Script { second: letters.contains('c').then_some(second), ..Script::new(name, first, &pieces, letters) }
+}
+
+fn rules(grain: Grain) -> Rules {
+    Rules { grain, two_tasks: true, ..Rules::default() }
+}
+
+/// The broken stage, in steps from point to point, and nothing but this kind of finding.
+fn broken(kind: Kind, letters: &'static str) -> Model {
+    let name = match letters {
+        "drc" => "request, RST, a second client",
+        "drcd" => "request, RST, a second client's request",
+        _ => "RST, a second client's request",
+    };
+    let rules = Rules { only: Some(kind), ..rules(Grain::Points) };
+    Model { rules, ..model("stage5_broken", stage5_broken::serve, two_uploads(name, letters)) }
+}
+
+pub fn all() -> Vec<Test> {
+    let mut tests = Vec::new();
+    let mut add = |name: &str, weight, how_far: Option<usize>, rules: Rules, script: (&'static str, &str)| {
+        let script = two_uploads(script.0, script.1);
+        let model = Model { rules, bound: how_far, ..model("stage5_fixed", stage5_fixed::serve as Serve, script) };
+        tests.push(test(&format!("stage5_fixed_{name}"), weight, move || sound(&model)));
+    };
+    let (calls, points) = (rules(Grain::Calls), rules(Grain::Points));
+    add("is_sound_for_a_request_and_rst", 3, None, calls, ("request, RST", "dr"));
+    add("is_sound_for_a_request_and_fin", 1, None, calls, ("request, FIN", "df"));
+    let arc = Rules { loom_arc: true, ..calls };
+    add("is_sound_with_looms_arc", 1, Some(bound(3)), arc, ("request, RST, with loom's own Arc", "dr"));
+    let silent = ("request, RST, a second client, in steps from point to point", "drc");
+    add("is_sound_for_a_second_client", 4, Some(bound(5)), points, silent);
+    let both = ("request, RST, a second client's request, in steps from point to point", "drcd");
+    add("is_sound_for_a_second_clients_request", 4, Some(bound(3)), points, both);
+
+    for letters in ["drc", "drcd"] {
+        let name = format!("stage5_broken_answers_a_stranger_in_the_order_that_loom_found_{letters}");
+        tests.push(test(&name, 2, move || answers_a_stranger(letters)));
+    }
+    tests.push(test("stage5_broken_makes_two_tasks_of_one_event_rcd", 3, || {
+        Ok(with_lanes(refuted(&broken(Kind::TwoTasks, "rcd"), Kind::TwoTasks)?))
+    }));
+    tests
+}
+
+/// What loom finds happens on the real kernel too, with the real clients and the bytes that they see; the fixed twin turns
+/// the old key away in the same order.
+fn answers_a_stranger(letters: &'static str) -> Said {
+    let (said, outcome) = refuted(&broken(Kind::Stranger, letters), Kind::Stranger)?;
+    let finding = outcome.finding.as_ref().expect("it is refuted");
+    let mut schedule = translate::schedule(finding).map_err(|finer| finer.to_string())?;
+    go_on(&mut schedule)?;
+    let text = schedule.to_string();
+    let points = catalogue::find("stage5_broken").expect("it is in the catalogue").points();
+    let read = Schedule::parse(&text, &points, WORKERS).map_err(|error| format!("{error}\n{text}"))?;
+    if read.to_string() != text {
+        return Err(format!("it is read back as something else:\n{text}\n{read}"));
+    }
+    if letters == "drcd" {
+        keep("stage5_broken", &text)?;
+    }
+    let run = |name: &str| {
+        let (_folder, path) = support::schedule(&text);
+        support::run(name, &["--schedule", &path, "--workers", &WORKERS.to_string()])
+    };
+    let (broken, fixed) = (run("stage5_broken"), run("stage5_fixed"));
+    if broken.status.code() != Some(1) || !broken.stdout.contains("which are the reply to client") {
+        return Err(format!("stage5_broken ended otherwise in this order:\n{text}\n{}", broken.all()));
+    }
+    if fixed.status.code() != Some(0) || !fixed.stdout.contains("kept out") {
+        return Err(format!("the fixed twin does not keep the old key out in this order:\n{text}\n{}", fixed.all()));
+    }
+    Ok(format!(
+        "{said}  as a schedule, on the real kernel: a stranger's bytes; the fixed twin serves\n{}",
+        indent(&text, &drawn(&outcome))
+    ))
+}
+
+/// The finding ends with a write that the fixed twin has not in it. So that one order does for both, the worker is to go
+/// on to its next task instead, which the broken one comes to by way of the write; then the second client looks.
+fn go_on(schedule: &mut Schedule) -> Result<(), String> {
+    let last = schedule.steps.pop().expect("a counterexample has a step");
+    let pass = |point: &str, occurrence| Action::Pass { point: point.to_string(), occurrence };
+    if last.action != pass("write", None) {
+        return Err(format!("it does not end with a write, but with: {} {}", last.role, last.action));
+    }
+    let line = last.line;
+    schedule.steps.push(Step { action: pass("take", None), ..last });
+    schedule.steps.push(Step { role: CLIENTS[1].to_string(), action: Action::Receive, line: line + 1 });
+    Ok(())
+}
