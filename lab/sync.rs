@@ -464,15 +464,16 @@ impl<T: Task> Queue<T> {
             }
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        announce::acquired(&self.state);
         loop {
-            announce::acquired(&self.state);
-            let result = ready(&mut state);
-            announce::releasing(&self.state);
-            if let Some(result) = result {
+            if let Some(result) = ready(&mut state) {
+                announce::releasing(&self.state);
                 return result;
             }
             state.sleeping += 1;
+            announce::releasing(&self.state);
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            announce::acquired(&self.state);
             state.sleeping -= 1;
         }
     }
