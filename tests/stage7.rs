@@ -369,7 +369,7 @@ fn slow_clients_do_not_hold_up_the_end_and_the_report_says_what_was_cut() {
     let _ = deaf.read_to_end(&mut got);
     assert!(got.chunks_exact(HELLO.len()).all(|reply| reply == HELLO));
     let got = (got.len() / HELLO.len()) as u64;
-    assert!(got > 0 && 1 + got <= accounts.replies, "{got} replies received: {accounts:?}");
+    assert!(got > 0 && got < accounts.replies, "{got} replies received: {accounts:?}");
     drop((half, idle));
 }
 

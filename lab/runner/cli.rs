@@ -298,7 +298,7 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
         What::Exhibit
     };
     // Not every stage has each of them.
-    let has = |name: &str| matches.try_contains_id(name).is_ok();
+    let has = |name: &str| matches.ids().any(|id| id == name);
     let flag = |name: &str| has(name) && matches.get_flag(name);
     let reading =
         Reading { level: flag("level"), once: flag("lose-edge"), tail: flag("tail"), reuseport: flag("reuseport") };

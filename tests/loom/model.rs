@@ -111,7 +111,6 @@ impl Rules {
         reduced: Reduced::All,
         no_reset: false,
         loom_arc: false,
-        whole_life: false,
         only: None,
         in_vain: false,
         from_the_start: false,
