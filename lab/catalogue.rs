@@ -183,7 +183,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
 const STAGE7_BROKEN: Stage = Stage {
     name: "stage7_broken",
     chapter: 7,
-    title: "the order to stop comes between a worker's look at it and its sleep",
+    title: "told to stop between a worker's look and its sleep",
     why: "the flag was set without the lock of those who look at it, so the notification came before the worker slept",
     expect: Expect::NeverStops,
     next: "stage7_broken -- --tail",
@@ -212,7 +212,7 @@ const STAGE7_BROKEN_TAIL: &[Variant] = &[Variant {
 
 const STAGE7_FIXED: Stage = Stage {
     name: "stage7_fixed",
-    title: "the order to stop is given under the lock, and the last bytes are read first",
+    title: "told to stop under the lock; last bytes read first",
     why: "the order to stop waited for the lock that the worker held until it slept, so the notification found it",
     expect: Expect::Serves,
     next: "stage7_fixed -- --tail",
@@ -235,7 +235,7 @@ const STAGE7_FIXED_TAIL: &[Variant] = &[Variant {
 const STAGE8: Stage = Stage {
     name: "stage8_fixed",
     chapter: 8,
-    title: "the reactors wait for the listener exclusively (EPOLLEXCLUSIVE)",
+    title: "the listener is waited for with EPOLLEXCLUSIVE",
     why: "of the instances that wait exclusively the kernel wakes one that sleeps, and goes on only past those that do not",
     expect: Expect::Serves,
     next: "stage8_fixed -- --reuseport",
@@ -395,7 +395,7 @@ pub static STAGES: &[Stage] = &[
     Stage {
         name: "stage6_broken",
         chapter: 6,
-        title: "an early return skips the re-arm, and one client waits for ever",
+        title: "an early return skips the re-arm: one client hangs",
         why: "a one-shot event switches the socket off; the worker left before it had armed it again, so nothing can come",
         expect: Expect::Hangs,
         next: "stage6_fixed",
@@ -409,7 +409,7 @@ pub static STAGES: &[Stage] = &[
     Stage {
         name: "stage6_fixed",
         chapter: 6,
-        title: "a guard arms the socket again, whichever way a worker leaves (Drop)",
+        title: "a guard re-arms, whichever way a worker leaves (Drop)",
         why: "the same early return dropped the guard, so the socket was armed again before the lock was given back",
         expect: Expect::Serves,
         next: "stage7_broken",

@@ -122,7 +122,7 @@ fn refused() -> Run {
     records.step(ONE, 2).point(ONE, "enter").add(ONE, Kind::Lock, "", [lock, 0, 0]);
     records.step(TWO, 3).point(TWO, "enter");
     records.add(TWO, Kind::Refused, "", [3, Waiting::Lock as u64, lock]);
-    records.step(ONE, 5).point(ONE, "rearm").add(ONE, Kind::Modify, "", [7, 1, ONE_SHOT]);
+    records.step(ONE, 5).point(ONE, "rearm").add(ONE, Kind::Modify, "", [7, 1, ONE_SHOT | libc::EPOLLIN as u64]);
     records.add(ONE, Kind::Unlock, "", [lock, 0, 0]).add(TWO, Kind::Lock, "", [lock, 0, 0]);
     records.step(TWO, 4).point(TWO, "read").add(TWO, Kind::Read, "", [7, 2048, 0]);
     let names = [("main", "wait"), ("worker-1", "enter"), ("worker-2", "enter"), ("worker-2", "read")];

@@ -42,7 +42,11 @@ fn each_kind_of_finding_is_found() -> Said {
         (faulty::serve::<{ faulty::NONE }>, None, ""),
         (faulty::serve::<{ faulty::NO_REARM }>, Some(Kind::Hang), "hang: session 1 has ended, and nobody closes it"),
         (faulty::serve::<{ faulty::NO_CLOSE }>, Some(Kind::Hang), "hang: session 1 has ended, and nobody closes it"),
-        (faulty::serve::<{ faulty::ONE_READ }>, Some(Kind::Hang), "hang: 21 bytes of session 1 wait"),
+        (
+            faulty::serve::<{ faulty::ONE_READ }>,
+            Some(Kind::Lost),
+            "lost bytes: session 1 was closed with 21 bytes in it",
+        ),
         (faulty::serve::<{ faulty::MISCOUNT }>, Some(Kind::Lost), "lost bytes"),
         (faulty::serve::<{ faulty::LEAK }>, Some(Kind::Leak), "leak: u64 1 not freed"),
         (faulty::serve::<{ faulty::FREE_TWICE }>, Some(Kind::DoubleFree), "double free of u64 1"),

@@ -20,7 +20,8 @@ pub fn all() -> Vec<Test> {
     add("is_sound_for_two_chunks_and_fin", 5, bounded(split("two chunks, FIN", "ddf")));
     add("is_sound_for_two_chunks_and_rst", 5, bounded(split("two chunks, RST", "ddr")));
     add("is_sound_for_two_requests_and_fin", 5, bounded(requests("two requests, FIN", "ddf")));
-    add("is_sound_for_a_reconnect", 9, bounded(split("RST, a second connection, FIN", "rcf")));
+    let reconnect = whole(split("RST, a second connection, FIN", "rcf"));
+    add("is_sound_for_a_reconnect", 4, Model { bound: Some(bound(3)), ..reconnect });
     let arc = bounded(split("data, RST, with loom's own Arc", "dr"));
     add("is_sound_with_looms_arc", 3, Model { rules: loom_arc, ..arc });
     tests

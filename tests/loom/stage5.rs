@@ -52,7 +52,7 @@ pub fn all() -> Vec<Test> {
     let arc = Rules { loom_arc: true, ..calls };
     add("is_sound_with_looms_arc", 1, Some(bound(3)), arc, ("request, RST, with loom's own Arc", "dr"));
     let silent = ("request, RST, a second client, in steps from point to point", "drc");
-    add("is_sound_for_a_second_client", 4, Some(bound(5)), points, silent);
+    add("is_sound_for_a_second_client", 4, Some(bound(4)), points, silent);
     let both = ("request, RST, a second client's request, in steps from point to point", "drcd");
     add("is_sound_for_a_second_clients_request", 4, Some(bound(3)), points, both);
 
