@@ -73,7 +73,8 @@ pub fn printed(diff: &[Line<'_>], context: usize) -> String {
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// What differs from run to run, replaced: addresses, descriptors, ports and times.
+/// What differs from run to run, replaced: addresses, descriptors, ports and times, and which worker did something after
+/// the last step of the schedule.
 pub fn normal(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", normal_line(line).trim_end())).collect()
 }
@@ -96,6 +97,7 @@ fn normal_line(line: &str) -> String {
                 () if is_time => "TIME",
                 () if is_port => "PORT",
                 () if out.ends_with("fd ") => "N",
+                () if out.ends_with("worker-") && after.trim_start().starts_with("later ") => "N",
                 () => number,
             };
             rest = after;
