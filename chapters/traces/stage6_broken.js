@@ -257,5 +257,5 @@ labData("stage6_broken", {
 "}"
 ],
 "stage":"stage6_broken",
-"title":"an early return skips the re-arm, and one client waits for ever",
+"title":"an early return skips the re-arm: one client hangs",
 });

@@ -271,5 +271,5 @@ labData("stage6_fixed", {
 "}"
 ],
 "stage":"stage6_fixed",
-"title":"a guard arms the socket again, whichever way a worker leaves (Drop)",
+"title":"a guard re-arms, whichever way a worker leaves (Drop)",
 });
