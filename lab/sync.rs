@@ -402,6 +402,18 @@ struct QueueState<T> {
     closed: bool,
     /// Threads in a wait. With nobody there, waking is a system call for nothing, and std's Condvar does not count them.
     sleeping: usize,
+    /// One of them is being woken, and has not come yet. It will take a task and wake the next one if there are more, so that a
+    /// burst of tasks does not wake everybody for what one can do.
+    waking: bool,
+}
+
+impl<T> QueueState<T> {
+    /// Whether the caller, once it has given the lock back, is to wake one who sleeps.
+    fn begin_to_wake(&mut self) -> bool {
+        let wakes = self.sleeping > 0 && !self.waking;
+        self.waking |= wakes;
+        wakes
+    }
 }
 
 impl<T: Task> Default for Queue<T> {
@@ -414,7 +426,7 @@ impl<T: Task> Queue<T> {
     /// Empty and open.
     pub fn new() -> Queue<T> {
         // Room from the start: growing would take memory in the middle of somebody's experiment.
-        let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false, sleeping: 0 };
+        let state = QueueState { tasks: VecDeque::with_capacity(1024), closed: false, sleeping: 0, waking: false };
         Queue { state: std::sync::Mutex::new(state), changed: std::sync::Condvar::new() }
     }
 
@@ -432,14 +444,14 @@ impl<T: Task> Queue<T> {
     pub fn push(&self, task: T) {
         let name = task.name();
         let at = Location::caller();
-        let somebody_sleeps = self.locked(|state| {
+        let wakes = self.locked(|state| {
             state.tasks.push_back(task);
             if watched() {
                 blackbox::note(Kind::Push, "", at, [name, state.tasks.len() as u64, 0]);
             }
-            state.sleeping > 0
+            state.begin_to_wake()
         });
-        if somebody_sleeps {
+        if wakes {
             self.changed.notify_one();
         }
     }
@@ -455,10 +467,17 @@ impl<T: Task> Queue<T> {
             {
                 blackbox::note(Kind::Pop, "", at, [task.name(), state.tasks.len() as u64, 0]);
             }
-            (task.is_some() || state.closed).then_some(task)
+            let wakes = !state.tasks.is_empty() && state.begin_to_wake();
+            (task.is_some() || state.closed).then_some((task, wakes))
+        };
+        let taken = |(task, wakes)| {
+            if wakes {
+                self.changed.notify_one();
+            }
+            task
         };
         if watched() {
-            let directed = until(Waiting::Task, 0, || 0, || self.locked(ready));
+            let directed = until(Waiting::Task, 0, || 0, || self.locked(ready)).map(taken);
             if let Some(result) = directed {
                 return result;
             }
@@ -468,13 +487,15 @@ impl<T: Task> Queue<T> {
         loop {
             if let Some(result) = ready(&mut state) {
                 announce::releasing(&self.state);
-                return result;
+                drop(state);
+                return taken(result);
             }
             state.sleeping += 1;
             announce::releasing(&self.state);
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             announce::acquired(&self.state);
             state.sleeping -= 1;
+            state.waking = false;
         }
     }
 
@@ -541,5 +562,63 @@ impl JoinHandle {
             until(Waiting::Thread, role as u64, || role as u32, ended);
         }
         self.inner.join().expect("the thread has not panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    /// Each of these tasks ends only when all are under way, so whoever takes one must see to the next.
+    #[test]
+    fn as_many_workers_wake_as_there_are_tasks_that_wait_for_each_other() {
+        const WORKERS: usize = 4;
+        for _ in 0..200 {
+            let (queue, together) = (Queue::<u64>::new(), Barrier::new(WORKERS));
+            let (done, ends) = std::sync::mpsc::channel();
+            let came = std::thread::scope(|scope| {
+                for _ in 0..WORKERS {
+                    let (done, queue, together) = (done.clone(), &queue, &together);
+                    scope.spawn(move || {
+                        while queue.pop().is_some() {
+                            together.wait();
+                            done.send(()).expect("the test waits");
+                        }
+                    });
+                }
+                let limit = std::time::Duration::from_secs(20);
+                let came = (0..5).all(|_| {
+                    (0..WORKERS as u64).for_each(|task| queue.push(task));
+                    (0..WORKERS).all(|_| ends.recv_timeout(limit).is_ok())
+                });
+                // It wakes all who still sleep, so the test ends, whatever became of it.
+                queue.close();
+                came
+            });
+            assert!(came, "a task waits, and so do workers");
+        }
+    }
+
+    #[test]
+    fn every_task_is_taken_once_whether_the_workers_sleep_or_not() {
+        let (queue, sum) = (Queue::<u64>::new(), std::sync::atomic::AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while let Some(task) = queue.pop() {
+                        sum.fetch_add(task, Ordering::Relaxed);
+                    }
+                });
+            }
+            for task in 1..=20_000 {
+                queue.push(task);
+                if task % 16 == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            queue.close();
+        });
+        assert_eq!(sum.into_inner(), 20_000 * 20_001 / 2);
     }
 }

@@ -274,6 +274,12 @@ pub struct Condvar {
     sleepers: std::sync::Mutex<VecDeque<u64>>,
 }
 
+impl Default for Condvar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Condvar {
     pub fn new() -> Condvar {
         Condvar { tick: world::switching(|| AtomicUsize::new(0)), sleepers: std::sync::Mutex::default() }
