@@ -181,31 +181,49 @@ impl Sleepers {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self) -> u64 {
+    /// Does `body` under the lock.
+    fn locked<R>(&self, body: impl FnOnce(&mut (u64, VecDeque<u64>)) -> R) -> R {
         let mut tickets = self.tickets();
-        tickets.0 += 1;
-        let ticket = tickets.0;
-        tickets.1.push_back(ticket);
-        ticket
+        announce::acquired(&self.tickets);
+        let result = body(&mut tickets);
+        announce::releasing(&self.tickets);
+        result
+    }
+
+    fn enter(&self) -> u64 {
+        self.locked(|tickets| {
+            tickets.0 += 1;
+            let ticket = tickets.0;
+            tickets.1.push_back(ticket);
+            ticket
+        })
     }
 
     fn sleep(&self, ticket: u64, address: u64) {
         let is_notified = |tickets: &(u64, VecDeque<u64>)| !tickets.1.contains(&ticket);
-        if until(Waiting::Notice, address, || 0, || is_notified(&self.tickets()).then_some(())).is_some() {
+        if until(Waiting::Notice, address, || 0, || self.locked(|tickets| is_notified(tickets)).then_some(())).is_some()
+        {
             return;
         }
         let mut tickets = self.tickets();
-        while !is_notified(&tickets) {
+        loop {
+            announce::acquired(&self.tickets);
+            let is_notified = is_notified(&tickets);
+            announce::releasing(&self.tickets);
+            if is_notified {
+                return;
+            }
             tickets = self.bell.wait(tickets).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Gives how many slept.
     fn notify(&self, most: usize) -> u64 {
-        let mut tickets = self.tickets();
-        let slept = tickets.1.len();
-        tickets.1.drain(..slept.min(most));
-        drop(tickets);
+        let slept = self.locked(|tickets| {
+            let slept = tickets.1.len();
+            tickets.1.drain(..slept.min(most));
+            slept
+        });
         self.bell.notify_all();
         slept as u64
     }
