@@ -9,7 +9,8 @@ use crate::kernel::{Listener, Stop, grouped, mask_names, source_name};
 use crate::runner::{Serve, Server};
 use crate::world::{Stand, State, Until, World, is_of_interest};
 
-/// What the client does, in order. It can always go on.
+/// What the client does, in order. It can always go on. Where it connects again, that is another client, and whatever
+/// comes after it is done by that one.
 #[derive(Clone, Debug)]
 pub enum Act {
     Connect,
@@ -23,6 +24,8 @@ pub struct Scenario {
     pub serve: Serve,
     pub workers: usize,
     pub client: Vec<Act>,
+    /// The bytes that each connection is owed, where that is what the play is about.
+    pub owed: Vec<Vec<u8>>,
 }
 
 pub const CLIENT: usize = 0;
@@ -90,6 +93,7 @@ impl<'a> Play<'a> {
     /// A server that is up: the reactor waits for events, the workers for tasks.
     fn new(scenario: &'a Scenario) -> Play<'a> {
         let world = World::new();
+        world.lock().owed.clone_from(&scenario.owed);
         let (serve, workers) = (scenario.serve, scenario.workers);
         world.start("main", move || {
             let served = serve(Server { listener: Listener, stop: Stop, workers });
@@ -109,13 +113,15 @@ impl<'a> Play<'a> {
         let net = &mut self.world.lock().net;
         let act = &self.scenario.client[self.client];
         self.client += 1;
+        let newest = net.connections.len().saturating_sub(1);
         match act {
             Act::Connect => net.connect(),
-            Act::Send(bytes) => net.arrive(0, bytes),
-            Act::Fin => net.fin(0),
-            Act::Reset => net.reset(0),
+            Act::Send(bytes) => net.arrive(newest, bytes),
+            Act::Fin => net.fin(newest),
+            Act::Reset => net.reset(newest),
         }
         match act {
+            Act::Connect if net.connections.len() > 1 => "is another client now, and connects".to_string(),
             Act::Connect => "connects".to_string(),
             Act::Send(bytes) => format!("sends {} bytes", grouped(bytes.len())),
             Act::Fin => "closes its sending side: FIN".to_string(),
@@ -188,16 +194,21 @@ fn end(state: &State) -> End {
             None => !connection.unread.is_empty() && !connection.reset,
         }
     });
+    let unanswered = state.owed.iter().zip(&state.net.connections).any(|(owed, connection)| {
+        !connection.reset && connection.written < owed.len() as u64
+    });
     let stuck = state.roles.iter().any(|role| matches!(role.stand, Stand::Parked { until: Until::Lock(_), .. }));
     let interesting = || state.blocks.iter().filter(|block| is_of_interest(block.label));
     let text = if owed || stuck || !state.queue.is_empty() {
         "hang: something waits, and nobody will move".to_string()
+    } else if unanswered {
+        "a client is dismissed without its reply".to_string()
     } else if interesting().all(|block| block.freed.is_some()) {
         "served, nothing left".to_string()
     } else {
         "served; the session waits for more".to_string()
     };
-    End { crash: text.starts_with("hang"), text }
+    End { crash: text.starts_with("hang") || unanswered, text }
 }
 
 fn panel(state: &State) -> Panel {

@@ -106,6 +106,8 @@ pub fn source_name(token: u64) -> String {
         LISTENER => "the listener".to_string(),
         STOP => "the stop event".to_string(),
         key if key >> 32 != 0 => format!("fd {} (gen {})", key as u32, key >> 32),
+        // Sessions are counted from 1, and there are not so many of them.
+        number if number > LISTENER_FD => format!("fd {number}"),
         session => format!("session {session}"),
     }
 }
@@ -182,6 +184,10 @@ impl Socket {
     #[track_caller]
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let result = act(Until::Always, |state, role| {
+            let reset = state.net.of(self.fd).is_some_and(|at| state.net.connections[at].reset);
+            if !reset {
+                state.answer(self.fd, bytes);
+            }
             let result = state.net.write(self.fd, bytes.len());
             state.say(match result {
                 Ok(count) => format!("writes a reply of {count} bytes"),

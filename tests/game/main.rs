@@ -25,6 +25,12 @@ mod stage4_broken;
 #[path = "../../lab/stages/stage4_fixed.rs"]
 #[allow(dead_code)]
 mod stage4_fixed;
+#[path = "../../lab/stages/stage5_broken.rs"]
+#[allow(dead_code)]
+mod stage5_broken;
+#[path = "../../lab/stages/stage5_fixed.rs"]
+#[allow(dead_code)]
+mod stage5_fixed;
 #[path = "../../lab/stages/stage6_broken.rs"]
 #[allow(dead_code)]
 mod stage6_broken;
@@ -39,16 +45,28 @@ use std::path::{Path, PathBuf};
 
 /// Parsing is the same in every world.
 use real::http;
+use real::schedule::Plan;
 
 use explore::{Act, Graph, Node, Scenario, explore, replay};
 
-const STAGES: [&str; 6] =
-    ["stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed", "stage6_broken", "stage6_fixed"];
+const STAGES: [&str; 8] = [
+    "stage3_broken",
+    "stage3_fixed",
+    "stage4_broken",
+    "stage4_fixed",
+    "stage5_broken",
+    "stage5_fixed",
+    "stage6_broken",
+    "stage6_fixed",
+];
 /// More than any of them needs; a scenario that grows past it is too large for a reader.
 const LIMIT: usize = 20_000;
 
 /// The verdict on a state in which nobody can move, and something waits.
 const HANG: &str = "hang: something waits, and nobody will move";
+
+/// The verdict on a state in which nobody can move, and a client that has all it is owed stays connected.
+const CONNECTED: &str = "served; the session waits for more";
 
 /// The scenario of a stage; a broken one and its twin have the same.
 fn scenario(stage: &str) -> Scenario {
@@ -57,10 +75,15 @@ fn scenario(stage: &str) -> Scenario {
         "stage3_fixed" => stage3_fixed::serve,
         "stage4_broken" => stage4_broken::serve,
         "stage4_fixed" => stage4_fixed::serve,
+        "stage5_broken" => stage5_broken::serve,
+        "stage5_fixed" => stage5_fixed::serve,
         "stage6_broken" => stage6_broken::serve,
         "stage6_fixed" => stage6_fixed::serve,
         other => unreachable!("no stage {other}"),
     };
+    if stage.starts_with("stage5") {
+        return strangers(serve);
+    }
     let client = if stage.starts_with("stage3") {
         vec![Act::Connect, Act::Send(vec![b'x'; 16 * 1024]), Act::Reset]
     } else if stage.starts_with("stage6") {
@@ -70,7 +93,19 @@ fn scenario(stage: &str) -> Scenario {
         let [first, second] = upload();
         vec![Act::Connect, Act::Send(first), Act::Send(second), Act::Fin]
     };
-    Scenario { serve, workers: 2, client }
+    Scenario { serve, workers: 2, client, owed: Vec::new() }
+}
+
+/// Two clients, one after the other: the first one breaks off. Their uploads differ in length, and so do their replies.
+fn strangers(serve: runner::Serve) -> Scenario {
+    let plans = [Plan::Post(16), Plan::Post(8)];
+    let [first, second] = plans.map(|plan| {
+        let mut request = vec![0; plan.length().expect("it has an end") as usize];
+        plan.fill(0, &mut request);
+        Act::Send(request)
+    });
+    let client = vec![Act::Connect, first, Act::Reset, Act::Connect, second];
+    Scenario { serve, workers: 1, client, owed: plans.map(Plan::reply).to_vec() }
 }
 
 /// A `POST` of 4,096 bytes, head and body, in two halves.
@@ -104,6 +139,8 @@ fn some_order_of_a_broken_stage_crashes_for_the_reason_that_loom_finds_and_no_or
         let expected: &[&str] = match stage {
             "stage3_broken" => &["served, nothing left", "use after free of session 1"],
             "stage4_broken" => &["double free of buffer 1", "served, nothing left"],
+            "stage5_broken" => &["client 2 gets the reply to client 1", CONNECTED],
+            "stage5_fixed" => &[CONNECTED],
             "stage6_broken" => &[HANG, "served, nothing left"],
             _ => &["served, nothing left"],
         };

@@ -115,7 +115,8 @@ impl Net {
         (if input { IN } else { 0 }) | if connection.fin { RDHUP } else { 0 }
     }
 
-    fn of(&self, fd: u64) -> Option<usize> {
+    /// Which connection has that descriptor.
+    pub fn of(&self, fd: u64) -> Option<usize> {
         self.connections.iter().position(|connection| connection.fd == Some(fd))
     }
 

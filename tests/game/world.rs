@@ -36,6 +36,8 @@ pub struct State {
     /// For each piece of plain memory that threads share (what a lock guards, or should): its past, as one number.
     cells: Vec<u64>,
     pub verdict: Option<String>,
+    /// By connection: the bytes that it is owed; empty where that is not what the play is about.
+    pub owed: Vec<Vec<u8>>,
     /// The role that has the baton.
     turn: Option<usize>,
     /// The play is over: every thread goes home.
@@ -201,6 +203,7 @@ impl World {
             lock_names: Vec::new(),
             cells: Vec::new(),
             verdict: None,
+            owed: Vec::new(),
             turn: None,
             over: false,
             log: Vec::new(),
@@ -374,6 +377,18 @@ impl State {
         self.blocks.push(block);
         self.seen(role, ("allocate", self.blocks.len()));
         self.blocks.len() - 1
+    }
+
+    /// Bytes go out through `fd`: if its client is owed others, that is the end.
+    pub fn answer(&mut self, fd: u64, bytes: &[u8]) {
+        let Some(connection) = self.net.of(fd) else { return };
+        let Some(owed) = self.owed.get(connection) else { return };
+        let so_far = self.net.connections[connection].written as usize;
+        if !owed[so_far..].starts_with(bytes) {
+            let made_for = self.owed.iter().position(|owed| owed == bytes);
+            let whose = made_for.map_or("nobody".to_string(), |other| format!("client {}", other + 1));
+            self.verdict = Some(format!("client {} gets the reply to {whose}", connection + 1));
+        }
     }
 
     /// A block is freed: the second time is the end.
