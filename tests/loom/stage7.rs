@@ -26,6 +26,7 @@ fn nobody(name: &'static str) -> Script {
 
 const WHOLE_LIFE: Rules = Rules { whole_life: true, ..CALLS };
 const CALLS: Rules = Rules::DEFAULT;
+const SPURIOUS: Rules = Rules { spurious: true, ..CALLS };
 const POINTS: Rules = Rules { grain: Grain::Points, ..CALLS };
 
 pub fn all() -> Vec<Test> {
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Test> {
     };
     add("stops_from_its_first_step_on", 5, Some(4), WHOLE_LIFE, nobody("start, stop"));
     add("stops_while_a_request_comes", 3, Some(2), CALLS, requests("data, stop", "ds"));
+    add("serves_though_sleepers_wake_for_no_reason", 3, Some(2), SPURIOUS, requests("data, stop", "ds"));
     add("stops_and_reads_the_tail", 3, Some(2), CALLS, requests("data, stop, FIN", "dsf"));
     add("stops_after_the_last_words", 3, Some(2), CALLS, requests("data, FIN, stop", "dfs"));
     add("counts_a_request_after_the_stop", 3, Some(2), CALLS, requests("stop, data, FIN", "sdf"));
