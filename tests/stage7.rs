@@ -329,6 +329,75 @@ fn what_is_under_way_is_finished_and_nobody_new_is_taken() {
     assert_eq!(server.end(), Accounts { received: 87, replies: 2, cut: [0; 3] });
 }
 
+/// A client that reads nothing until the server stops: its replies do not fit, are tried again, and are still counted once.
+#[test]
+fn a_reply_that_had_to_wait_for_room_is_counted_once() {
+    let server = Served::start("60000");
+    let mut late = server.connect();
+    late.set_nonblocking(true).expect("a socket has the option");
+    let requests = GET.repeat(1000);
+    let (mut sent, mut full) = (0, 0);
+    // Until its bytes do not fit even after the server had time to take some: then its replies do not fit either.
+    while full < 50 {
+        match late.write(&requests[sent as usize % GET.len()..]) {
+            Ok(n) => (sent, full) = (sent + n as u64, 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                full += 1;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    server.terminate();
+    server.wait_until_it_refuses();
+    late.set_nonblocking(false).expect("a socket has the option");
+    // The request that did not fit whole is finished: it is under way.
+    let rest = &GET[sent as usize % GET.len()..];
+    let mut got = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (&late).write_all(rest).expect("the server reads to the end"));
+        (&late).read_to_end(&mut got).expect("the stream ends in order");
+    });
+    sent += rest.len() as u64;
+    drop(late);
+    assert!(got.chunks(HELLO.len()).all(|reply| reply == HELLO));
+    assert_eq!(server.end(), Accounts { received: sent, replies: (got.len() / HELLO.len()) as u64, cut: [0; 3] });
+}
+
+/// However much a client sends, no turn with it is longer than 64 reads: a worker can be told to end between two turns.
+#[test]
+fn a_client_that_always_has_more_does_not_keep_its_worker() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let trace = folder.path().join("trace.json");
+    let mut command = command("stage7_fixed");
+    command.args(["--serve", "127.0.0.1:0", "--workers", "1", "--json", "--trace"]).arg(&trace);
+    let mut child = command.stdout(Stdio::null()).spawn().expect("it starts");
+    let mut err = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut said = String::new();
+    err.read_line(&mut said).expect("it says where it listens");
+    let address = said.split_whitespace().find(|word| word.starts_with("127.0.0.1:")).expect("an address");
+    let mut client = TcpStream::connect(address.trim_end_matches(';')).expect("it listens");
+    // It is in the socket's buffers faster than anybody reads it out in pieces of 4,096 bytes.
+    client.write_all(b"POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 8000000\r\n\r\n").expect("it takes bytes");
+    client.write_all(&vec![b'x'; 8_000_000]).expect("it takes bytes");
+    client.shutdown(Shutdown::Write).expect("it is connected");
+    client.read_to_end(&mut Vec::new()).expect("the reply, and the end");
+    // SAFETY: the child was not waited for, so its number is its own.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+    assert!(child.wait().expect("it is our child").success());
+    let trace: Value = serde_json::from_str(&std::fs::read_to_string(&trace).expect("a trace")).expect("JSON");
+    let (mut turns, mut reads) = (Vec::new(), 0);
+    for record in trace["records"].as_array().expect("records") {
+        match (record["kind"].as_str(), record["point"].as_str()) {
+            (Some("point"), Some("find")) => reads = 0,
+            (Some("point"), Some("read")) => reads += 1,
+            (Some("point"), Some("rearm")) => turns.push(reads),
+            _ => {}
+        }
+    }
+    assert_eq!(turns.iter().max(), Some(&64), "{turns:?}");
+}
+
 /// Neither a client that never ends its request, nor one that never reads, nor one that never leaves keeps the server.
 #[test]
 fn slow_clients_do_not_hold_up_the_end_and_the_report_says_what_was_cut() {

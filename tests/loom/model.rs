@@ -115,6 +115,7 @@ impl Rules {
         in_vain: false,
         from_the_start: false,
         stops_early: false,
+        spurious: false,
         reuseport: false,
         registers: |_, bits| bits,
     };

@@ -267,11 +267,13 @@ impl<T> Mutex<T> {
     }
 }
 
-/// A condition variable. It wakes the one who has slept longest, and nobody without a reason.
+/// A condition variable. It wakes the one who has slept longest, and nobody without a reason unless the rules say so.
 pub struct Condvar {
     tick: AtomicUsize,
     /// The tickets of those who sleep, the oldest first.
     sleepers: std::sync::Mutex<VecDeque<u64>>,
+    /// Those whose last sleep ended for no reason: the next one does not.
+    startled: std::sync::Mutex<Vec<Role>>,
 }
 
 impl Default for Condvar {
@@ -282,7 +284,11 @@ impl Default for Condvar {
 
 impl Condvar {
     pub fn new() -> Condvar {
-        Condvar { tick: world::switching(|| AtomicUsize::new(0)), sleepers: std::sync::Mutex::default() }
+        Condvar {
+            tick: world::switching(|| AtomicUsize::new(0)),
+            sleepers: std::sync::Mutex::default(),
+            startled: std::sync::Mutex::default(),
+        }
     }
 
     /// The lock is given back and the ticket taken in one step, which is about both: so both tick before it. Whoever comes in
@@ -298,13 +304,27 @@ impl Condvar {
             world.log(What::Sleep);
             world.tickets
         });
-        plain(&self.sleepers).push_back(ticket);
+        if !self.wakes_for_no_reason() {
+            plain(&self.sleepers).push_back(ticket);
+        }
         while plain(&self.sleepers).contains(&ticket) {
             world::block(Why::Notice(ticket));
         }
         let guard = lock.lock();
         world::log(What::Woken);
         guard
+    }
+
+    fn wakes_for_no_reason(&self) -> bool {
+        let mut startled = plain(&self.startled);
+        let me = world::me();
+        let again = startled.contains(&me);
+        startled.retain(|role| *role != me);
+        let wakes = world::with(|world| world.rules.spurious) && !again;
+        if wakes {
+            startled.push(me);
+        }
+        wakes
     }
 
     pub fn notify_one(&self) {

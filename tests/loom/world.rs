@@ -64,6 +64,8 @@ pub struct Rules {
     pub from_the_start: bool,
     /// The server is told to stop while the last connections are still on their way, not when nobody can move.
     pub stops_early: bool,
+    /// Of the sleeps of a thread in a condition variable, every other one ends for no reason, as `pthread_cond_wait(3)` may.
+    pub spurious: bool,
     /// A listener for each reactor.
     pub reuseport: bool,
     /// How a source is put on an interest list: its token, and what the stage asked for. For a stage that is wrong on purpose.

@@ -9,6 +9,14 @@ pub const SECTIONS: [&str; 4] = ["Interest list", "Task queue", "Memory", "Socke
 pub struct World {
     interest: Vec<Entry>,
     queue: Vec<String>,
+    /// Where a stage owns its queue: who holds its lock, once somebody has taken it.
+    lock: Option<Option<String>>,
+    /// Who sleeps until it is notified, the longest first.
+    sleepers: Vec<String>,
+    /// The stop flag of a stage that has one outside of any lock.
+    flag: Option<bool>,
+    /// What was decided about the end: the order to stop, who was cut off, who waits for ever.
+    ending: Vec<(String, String, &'static str)>,
     blocks: Vec<Block>,
     socket: Option<Socket>,
     /// The names of what has owners that are counted.
@@ -107,6 +115,25 @@ impl World {
                     block.used_since |= !block.freed_by.is_empty();
                 }
             }
+            kind @ ("lock" | "unlock") if name == "the queue's lock" => {
+                self.lock = Some((kind == "lock").then(|| text("role").to_string()));
+            }
+            "look" | "set" => self.flag = Some(record["set"] == true),
+            "sleep" => self.sleepers.push(text("role").to_string()),
+            "woken" => self.sleepers.retain(|role| role != text("role")),
+            "notify" => {
+                let woken = if record["all"] == true { self.sleepers.len() } else { 1 };
+                self.sleepers.drain(..woken.min(self.sleepers.len()));
+            }
+            "stop" => self.ending.push(("order to stop".into(), "given".into(), "on")),
+            "cut" => {
+                let lost = format!("cut off: {} bytes, {} replies", number("unanswered"), number("replies"));
+                self.ending.push((format!("fd {}", number("fd")), lost, "bad"));
+            }
+            "stuck" => {
+                let end = format!("waits for the end of {}", text("other"));
+                self.ending.push((text("role").to_string(), end, "bad"));
+            }
             kind @ ("lock" | "unlock") => {
                 let holder = (kind == "lock").then(|| text("role").to_string());
                 if let Some(block) = self.block(name.trim_end_matches("'s lock")) {
@@ -137,7 +164,15 @@ impl World {
             let armed = if entry.armed { "" } else { "reported, not armed: " };
             json!([source(entry.token), format!("{armed}{}", entry.events), if entry.armed { "on" } else { "off" }])
         });
-        let queue = self.queue.iter().map(|task| json!([task, "", "on"]));
+        let tasks = self.queue.iter().map(|task| json!([task, "", "on"]));
+        let lock = self.lock.iter().map(|holder| match holder {
+            Some(holder) => json!(["lock", format!("held by {holder}"), "on"]),
+            None => json!(["lock", "free", "off"]),
+        });
+        let flag = self.flag.iter().map(|flag| json!(["flag", if *flag { "set" } else { "not set" }, "on"]));
+        let sleepers = self.sleepers.iter().map(|role| json!([role, "sleeps until notified", "off"]));
+        let ending = self.ending.iter().map(|(name, what, tone)| json!([name, what, tone]));
+        let queue = tasks.chain(lock).chain(flag).chain(sleepers).chain(ending);
         let memory = self.blocks.iter().map(|block| {
             let owners = match block.owners {
                 Some(1) => ", 1 owner".to_string(),
