@@ -1,5 +1,5 @@
 //! What the chapter "The load" shows: tables of `lab bench`. They are different every time, and take a quiet machine and
-//! about half an hour, so they are recorded apart:
+//! some ten minutes, so they are recorded apart:
 //!
 //! ```text
 //! LAB_RECORD=load cargo test --test book the_load
@@ -33,24 +33,24 @@ const TABLES: [Table; 5] = [
     Table {
         name: "bench_1000",
         servers: Servers::All,
-        flags: "--base stage4_fixed --connections 1000 --rounds 9 --seconds 5 --parts load,calls \
+        flags: "--base stage4_fixed --connections 1000 --rounds 5 --seconds 3 --parts load,calls \
                 --save chapters/load/1000.json --svg chapters/load/1000.svg",
     },
     Table {
         name: "bench_10000",
         servers: Servers::Many,
-        flags: "--base stage4_fixed --connections 10000 --client embedded --rounds 5 --seconds 5 --parts load",
+        flags: "--base stage4_fixed --connections 10000 --client embedded --rounds 3 --seconds 4 --parts load",
     },
     Table { name: "bench_c10k", servers: Servers::Many, flags: "--connections 10000 --parts idle" },
     Table {
         name: "bench_safety",
         servers: Servers::These(&["stage4_fixed", "stage4_handoff"]),
-        flags: "--connections 1000 --rounds 15 --seconds 3 --parts load",
+        flags: "--connections 1000 --rounds 9 --seconds 2 --parts load",
     },
     Table {
         name: "bench_clients",
         servers: Servers::These(&["stage2_reactor", "stage4_fixed"]),
-        flags: "--client both --connections 64 --rounds 15 --seconds 2 --parts load",
+        flags: "--client both --connections 64 --rounds 9 --seconds 2 --parts load",
     },
 ];
 
