@@ -132,6 +132,15 @@ pub fn look(room: &Room<'_>) -> io::Result<Option<Proof>> {
 /// # Errors
 /// Those of reading `/proc`.
 pub fn look_inside(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec<Sleeper>>> {
+    let is_inside = |threads: &Vec<Sleeper>| threads.iter().all(|thread| thread.call == "futex");
+    Ok(at_rest(blackbox, server)?.filter(is_inside))
+}
+
+/// Looks once at a server whose threads all sleep, whatever may wake them: these threads; `None` if somebody moved.
+///
+/// # Errors
+/// Those of reading `/proc`.
+pub fn at_rest(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec<Sleeper>>> {
     let written = blackbox.written();
     let Some(first) = threads(server, None)? else { return Ok(None) };
     for _ in 0..2 {
@@ -139,8 +148,7 @@ pub fn look_inside(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option
             return Ok(None);
         }
     }
-    let still = blackbox.written() == written && first.iter().all(|thread| thread.call == "futex");
-    Ok((still && !first.is_empty()).then_some(first))
+    Ok((blackbox.written() == written && !first.is_empty()).then_some(first))
 }
 
 /// The server's threads and the client's, if all of them are asleep.

@@ -93,3 +93,7 @@ fn reported(story: &Story<'_>, key: u64, accepted: usize, rearmed: usize) -> Opt
     let arms = |at: usize| records[at].kind == Kind::Modify && records[at].a == number_of(key) && at != rearmed;
     (!(before..after).any(arms)).then(|| [story.place(before), story.place(after)])
 }
+
+#[cfg(test)]
+#[path = "stale_tests.rs"]
+mod tests;

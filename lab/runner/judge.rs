@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::blackbox::Blackbox;
 use crate::client::Client;
-use crate::quiescence::{Proof, Room, Sleeper, Thread, look, look_inside};
+use crate::quiescence::{Proof, Room, Sleeper, Thread, at_rest, look, look_inside};
 use crate::schedule::Plan;
 
 /// The judge looks when the box has stood still for so long. It decides when to look, never what is seen.
@@ -14,6 +14,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// What another client sends to a server that hangs for one: a whole request.
 pub const ANOTHER: Plan = Plan::Get(1);
+
+type Look = fn(Blackbox, libc::pid_t) -> io::Result<Option<Vec<Sleeper>>>;
 
 /// A server, as the judge knows it.
 #[derive(Clone, Copy)]
@@ -89,9 +91,18 @@ impl Scene {
     /// Looks until there is a proof that the server's threads wait for each other only; `None` if there was none within the
     /// limit.
     pub fn prove_inside(&self) -> Option<Vec<Sleeper>> {
+        self.until_asleep(look_inside)
+    }
+
+    /// Waits until all threads of the server sleep, for an event or for each other, or the limit is over.
+    pub fn wait_for_rest(&self) {
+        self.until_asleep(at_rest);
+    }
+
+    fn until_asleep(&self, look: Look) -> Option<Vec<Sleeper>> {
         let start = Instant::now();
         loop {
-            match look_inside(self.blackbox, self.server) {
+            match look(self.blackbox, self.server) {
                 Ok(Some(asleep)) => return Some(asleep),
                 _ if start.elapsed() > self.limit => return None,
                 _ => std::thread::sleep(Duration::from_millis(1)),

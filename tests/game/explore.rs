@@ -194,9 +194,11 @@ fn end(state: &State) -> End {
             None => !connection.unread.is_empty() && !connection.reset,
         }
     });
-    let unanswered = state.owed.iter().zip(&state.net.connections).any(|(owed, connection)| {
-        !connection.reset && connection.written < owed.len() as u64
-    });
+    let unanswered = state
+        .owed
+        .iter()
+        .zip(&state.net.connections)
+        .any(|(owed, connection)| !connection.reset && connection.written < owed.len() as u64);
     let stuck = state.roles.iter().any(|role| matches!(role.stand, Stand::Parked { until: Until::Lock(_), .. }));
     let interesting = || state.blocks.iter().filter(|block| is_of_interest(block.label));
     let text = if owed || stuck || !state.queue.is_empty() {

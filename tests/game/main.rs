@@ -187,6 +187,27 @@ fn the_order_that_kills_a_binary_crashes_its_model_for_the_same_reason() {
     }
 }
 
+/// The order of the chapter, played by one worker; in it the fixed twin serves the second client.
+#[test]
+fn the_order_of_stage_5_gives_a_client_a_strangers_reply_and_the_fixed_twin_has_none_for_it() {
+    let order = "client client main main main worker-1 worker-1 worker-1 worker-1 worker-1 client client main main \
+                 worker-1 worker-1";
+    let play = |stage: &str| {
+        let graph = explore(&scenario(stage), LIMIT);
+        let mut node = &graph.nodes[0];
+        for role in order.split_whitespace() {
+            let Some(chosen) = node.moves.iter().find(|chosen| graph.roles[chosen.role] == role) else {
+                return format!("no {role}");
+            };
+            node = &graph.nodes[chosen.to];
+        }
+        node.end.as_ref().map_or("goes on".to_string(), |end| end.text.clone())
+    };
+    assert_eq!(play("stage5_broken"), "client 2 gets the reply to client 1");
+    // Its key finds nobody: it asks for its next task, and there is none.
+    assert_eq!(play("stage5_fixed"), "no worker-1");
+}
+
 /// For each way into a state but the first: the moves (which of the possible ones) that lead there.
 fn other_ways(graph: &Graph) -> Vec<Vec<usize>> {
     let mut first: Vec<Option<Vec<usize>>> = vec![None; graph.nodes.len()];

@@ -83,13 +83,15 @@ impl Epoll {
 
     pub fn modify(&self, source: &impl Source, token: u64, interest: Interest) -> io::Result<()> {
         let fd = source.fd();
-        result(call(|world| {
+        let armed = result(call(|world| {
             world.log(What::Modify(fd, interest.bits()));
             if interest.bits() & (libc::EPOLLIN | libc::EPOLLRDHUP) as u32 != 0 {
                 world.arms(world::me(), fd);
             }
             world.net.modify(self.fd, fd, token, interest.bits())
-        }))
+        }));
+        world::come_in();
+        armed
     }
 
     pub fn delete(&self, source: &impl Source) -> io::Result<()> {
@@ -118,6 +120,7 @@ impl Epoll {
                 if let Some((kind, text)) = wrong {
                     world::refute(kind, text);
                 }
+                world::come_in();
                 return Ok(());
             }
         }

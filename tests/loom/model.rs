@@ -107,6 +107,7 @@ impl Rules {
         grain: Grain::Calls,
         two_inside: false,
         two_tasks: false,
+        keeps_sessions: false,
         whole_life: false,
         reduced: Reduced::All,
         no_reset: false,
@@ -349,6 +350,9 @@ impl Peer {
             } else if unread > 0 && !connection.reset {
                 let blocked = world::with(|world| world.blocked());
                 world::refute(Kind::Hang, format!("hang: {unread} bytes of session {number} wait, and {blocked}"));
+            }
+            if !connection.ended && !connection.reset && !open && world::with(|world| world.rules.keeps_sessions) {
+                world::refute(Kind::Lost, format!("session {number} was closed, and its client is still there"));
             }
             if connection.ended && open {
                 world::refute(Kind::Hang, format!("hang: session {number} has ended, and nobody closes it"));

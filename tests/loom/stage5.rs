@@ -55,6 +55,9 @@ pub fn all() -> Vec<Test> {
     add("is_sound_for_a_second_client", 4, Some(bound(4)), points, silent);
     let both = ("request, RST, a second client's request, in steps from point to point", "drcd");
     add("is_sound_for_a_second_clients_request", 4, Some(bound(3)), points, both);
+    let events = Rules { keeps_sessions: true, ..rules(Grain::Events) };
+    let silent = ("request, RST, a second client, and a wait or an arming is a step", "drc");
+    add("dismisses_nobody_for_a_strangers_break", 4, Some(bound(4)), events, silent);
 
     for letters in ["drc", "drcd"] {
         let name = format!("stage5_broken_answers_a_stranger_in_the_order_that_loom_found_{letters}");

@@ -28,6 +28,9 @@ pub enum Grain {
     Calls,
     /// As the director moves its roles: what a thread does from one point to its next is one step.
     Points,
+    /// That, and anybody may come in after a wait too, and after a socket was armed: what is reported of a socket may be
+    /// looked at when that is closed.
+    Events,
 }
 
 /// How much is left out that changes nothing. Less than all of it is explored only to check that.
@@ -49,6 +52,8 @@ pub struct Rules {
     pub two_inside: bool,
     /// Two tasks from one arming of a one-shot socket are a finding.
     pub two_tasks: bool,
+    /// A session that is closed while its client is still there is a finding, even if nothing is owed to that.
+    pub keeps_sessions: bool,
     /// loom's own `Arc` stands behind the facade's, so that each clone and drop is a step.
     pub loom_arc: bool,
     /// No connection is broken off, so a write is no step: it always succeeds, and only its own stream's end could tell.
@@ -325,7 +330,7 @@ fn tick_with(object: &AtomicUsize, order: Ordering) {
     let role = me();
     let world_tick = with(|world| match world.rules.grain {
         Grain::Calls => None,
-        Grain::Points => Some(world.tick.clone()),
+        Grain::Points | Grain::Events => Some(world.tick.clone()),
     });
     match world_tick {
         None => _ = switching(|| object.fetch_add(1, order)),
@@ -381,6 +386,15 @@ pub fn pass(point: &'static str) {
         role.occurrences[at].1 += 1;
         role.place = Place { point, occurrence: role.occurrences[at].1 };
         role.fresh = true;
+    });
+}
+
+/// The current thread has armed a socket, or has been told of events.
+pub fn come_in() {
+    with(|world| {
+        if world.rules.grain == Grain::Events {
+            world.roles[me()].fresh = true;
+        }
     });
 }
 
