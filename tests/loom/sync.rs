@@ -276,6 +276,12 @@ pub struct Condvar {
     startled: std::sync::Mutex<Vec<Role>>,
 }
 
+impl Default for Condvar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Condvar {
     pub fn new() -> Condvar {
         Condvar {
