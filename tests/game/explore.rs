@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::kernel::{Listener, Stop, grouped, mask_names, source_name};
 use crate::runner::{Serve, Server};
-use crate::world::{Stand, State, Until, World, is_of_interest};
+use crate::world::{QUEUE, Stand, State, Until, World, is_of_interest};
 
 /// What the client does, in order. It can always go on. Where it connects again, that is another client, and whatever
 /// comes after it is done by that one.
@@ -17,6 +17,8 @@ pub enum Act {
     Send(Vec<u8>),
     Fin,
     Reset,
+    /// The operator's: the server is told to stop.
+    Stop,
 }
 
 /// A small server and its client.
@@ -96,7 +98,7 @@ impl<'a> Play<'a> {
         world.lock().owed.clone_from(&scenario.owed);
         let (serve, workers) = (scenario.serve, scenario.workers);
         world.start("main", move || {
-            let served = serve(Server { listener: Listener, stop: Stop, workers });
+            let served = serve(Server { listener: Listener, stop: Stop, workers, drain: 1 });
             assert!(served.is_ok(), "a modelled kernel refuses nothing");
         });
         for role in 0..=workers {
@@ -119,6 +121,7 @@ impl<'a> Play<'a> {
             Act::Send(bytes) => net.arrive(newest, bytes),
             Act::Fin => net.fin(newest),
             Act::Reset => net.reset(newest),
+            Act::Stop => net.stop(),
         }
         match act {
             Act::Connect if net.connections.len() > 1 => "is another client now, and connects".to_string(),
@@ -126,6 +129,7 @@ impl<'a> Play<'a> {
             Act::Send(bytes) => format!("sends {} bytes", grouped(bytes.len())),
             Act::Fin => "closes its sending side: FIN".to_string(),
             Act::Reset => "breaks the connection off: RST".to_string(),
+            Act::Stop => "tells the server to stop".to_string(),
         }
     }
 
@@ -145,6 +149,7 @@ impl<'a> Play<'a> {
                 Act::Send(bytes) => format!("send {}", bytes.len()),
                 Act::Fin => "fin".to_string(),
                 Act::Reset => "reset".to_string(),
+                Act::Stop => "stop".to_string(),
             };
             moves.push(possible(CLIENT, &next, 0));
         }
@@ -167,6 +172,7 @@ impl<'a> Play<'a> {
 
 fn stand(state: &State, role: usize) -> String {
     match state.roles[role].stand {
+        Stand::Ended if state.verdict.is_none() => "has ended".to_string(),
         Stand::Ended | Stand::Running => "has crashed".to_string(),
         Stand::Parked { point, until, .. } => match until {
             _ if state.is_met(until) => format!("stands at {point}"),
@@ -177,7 +183,9 @@ fn stand(state: &State, role: usize) -> String {
                 let name = state.lock_names[lock];
                 format!("waits for {name}'s lock, held by {holder}")
             }
-            Until::Always | Until::Ended(_) => format!("waits at {point}"),
+            Until::Notified(_) => "sleeps until it is notified".to_string(),
+            Until::Ended(other) => format!("waits for the end of {}", state.roles[other].name),
+            Until::Always => format!("waits at {point}"),
         },
     }
 }
@@ -186,6 +194,12 @@ fn stand(state: &State, role: usize) -> String {
 fn end(state: &State) -> End {
     if let Some(verdict) = &state.verdict {
         return End { crash: true, text: verdict.clone() };
+    }
+    if state.net.stopped {
+        let left = state.roles.iter().filter(|role| !matches!(role.stand, Stand::Ended)).count();
+        let text =
+            if left == 0 { "the server has stopped" } else { "never stops: nobody is left who could wake anybody" };
+        return End { crash: left > 0, text: text.to_string() };
     }
     let owed = state.net.connections.iter().any(|connection| {
         let over = connection.fin || connection.reset;
@@ -219,9 +233,23 @@ fn panel(state: &State) -> Panel {
         let armed = if entry.armed { "" } else { "reported, not armed: " };
         (source_name(entry.token), format!("{armed}{}", mask_names(entry.mask)), tone)
     });
-    // The stop event is on the list in every state, and this play does not raise it.
-    let interest = interest.filter(|(name, ..)| name != "the stop event").collect();
-    let queue = state.queue.iter().map(|name| (name.clone(), String::new(), "on")).collect();
+    // The stop event is on the list in every state; that it was raised is a move. No limit is ever over here.
+    let interest = interest.filter(|(name, ..)| name != "the stop event" && name != "the limit").collect();
+    let tasks = state.queue.iter().map(|name| (name.clone(), String::new(), "on"));
+    // Where the stage owns its queue: its lock, the stop flag beside it, and who sleeps in it.
+    let locks = state.locks.iter().zip(&state.lock_names).filter(|(_, name)| **name == QUEUE);
+    let locks = locks.map(|(holder, _)| match holder {
+        Some(holder) => ("lock".to_string(), format!("held by {}", state.roles[*holder].name), "on"),
+        None => ("lock".to_string(), "free".to_string(), "off"),
+    });
+    let flags = state.flags.iter().map(|set| {
+        let value = if *set { "set" } else { "not set" };
+        ("flag".to_string(), value.to_string(), "on")
+    });
+    let sleepers = state.sleepers.iter();
+    let sleepers =
+        sleepers.map(|(_, role)| (state.roles[*role].name.clone(), "sleeps until notified".to_string(), "off"));
+    let queue = tasks.chain(locks).chain(flags).chain(sleepers).collect();
     let memory = state.blocks.iter().filter(|block| is_of_interest(block.label)).map(|block| {
         let owners = match block.owners {
             Some(1) => ", 1 owner".to_string(),
@@ -322,7 +350,8 @@ pub fn explore(scenario: &Scenario, limit: usize) -> Graph {
         (chosen.did, chosen.to) = (if did.is_empty() { format!("passes {}", chosen.next) } else { did }, to);
         here = new.then_some(to);
     }
-    Graph { roles: std::iter::once("client".to_string()).chain(roles).collect(), nodes: walk.nodes }
+    let first = if scenario.client.iter().any(|act| matches!(act, Act::Stop)) { "operator" } else { "client" };
+    Graph { roles: std::iter::once(first.to_string()).chain(roles).collect(), nodes: walk.nodes }
 }
 
 /// Plays one order in a fresh world, as `choose` has it (of so many moves, which), and compares each step with the graph.

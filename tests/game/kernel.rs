@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::net::{self, Failure, LISTENER_FD};
-use crate::runner::{LISTENER, STOP};
+use crate::net::{self, Failure, LIMIT_FD, LISTENER_FD, STOP_FD};
+use crate::runner::{LIMIT, LISTENER, STOP};
 use crate::world::{Until, act};
 
 #[derive(Clone, Copy)]
@@ -12,6 +12,7 @@ pub struct Interest(u32);
 #[allow(dead_code)]
 impl Interest {
     pub const READ: Interest = Interest(net::IN | net::RDHUP);
+    pub const WRITE: Interest = Interest(net::OUT | net::RDHUP);
     pub const HANG_UP: Interest = Interest(net::RDHUP);
     pub const BREAK: Interest = Interest(0);
 
@@ -35,6 +36,12 @@ impl Event {
         self.mask & net::IN != 0
     }
 
+    #[allow(dead_code)]
+    pub fn writable(self) -> bool {
+        self.mask & net::OUT != 0
+    }
+
+    #[allow(dead_code)]
     pub fn hung_up(self) -> bool {
         self.mask & (net::RDHUP | net::HUP | net::ERR) != 0
     }
@@ -76,6 +83,13 @@ impl Epoll {
     }
 
     #[track_caller]
+    #[allow(dead_code)]
+    pub fn delete(&self, source: &impl Source) -> io::Result<()> {
+        act(Until::Always, |state, _| state.net.forget(source.fd()));
+        Ok(())
+    }
+
+    #[track_caller]
     fn control(&self, fd: u64, token: u64, interest: Interest, what: &str) -> io::Result<()> {
         act(Until::Always, |state, role| {
             state.say(format!("{what}: {}", source_name(token)));
@@ -105,6 +119,7 @@ pub fn source_name(token: u64) -> String {
     match token {
         LISTENER => "the listener".to_string(),
         STOP => "the stop event".to_string(),
+        LIMIT => "the limit".to_string(),
         key if key >> 32 != 0 => format!("fd {} (gen {})", key as u32, key >> 32),
         // Sessions are counted from 1, and there are not so many of them.
         number if number > LISTENER_FD => format!("fd {number}"),
@@ -148,11 +163,37 @@ impl Source for Listener {
     }
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        act(Until::Always, |state, _| {
+            state.say("closes the listener");
+            state.net.forget(LISTENER_FD);
+        });
+    }
+}
+
+/// A timer that never goes off: in this world no time passes.
+#[allow(dead_code)]
+pub struct Timer;
+
+#[allow(dead_code)]
+impl Timer {
+    pub fn after(_: u64) -> io::Result<Timer> {
+        Ok(Timer)
+    }
+}
+
+impl Source for Timer {
+    fn fd(&self) -> u64 {
+        LIMIT_FD
+    }
+}
+
 pub struct Stop;
 
 impl Source for Stop {
     fn fd(&self) -> u64 {
-        LISTENER_FD - 1
+        STOP_FD
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 pub const IN: u32 = 0x1;
+pub const OUT: u32 = 0x4;
 pub const ERR: u32 = 0x8;
 pub const HUP: u32 = 0x10;
 pub const RDHUP: u32 = 0x2000;
@@ -14,6 +15,8 @@ pub const ONESHOT: u32 = 1 << 30;
 pub const ET: u32 = 1 << 31;
 
 pub const LISTENER_FD: u64 = 5;
+pub const STOP_FD: u64 = 4;
+pub const LIMIT_FD: u64 = 3;
 
 #[derive(Clone, Debug, Default, Hash)]
 pub struct Net {
@@ -23,6 +26,8 @@ pub struct Net {
     pub interest: BTreeMap<u64, Entry>,
     /// The sources that have something to report, in the order in which they came.
     ready: VecDeque<u64>,
+    /// The server was told to stop.
+    pub stopped: bool,
 }
 
 /// One connection, seen from the server.
@@ -87,6 +92,12 @@ impl Net {
         self.wake_connection(connection);
     }
 
+    /// The operator tells the server to stop.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        self.wake(STOP_FD);
+    }
+
     fn wake_connection(&mut self, connection: usize) {
         if let Some(fd) = self.connections[connection].fd {
             self.wake(fd);
@@ -105,6 +116,9 @@ impl Net {
     fn state(&self, fd: u64) -> u32 {
         if fd == LISTENER_FD {
             return if self.backlog.is_empty() { 0 } else { IN };
+        }
+        if fd == STOP_FD {
+            return if self.stopped { IN } else { 0 };
         }
         let Some(connection) = self.of(fd).map(|at| &self.connections[at]) else { return 0 };
         if connection.reset {
@@ -207,6 +221,11 @@ impl Net {
         if let Some(at) = self.of(fd) {
             self.connections[at].fd = None;
         }
+        self.forget(fd);
+    }
+
+    /// It leaves the interest list.
+    pub fn forget(&mut self, fd: u64) {
         self.interest.remove(&fd);
         self.ready.retain(|other| *other != fd);
     }

@@ -7,7 +7,7 @@ pub use std::sync::atomic::Ordering;
 
 use crate::heap::{Raw, type_label};
 use crate::kernel::source_name;
-use crate::world::{self, SESSION, State, Until, act, is_of_interest};
+use crate::world::{self, QUEUE, SESSION, State, Until, act, is_of_interest};
 
 pub struct Arc<T> {
     inner: std::sync::Arc<T>,
@@ -138,7 +138,12 @@ impl<T> Mutex<T> {
     pub fn new(value: T) -> Mutex<T> {
         let made = act(Until::Always, |state, _| {
             state.locks.push(None);
-            state.lock_names.push(if type_label::<T>() == "Inbox" { SESSION } else { "the table" });
+            state.lock_names.push(match type_label::<T>() {
+                "Inbox" => SESSION,
+                // What a stage that owns its queue keeps in it.
+                "VecDeque" | "Tasks" => QUEUE,
+                _ => "the table",
+            });
             (state.locks.len() - 1, state.new_cell())
         });
         let (lock, cell) = made.unwrap_or_default();
@@ -180,6 +185,105 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the lock is held, and the guard is borrowed exclusively.
         unsafe { &mut *self.0.value.get() }
+    }
+}
+
+/// A condition variable. Nobody wakes there without having been notified.
+#[allow(dead_code)]
+pub struct Condvar(usize);
+
+#[allow(dead_code)]
+impl Condvar {
+    #[track_caller]
+    pub fn new() -> Condvar {
+        let number = act(Until::Always, |state, _| {
+            state.condvars += 1;
+            state.condvars
+        });
+        Condvar(number.unwrap_or_default())
+    }
+
+    /// Gives the lock back and falls asleep in one move.
+    #[track_caller]
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        let mutex = guard.0;
+        let me = act(Until::Always, |state, role| {
+            state.say(format!("unlocks {}, and falls asleep", state.lock_names[mutex.lock]));
+            state.locks[mutex.lock] = None;
+            state.leave(role);
+            state.sleepers.push((self.0, role));
+            role
+        });
+        if let Some(me) = me {
+            // The lock was given back above.
+            std::mem::forget(guard);
+            act(Until::Notified(me), |state, role| {
+                state.say("is awake");
+                state.seen(role, "woken");
+            });
+        }
+        mutex.lock()
+    }
+
+    #[track_caller]
+    pub fn notify_one(&self) {
+        self.notify(1);
+    }
+
+    #[track_caller]
+    pub fn notify_all(&self) {
+        self.notify(usize::MAX);
+    }
+
+    #[track_caller]
+    fn notify(&self, mut most: usize) {
+        act(Until::Always, |state, _| {
+            let before = state.sleepers.len();
+            state.sleepers.retain(|(condvar, _)| {
+                let stays = *condvar != self.0 || most == 0;
+                most -= usize::from(!stays);
+                stays
+            });
+            state.say(match before - state.sleepers.len() {
+                0 => "notifies: nobody sleeps".to_string(),
+                woken => format!("notifies: wakes {woken} of {before}"),
+            });
+        });
+    }
+}
+
+/// A flag without a lock.
+#[allow(dead_code)]
+pub struct AtomicBool(usize);
+
+#[allow(dead_code)]
+impl AtomicBool {
+    #[track_caller]
+    pub fn new(value: bool) -> AtomicBool {
+        let number = act(Until::Always, |state, _| {
+            state.flags.push(value);
+            state.flags.len() - 1
+        });
+        AtomicBool(number.unwrap_or_default())
+    }
+
+    #[track_caller]
+    pub fn load(&self, _: Ordering) -> bool {
+        let value = act(Until::Always, |state, role| {
+            let value = state.flags[self.0];
+            state.say(format!("looks at the flag: {}", if value { "set" } else { "not set" }));
+            state.seen(role, ("flag", value));
+            value
+        });
+        value.unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn store(&self, value: bool, _: Ordering) {
+        act(Until::Always, |state, _| {
+            state.say("sets the flag");
+            state.flags[self.0] = value;
+        });
     }
 }
 

@@ -35,6 +35,11 @@ pub struct State {
     pub lock_names: Vec<&'static str>,
     /// For each piece of plain memory that threads share (what a lock guards, or should): its past, as one number.
     cells: Vec<u64>,
+    /// Flags that no lock guards.
+    pub flags: Vec<bool>,
+    /// Who sleeps in a condition variable, the longest first: which one, and the role.
+    pub sleepers: Vec<(usize, usize)>,
+    pub condvars: usize,
     pub verdict: Option<String>,
     /// By connection: the bytes that it is owed; empty where that is not what the play is about.
     pub owed: Vec<Vec<u8>>,
@@ -88,6 +93,8 @@ pub enum Until {
     Task,
     Lock(usize),
     Ended(usize),
+    /// This role has been notified.
+    Notified(usize),
 }
 
 /// A piece of memory of interest.
@@ -202,6 +209,9 @@ impl World {
             locks: Vec::new(),
             lock_names: Vec::new(),
             cells: Vec::new(),
+            flags: Vec::new(),
+            sleepers: Vec::new(),
+            condvars: 0,
             verdict: None,
             owed: Vec::new(),
             turn: None,
@@ -309,6 +319,7 @@ impl State {
             Until::Event => self.net.has_event(),
             Until::Task => !self.queue.is_empty() || self.closed,
             Until::Lock(lock) => self.locks[lock].is_none(),
+            Until::Notified(role) => !self.sleepers.iter().any(|(_, sleeper)| *sleeper == role),
             Until::Ended(role) => matches!(self.roles[role].stand, Stand::Ended),
         }
     }
@@ -429,6 +440,7 @@ impl State {
             self.net.hash(&mut hasher);
             self.blocks.hash(&mut hasher);
             (&self.queue, self.closed, &self.locks, &self.cells, &self.verdict).hash(&mut hasher);
+            (&self.flags, &self.sleepers).hash(&mut hasher);
             for role in &self.roles {
                 role.seen.finish().hash(&mut hasher);
                 match role.stand {
@@ -446,6 +458,9 @@ impl State {
         u128::from(half(1)) << 64 | u128::from(half(2))
     }
 }
+
+/// What the lock of a queue that a stage owns is called.
+pub const QUEUE: &str = "the queue";
 
 /// What the lock of a session is called.
 pub const SESSION: &str = "the session";
