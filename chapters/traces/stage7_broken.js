@@ -397,5 +397,5 @@ labData("stage7_broken", {
 "}"
 ],
 "stage":"stage7_broken",
-"title":"the order to stop comes between a worker's look at it and its sleep",
+"title":"told to stop between a worker's look and its sleep",
 });

@@ -402,5 +402,5 @@ labData("stage7_fixed", {
 "}"
 ],
 "stage":"stage7_fixed",
-"title":"the order to stop is given under the lock, and the last bytes are read first",
+"title":"told to stop under the lock; last bytes read first",
 });

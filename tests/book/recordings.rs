@@ -87,7 +87,7 @@ const STAGE8: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// Odds and timings, and the command that gives them.
-const MEASURED: [(&str, &str); 15] = [
+const MEASURED: [(&str, &str); 19] = [
     ("cost_of_sharing", "rustc -O --edition 2024 -o /tmp/sharing chapters/cost/sharing.rs"),
     ("point_cost", "cargo run --release --bin lab -- point-cost"),
     ("cost", "cargo run --release --bin lab -- cost --connections 1000,10000"),
@@ -103,6 +103,10 @@ const MEASURED: [(&str, &str); 15] = [
     ("wild_stage8_reuseport", "cargo run --release --bin stage8_fixed -- --reuseport --wild --rounds 500"),
     ("repeat_stage3_broken", "cargo run --release --bin stage3_broken -- --repeat 210"),
     ("repeat_stage4_broken", "cargo run --release --bin stage4_broken -- --repeat 210"),
+    ("wild_stage5_broken", "cargo run --release --bin stage5_broken -- --wild --rounds 200 --seconds 100"),
+    ("wild_stage5_fixed", "cargo run --release --bin stage5_fixed -- --wild --rounds 200 --seconds 100"),
+    ("wild_stage7_broken", "cargo run --release --bin stage7_broken -- --wild --rounds 200"),
+    ("wild_stage7_tail", "cargo run --release --bin stage7_broken -- --tail --wild --rounds 200"),
     ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 300 --seconds 100"),
     ("wild_stage6_fixed", "cargo run --release --bin stage6_fixed -- --wild --rounds 300 --seconds 100"),
     ("repeat_stage6_broken", "cargo run --release --bin stage6_broken -- --repeat 210"),
@@ -278,6 +282,8 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
             match name {
                 "wild_stage3_broken" => assert!(text.contains(" used freed memory"), "{name}: nothing was seen"),
                 "wild_stage4_broken" => assert!(table.lines().count() > 2, "{name}: one cause, several symptoms"),
+                "wild_stage5_broken" => assert!(table.contains("a wrong reply"), "{name}: a stranger's bytes"),
+                "wild_stage7_tail" => assert!(table.contains("the client failed"), "{name}: bytes are dropped"),
                 "wild_stage6_broken" => assert!(table.contains("(c0000000)"), "{name}: hangs, and for this reason"),
                 _ => assert_eq!(table.lines().count(), 1, "{name}: the fixed stage survives every round"),
             }

@@ -73,13 +73,16 @@ pub fn printed(diff: &[Line<'_>], context: usize) -> String {
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// What differs from run to run, replaced: addresses, descriptors, ports and times, and which worker did something after
-/// the last step of the schedule.
+/// What differs from run to run, replaced: addresses, descriptors, ports and times, and who did something after the last
+/// step of the schedule, in which line.
 pub fn normal(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", normal_line(line).trim_end())).collect()
 }
 
 fn normal_line(line: &str) -> String {
+    if let [what, _, "later", _] = line.split_whitespace().collect::<Vec<_>>()[..] {
+        return format!("{what} later");
+    }
     let mut out = String::new();
     let mut rest = line;
     while let Some(first) = rest.chars().next() {
@@ -97,7 +100,6 @@ fn normal_line(line: &str) -> String {
                 () if is_time => "TIME",
                 () if is_port => "PORT",
                 () if out.ends_with("fd ") => "N",
-                () if out.ends_with("worker-") && after.trim_start().starts_with("later ") => "N",
                 () => number,
             };
             rest = after;

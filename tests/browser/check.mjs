@@ -258,6 +258,7 @@ const KNOWN = {
         'worker-2 worker-2 worker-2 worker-2 worker-1 worker-2',
     stage5_broken:
         'client client main main main worker-1 worker-1 worker-1 worker-1 worker-1 client client main main worker-1 worker-1',
+    stage6_broken: 'client client main main main worker-1 worker-1 worker-1 worker-1 client client',
     stage7_broken: 'worker-1 operator main main main main worker-1 worker-2',
 };
 for (const name of withGame) {
