@@ -241,7 +241,8 @@ impl Data {
 
     /// What the tools said, in their own words.
     fn words(&self) -> String {
-        let mut text = String::from("\n| program | who | its words, and in how many runs |\n|---|---|---|\n");
+        let mut text =
+            String::from("\n| [program](#the-controls) | who | its words, and in how many runs |\n|---|---|---|\n");
         let place = |program: &str| programs().iter().position(|stage| stage.name == program);
         let mut cells: Vec<&Cell> =
             self.cells.iter().filter(|cell| !cell.kinds.is_empty() || !cell.ends.is_empty()).collect();
@@ -283,8 +284,8 @@ impl Data {
 /// The head of a broken program's column.
 fn heading(stage: &Stage) -> String {
     match stage.name.split_once(' ') {
-        Some((_, flags)) => format!("stage {}, `{flags}`", stage.chapter),
-        None => format!("stage {}", stage.chapter),
+        Some((_, flags)) => format!("[stage {0}](stage{0}.md), `{flags}`", stage.chapter),
+        None => format!("[stage {0}](stage{0}.md)", stage.chapter),
     }
 }
 
