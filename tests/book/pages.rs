@@ -17,7 +17,8 @@ fn pages() -> BTreeMap<String, String> {
             let from_root = path.strip_prefix(root()).expect("it is below the root").to_string_lossy().into_owned();
             if path.is_dir() {
                 folders.push(path);
-            } else if from_root.ends_with(".md") {
+            // A recording is a part of the page that includes it, and its links are that page's.
+            } else if from_root.ends_with(".md") && !from_root.starts_with("chapters/recorded/") {
                 pages.insert(from_root.clone(), read(&from_root));
             }
         }
