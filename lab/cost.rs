@@ -112,15 +112,7 @@ fn measure_all(counts: &[usize]) -> Result<String> {
 /// The limit on open files, for this process and the servers that it starts.
 pub(crate) fn raise_file_limit(connections: usize) -> Result<()> {
     let need = connections as libc::rlim_t + SPARE;
-    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.
-    unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut files);
-        if files.rlim_cur < need {
-            files.rlim_cur = need.min(files.rlim_max);
-            libc::setrlimit(libc::RLIMIT_NOFILE, &files);
-        }
-    }
+    let files = crate::kernel::raise_file_limit(need);
     ensure!(
         files.rlim_cur >= need,
         "{} connections need {} open files, and the hard limit is {}; ask for fewer, or raise it (`ulimit -Hn {need}`, \

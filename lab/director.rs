@@ -525,6 +525,17 @@ mod tests {
         blackbox.ring_doorbell();
     }
 
+    /// A director who leaves after the steps, and need tell nobody to stop.
+    fn director<'a>(
+        blackbox: Blackbox,
+        schedule: &'a Schedule,
+        limit: Option<Duration>,
+        alive: &'a mut dyn FnMut() -> bool,
+        traced: &'a dyn Fn() -> bool,
+    ) -> Director<'a> {
+        Director { blackbox, schedule, limit, alive, traced, stays: false, stop: &|| () }
+    }
+
     struct Outcomes {
         passed: Vec<String>,
         outcomes: Vec<Outcome>,
@@ -542,15 +553,7 @@ mod tests {
             scope.spawn(|| play(blackbox, worker_role, worker, &passed));
             let limit = Some(Duration::from_secs(10));
             let (mut alive, traced) = (|| true, || false);
-            let mut director = Director {
-                blackbox,
-                schedule: &schedule,
-                limit,
-                alive: &mut alive,
-                traced: &traced,
-                stays: false,
-                stop: &|| (),
-            };
+            let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
             director.run(std::slice::from_mut(&mut client))
         });
         let outcomes = steps.into_iter().map(|step| step.outcome).collect();
@@ -593,15 +596,7 @@ mod tests {
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| true, || false);
         let limit = Some(Duration::from_millis(20));
-        let mut director = Director {
-            blackbox,
-            schedule: &schedule,
-            limit,
-            alive: &mut alive,
-            traced: &traced,
-            stays: false,
-            stop: &|| (),
-        };
+        let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(&verdict, Verdict::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
         assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
@@ -617,15 +612,7 @@ mod tests {
         let traced = || asked.replace(asked.get() + 1) < 3;
         let mut alive = || true;
         let limit = Some(Duration::from_millis(1));
-        let mut director = Director {
-            blackbox,
-            schedule: &schedule,
-            limit,
-            alive: &mut alive,
-            traced: &traced,
-            stays: false,
-            stop: &|| (),
-        };
+        let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
         let (_, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(verdict, Verdict::Failed(_)));
         assert_eq!(asked.get(), 4);
@@ -637,15 +624,7 @@ mod tests {
         let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| false, || false);
-        let mut director = Director {
-            blackbox,
-            schedule: &schedule,
-            limit: None,
-            alive: &mut alive,
-            traced: &traced,
-            stays: false,
-            stop: &|| (),
-        };
+        let mut director = director(blackbox, &schedule, None, &mut alive, &traced);
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Verdict::Died));
     }

@@ -702,6 +702,22 @@ impl Stop {
     }
 }
 
+/// Raises the limit on this process's open files, which its children inherit, to `wanted`, or as near as the hard limit lets
+/// it. Gives what holds afterwards; all of it 0 if the kernel does not say (`getrlimit(2)`).
+pub(crate) fn raise_file_limit(wanted: libc::rlim_t) -> libc::rlimit {
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut files);
+        if files.rlim_cur < wanted.min(files.rlim_max) {
+            let raised = libc::rlimit { rlim_cur: wanted.min(files.rlim_max), ..files };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raised);
+            libc::getrlimit(libc::RLIMIT_NOFILE, &mut files);
+        }
+    }
+    files
+}
+
 /// Raises the [`Stop`] behind a descriptor: for the signal handler, which can keep only a number.
 pub(crate) fn raise_fd(fd: i32) {
     let one = 1_u64;

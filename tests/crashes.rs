@@ -2,9 +2,7 @@
 
 mod support;
 
-use std::os::unix::process::CommandExt;
-
-use support::{command, finish, normalised, run, schedule};
+use support::{command, finish, normalised, on_one_core, run, schedule};
 
 const GLIBC: bool = cfg!(target_env = "gnu");
 
@@ -61,21 +59,7 @@ fn twenty_of_twenty_end_as_they_must_in_every_environment() {
 fn the_report_says_the_same_on_one_core() {
     for name in ["stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed"] {
         let mut command = command(name);
-        // SAFETY: system calls on locals, between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                let mut set: libc::cpu_set_t = std::mem::zeroed();
-                let size = size_of::<libc::cpu_set_t>();
-                libc::sched_getaffinity(0, size, &mut set);
-                let first = (0..libc::CPU_SETSIZE as usize).find(|core| libc::CPU_ISSET(*core, &set)).unwrap_or(0);
-                libc::CPU_ZERO(&mut set);
-                libc::CPU_SET(first, &mut set);
-                match libc::sched_setaffinity(0, size, &set) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            });
-        }
+        on_one_core(&mut command);
         assert_eq!(normalised(&finish(command).stdout), report(name));
     }
 }

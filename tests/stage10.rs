@@ -5,11 +5,11 @@
 //! ```
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Output};
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use lab::runner::{Served, Server};
 use lab::uring::{Ring, Room};
 
 mod support;
-use support::normalised;
+use support::{Server as Process, normalised};
 
 /// The stage's own file once more, to run it with rings of other sizes.
 #[path = "../lab/stages/stage10_uring.rs"]
@@ -51,64 +51,6 @@ fn run(arguments: &[&str]) -> Output {
     command().args(arguments).output().expect("it starts")
 }
 
-/// The binary, with `--serve`.
-struct Process {
-    child: Child,
-    address: String,
-    out: BufReader<ChildStdout>,
-}
-
-impl Process {
-    fn start(mut command: Command, more: &[&str]) -> Process {
-        let mut child = command.args(["--serve", "127.0.0.1:0"]).args(more).spawn().expect("it starts");
-        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut line = String::new();
-        out.read_line(&mut line).expect("it says where it listens");
-        let address = line.split([' ', ';']).find(|word| word.starts_with("127.")).expect("an address").to_string();
-        Process { child, address, out }
-    }
-
-    fn connect(&self) -> TcpStream {
-        connect(self.address.parse().expect("an address"))
-    }
-
-    /// KiB, by its name in /proc/PID/status.
-    fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it is alive");
-        let rest = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("it is counted");
-        rest.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
-    }
-
-    fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it is alive").count()
-    }
-
-    fn signal(&self, signal: i32) {
-        // SAFETY: the child was not waited for, so its number is its own.
-        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
-    }
-
-    /// Waits for its end; what it said last.
-    fn end(mut self) -> String {
-        let mut last = String::new();
-        self.out.read_to_string(&mut last).expect("it says what it has served");
-        assert_eq!(self.child.wait().expect("it ends").code(), Some(0), "{last}");
-        last
-    }
-
-    fn stop(self) -> String {
-        self.signal(libc::SIGTERM);
-        self.end()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The stage in a thread of this process.
 struct Inside {
     address: SocketAddr,
@@ -133,9 +75,12 @@ impl Inside {
     }
 }
 
+/// The longest wait for a server: a safety net.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
 
@@ -190,7 +135,7 @@ fn pieces_of_any_size_are_answered_like_the_whole() {
     if !offered() {
         return;
     }
-    let server = Process::start(command(), &["--workers", "2"]);
+    let server = Process::start(command(), &["--workers", "2"], PATIENCE);
     let requests = conversation();
     for piece in [7_001, 1_400, requests.len(), 331] {
         let mut stream = server.connect();
@@ -243,7 +188,7 @@ fn who_takes_no_replies_is_received_no_more_and_gets_all_of_them_later() {
         return;
     }
     const REQUESTS: usize = 400_000;
-    let server = Process::start(command(), &["--workers", "1"]);
+    let server = Process::start(command(), &["--workers", "1"], PATIENCE);
     use_every_buffer(&server);
     let before = server.status("VmHWM");
     let mut stream = server.connect();
@@ -296,7 +241,7 @@ fn a_connection_that_breaks_with_sends_in_flight_leaves_nothing_to_the_next() {
     if !offered() {
         return;
     }
-    let server = Process::start(command(), &["--workers", "1"]);
+    let server = Process::start(command(), &["--workers", "1"], PATIENCE);
     get(&server.connect());
     let before = server.descriptors();
     let uploads = GET.repeat(20_000);
@@ -331,7 +276,7 @@ fn a_stop_answers_what_has_arrived() {
     if !offered() {
         return;
     }
-    let server = Process::start(command(), &["--workers", "2"]);
+    let server = Process::start(command(), &["--workers", "2"], PATIENCE);
     let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
     clients.iter().for_each(get);
     // Nobody looks now: what follows arrives together with the signal.
@@ -385,7 +330,7 @@ fn without_a_descriptor_a_client_waits_until_another_has_gone() {
             }
         });
     }
-    let server = Process::start(command, &["--workers", "1"]);
+    let server = Process::start(command, &["--workers", "1"], PATIENCE);
     let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.write_all(GET).expect("there is room");
@@ -414,7 +359,7 @@ fn ten_thousand_connections_are_served_and_an_idle_one_costs_at_most_256_bytes()
         libc::setrlimit(libc::RLIMIT_NOFILE, &files);
     }
     let count = (files.rlim_max as usize).saturating_sub(200).min(10_000);
-    let server = Process::start(command(), &["--workers", "1"]);
+    let server = Process::start(command(), &["--workers", "1"], PATIENCE);
     use_every_buffer(&server);
     let before = server.status("VmRSS");
     let clients: Vec<_> = (0..count).map(|_| server.connect()).collect();

@@ -5,12 +5,12 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt;
+
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Output, command, finish, normalised, run, schedule};
+use support::{Output, command, finish, normalised, on_one_core, run, schedule};
 
 /// `EPOLLET | EPOLLONESHOT`: what is left of a mask when its one-shot event was told.
 const TOLD: &str = "c0000000";
@@ -143,21 +143,7 @@ fn the_fixed_twin_arms_each_session_before_it_gives_its_lock_back() {
 fn all_of_it_holds_on_one_core_and_without_a_parent() {
     for (name, code) in [("stage6_broken", 1), ("stage6_fixed", 0)] {
         let mut on_one = command(name);
-        // SAFETY: system calls on locals, between fork and exec.
-        unsafe {
-            on_one.pre_exec(|| {
-                let mut set: libc::cpu_set_t = std::mem::zeroed();
-                let size = size_of::<libc::cpu_set_t>();
-                libc::sched_getaffinity(0, size, &mut set);
-                let first = (0..libc::CPU_SETSIZE as usize).find(|core| libc::CPU_ISSET(*core, &set)).unwrap_or(0);
-                libc::CPU_ZERO(&mut set);
-                libc::CPU_SET(first, &mut set);
-                match libc::sched_setaffinity(0, size, &set) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            });
-        }
+        on_one_core(&mut on_one);
         let output = finish(on_one);
         assert_eq!(output.code(), Some(code), "{name}: {}", output.all());
         assert_eq!(normalised(&output.stdout), normalised(&run(name, &[]).stdout), "{name}");

@@ -5,14 +5,14 @@ mod support;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt;
+
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Output, command, finish, normalised, run, schedule};
+use support::{Output, command, finish, normalised, on_one_core, run, schedule};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
@@ -23,24 +23,10 @@ fn json(output: &Output) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.all()))
 }
 
-fn on_one_core(name: &str, arguments: &[&str]) -> Output {
+fn run_on_one_core(name: &str, arguments: &[&str]) -> Output {
     let mut command = command(name);
     command.args(arguments);
-    // SAFETY: system calls on locals, between fork and exec.
-    unsafe {
-        command.pre_exec(|| {
-            let mut set: libc::cpu_set_t = std::mem::zeroed();
-            let size = size_of::<libc::cpu_set_t>();
-            libc::sched_getaffinity(0, size, &mut set);
-            let first = (0..libc::CPU_SETSIZE as usize).find(|core| libc::CPU_ISSET(*core, &set)).unwrap_or(0);
-            libc::CPU_ZERO(&mut set);
-            libc::CPU_SET(first, &mut set);
-            match libc::sched_setaffinity(0, size, &set) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        });
-    }
+    on_one_core(&mut command);
     finish(command)
 }
 
@@ -138,7 +124,7 @@ fn each_exhibit_ends_as_it_must_on_one_core_and_in_every_environment() {
         ("stage7_fixed", &[], 0),
         ("stage7_fixed", &["--tail"], 0),
     ] {
-        let output = on_one_core(name, arguments);
+        let output = run_on_one_core(name, arguments);
         assert_eq!(output.code(), Some(code), "{name} {arguments:?}: {}", output.all());
         let output = run(name, &[arguments, &["--repeat", "7"]].concat());
         assert_eq!(output.code(), Some(0), "{name} {arguments:?}: {}", output.all());
@@ -329,17 +315,14 @@ fn what_is_under_way_is_finished_and_nobody_new_is_taken() {
     assert_eq!(server.end(), Accounts { received: 87, replies: 2, cut: [0; 3] });
 }
 
-/// A client that reads nothing until the server stops: its replies do not fit, are tried again, and are still counted once.
-#[test]
-fn a_reply_that_had_to_wait_for_room_is_counted_once() {
-    let server = Served::start("60000");
-    let mut late = server.connect();
-    late.set_nonblocking(true).expect("a socket has the option");
+/// Sends requests and reads nothing, until its bytes do not fit even after the server had time to take some: then its replies
+/// do not fit either. Says how many bytes went; the socket does not block any more.
+fn send_until_full(stream: &mut TcpStream) -> u64 {
+    stream.set_nonblocking(true).expect("a socket has the option");
     let requests = GET.repeat(1000);
     let (mut sent, mut full) = (0, 0);
-    // Until its bytes do not fit even after the server had time to take some: then its replies do not fit either.
     while full < 50 {
-        match late.write(&requests[sent as usize % GET.len()..]) {
+        match stream.write(&requests[sent as usize % GET.len()..]) {
             Ok(n) => (sent, full) = (sent + n as u64, 0),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 full += 1;
@@ -348,6 +331,15 @@ fn a_reply_that_had_to_wait_for_room_is_counted_once() {
             Err(error) => panic!("{error}"),
         }
     }
+    sent
+}
+
+/// A client that reads nothing until the server stops: its replies do not fit, are tried again, and are still counted once.
+#[test]
+fn a_reply_that_had_to_wait_for_room_is_counted_once() {
+    let server = Served::start("60000");
+    let mut late = server.connect();
+    let mut sent = send_until_full(&mut late);
     server.terminate();
     server.wait_until_it_refuses();
     late.set_nonblocking(false).expect("a socket has the option");
@@ -409,20 +401,7 @@ fn slow_clients_do_not_hold_up_the_end_and_the_report_says_what_was_cut() {
     let mut reply = [0; HELLO.len()];
     idle.read_exact(&mut reply).expect("its reply comes");
     let mut deaf = server.connect();
-    deaf.set_nonblocking(true).expect("a socket has the option");
-    let requests = GET.repeat(1000);
-    let (mut sent, mut full) = (0, 0);
-    // Until its bytes do not fit even after the server had time to take some: then its replies do not fit either.
-    while full < 50 {
-        match deaf.write(&requests[sent as usize % GET.len()..]) {
-            Ok(n) => (sent, full) = (sent + n as u64, 0),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                full += 1;
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
+    let sent = send_until_full(&mut deaf);
     server.terminate();
     // All three stay, and wait for nothing: only the limit can end this.
     let accounts = server.end();

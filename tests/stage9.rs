@@ -3,16 +3,16 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::http::HELLO;
 use serde_json::Value;
-use support::{Output, command, finish, run};
+use support::{Output, Server, command, finish, run};
 
 const STAGE: &str = "stage9_sharded";
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -21,89 +21,20 @@ fn json(output: &Output) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.all()))
 }
 
-/// A server that ends with this.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    out: BufReader<ChildStdout>,
+/// The longest wait for a server: a safety net.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is on the interest lists of its epoll instances, the stop's included: the masks.
+fn masks(server: &Server) -> Vec<u64> {
+    let folder = fs::read_dir(format!("/proc/{}/fdinfo", server.child.id())).expect("it is alive");
+    let texts: Vec<_> = folder.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
+    let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("tfd:"));
+    let mask = |line: &str| line.split("events:").nth(1)?.split_whitespace().next().map(str::to_string);
+    lines.filter_map(mask).filter_map(|mask| u64::from_str_radix(&mask, 16).ok()).collect()
 }
 
-impl Server {
-    fn start(mut command: Command, more: &[&str]) -> Server {
-        let mut child = command.args(["--serve", "127.0.0.1:0"]).args(more).spawn().expect("the program starts");
-        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut line = String::new();
-        out.read_line(&mut line).expect("it says where it listens");
-        let address = line.split([' ', ';']).find_map(|word| word.parse().ok()).expect("an address");
-        Server { child, address, out }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-        stream
-    }
-
-    /// The number behind a name in /proc/PID/status.
-    fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it is alive");
-        let rest = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("it is counted");
-        rest.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
-    }
-
-    /// What is on the interest lists of its epoll instances, the stop's included: the masks.
-    fn masks(&self) -> Vec<u64> {
-        let folder = fs::read_dir(format!("/proc/{}/fdinfo", self.child.id())).expect("it is alive");
-        let texts: Vec<_> = folder.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
-        let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("tfd:"));
-        let mask = |line: &str| line.split("events:").nth(1)?.split_whitespace().next().map(str::to_string);
-        lines.filter_map(mask).filter_map(|mask| u64::from_str_radix(&mask, 16).ok()).collect()
-    }
-
-    fn watched(&self) -> usize {
-        self.masks().len()
-    }
-
-    fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it is alive").count()
-    }
-
-    fn signal(&self, signal: i32) {
-        // SAFETY: the child was not waited for, so its number is its own.
-        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
-    }
-
-    fn term(&self) {
-        self.signal(libc::SIGTERM);
-    }
-
-    /// What it said last.
-    fn end(mut self) -> String {
-        let start = Instant::now();
-        let status = loop {
-            match self.child.try_wait().expect("it is our child") {
-                Some(status) => break status,
-                None => assert!(start.elapsed() < Duration::from_secs(60), "it does not end"),
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        let mut last = String::new();
-        self.out.read_to_string(&mut last).expect("it says what it has served");
-        assert_eq!(status.code(), Some(0), "{last}");
-        last
-    }
-
-    fn stop(self) -> String {
-        self.term();
-        self.end()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn watched(server: &Server) -> usize {
+    masks(server).len()
 }
 
 fn ask(stream: &mut TcpStream) {
@@ -177,11 +108,11 @@ fn it_serves_on_one_core_in_every_environment_and_undirected() {
 #[test]
 fn a_reactor_for_every_core_unless_it_is_told_how_many() {
     let cores = std::thread::available_parallelism().expect("there is one").get() as u64;
-    let server = Server::start(command(STAGE), &[]);
+    let server = Server::start(command(STAGE), &[], PATIENCE);
     get(&mut server.connect());
     soon("there are not as many reactors as cores", || server.status("Threads") == cores + 1);
     server.stop();
-    let server = Server::start(command(STAGE), &["--workers", "5"]);
+    let server = Server::start(command(STAGE), &["--workers", "5"], PATIENCE);
     let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(get);
     soon("there are not five reactors", || server.status("Threads") == 6);
@@ -190,7 +121,7 @@ fn a_reactor_for_every_core_unless_it_is_told_how_many() {
 
 #[test]
 fn a_pipeline_an_upload_and_a_half_closed_client_are_served() {
-    let server = Server::start(command(STAGE), &[]);
+    let server = Server::start(command(STAGE), &[], PATIENCE);
     let mut stream = server.connect();
     stream.write_all(&GET.repeat(1000)).expect("it takes them");
     (0..1000).for_each(|_| take(&mut stream));
@@ -220,7 +151,7 @@ fn a_pipeline_an_upload_and_a_half_closed_client_are_served() {
 
 #[test]
 fn a_head_that_does_not_go_on_is_refused_by_itself() {
-    let server = Server::start(command(STAGE), &[]);
+    let server = Server::start(command(STAGE), &[], PATIENCE);
     let mut slow = server.connect();
     slow.write_all(b"GET / HT").expect("it takes a part");
     let mut text = String::new();
@@ -252,7 +183,7 @@ fn narrow(address: SocketAddr) -> TcpStream {
 #[test]
 fn told_to_stop_it_still_answers_what_had_come() {
     const REQUESTS: usize = 2000;
-    let server = Server::start(command(STAGE), &[]);
+    let server = Server::start(command(STAGE), &[], PATIENCE);
     let idle = server.connect();
     let mut stream = narrow(server.address);
     server.signal(libc::SIGSTOP);
@@ -264,7 +195,7 @@ fn told_to_stop_it_still_answers_what_had_come() {
         bytes
     };
     soon("the requests do not arrive", || unacknowledged() == 0);
-    server.term();
+    server.signal(libc::SIGTERM);
     server.signal(libc::SIGCONT);
     let mut replies = Vec::new();
     stream.read_to_end(&mut replies).expect("it replies, and closes");
@@ -276,7 +207,7 @@ fn told_to_stop_it_still_answers_what_had_come() {
 
 #[test]
 fn who_never_reads_costs_little_and_holds_up_nobody() {
-    let server = Server::start(command(STAGE), &["--workers", "1"]);
+    let server = Server::start(command(STAGE), &["--workers", "1"], PATIENCE);
     let mut other = server.connect();
     get(&mut other);
     let before = server.status("RssAnon");
@@ -289,10 +220,10 @@ fn who_never_reads_costs_little_and_holds_up_nobody() {
     get(&mut other);
     // It is asked whether there is room, and not again and again what there is to read.
     assert_eq!(
-        server.masks().iter().filter(|mask| **mask & 5 == libc::EPOLLOUT as u64).count(),
+        masks(&server).iter().filter(|mask| **mask & 5 == libc::EPOLLOUT as u64).count(),
         1,
         "{:x?}",
-        server.masks()
+        masks(&server)
     );
     let kib = server.status("RssAnon") - before;
     assert!(kib < 1024, "{kib} KiB for one client");
@@ -302,21 +233,21 @@ fn who_never_reads_costs_little_and_holds_up_nobody() {
 
 #[test]
 fn without_a_descriptor_to_spare_clients_wait_and_nobody_spins() {
-    let server = Server::start(limited(STAGE, 32), &["--workers", "1"]);
-    soon("it does not watch the listener and the stop", || server.watched() == 2);
+    let server = Server::start(limited(STAGE, 32), &["--workers", "1"], PATIENCE);
+    soon("it does not watch the listener and the stop", || watched(&server) == 2);
     let room = 32 - server.descriptors();
     let mut clients: Vec<_> = (0..room + 10).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(ask);
     clients[..room].iter_mut().for_each(take);
     // The listener is off the list: it is readable, and would be reported again and again.
-    soon("the listener is still watched", || server.descriptors() == 32 && server.watched() == 1 + room);
+    soon("the listener is still watched", || server.descriptors() == 32 && watched(&server) == 1 + room);
     // Those who leave make room for those who wait.
     let mut rest = clients.split_off(10);
     drop(clients);
     rest[room - 10..].iter_mut().for_each(take);
     rest.iter_mut().for_each(get);
     drop(rest.pop());
-    soon("the listener is forgotten", || server.watched() == 2 + room - 1);
+    soon("the listener is forgotten", || watched(&server) == 2 + room - 1);
     get(&mut server.connect());
     server.stop();
 }
@@ -324,12 +255,12 @@ fn without_a_descriptor_to_spare_clients_wait_and_nobody_spins() {
 /// Nobody runs until everybody has come, and the stop is raised with them: more than one batch waits to be accepted.
 #[test]
 fn told_to_stop_it_accepts_and_answers_whoever_is_waiting() {
-    let server = Server::start(command(STAGE), &["--workers", "1"]);
+    let server = Server::start(command(STAGE), &["--workers", "1"], PATIENCE);
     get(&mut server.connect());
     server.signal(libc::SIGSTOP);
     let mut clients: Vec<_> = (0..700).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(ask);
-    server.term();
+    server.signal(libc::SIGTERM);
     server.signal(libc::SIGCONT);
     clients.iter_mut().for_each(take);
     assert!(server.end().ends_with(" 701 replies\n"));
@@ -351,7 +282,7 @@ fn ten_thousand() -> usize {
 fn ten_thousand_clients_are_served_at_once_without_an_error() {
     let count = ten_thousand();
     for name in ["stage2_reactor", "stage4_fixed", "stage8_fixed", STAGE] {
-        let server = Server::start(command(name), &[]);
+        let server = Server::start(command(name), &[], PATIENCE);
         let warm: Vec<_> = (0..32).map(|_| server.connect()).collect();
         warm.into_iter().for_each(|mut client| get(&mut client));
         let before = server.status("RssAnon");
@@ -375,7 +306,7 @@ fn curl_is_served() {
     if Command::new("curl").arg("-V").output().is_err() {
         return println!("skipped: there is no curl");
     }
-    let server = Server::start(command(STAGE), &[]);
+    let server = Server::start(command(STAGE), &[], PATIENCE);
     let url = format!("http://{}", server.address);
     let folder = tempfile::tempdir().expect("there is room");
     let upload = folder.path().join("upload");

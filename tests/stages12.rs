@@ -3,14 +3,14 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Output, command, finish, run, schedule};
+use support::{Output, Server, command, finish, run, schedule};
 
 const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
 /// Each of the two servers, and each way in which the second can wait and still serve.
@@ -31,65 +31,8 @@ fn one_sentence(output: &Output, says: &str) {
     assert!(output.stderr.contains(says), "{}", output.all());
 }
 
-/// A server that ends with this.
-struct Server {
-    child: Child,
-    address: String,
-    out: BufReader<ChildStdout>,
-}
-
-impl Server {
-    fn start(mut command: Command, more: &[&str]) -> Server {
-        let mut child = command.args(["--serve", "127.0.0.1:0"]).args(more).spawn().expect("the program starts");
-        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut line = String::new();
-        out.read_line(&mut line).expect("it says where it listens");
-        let address = line.split([' ', ';']).find(|word| word.starts_with("127.")).expect("an address").to_string();
-        Server { child, address, out }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        stream
-    }
-
-    /// The number behind a name in /proc/PID/status.
-    fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it is alive");
-        let rest = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("it is counted");
-        rest.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
-    }
-
-    fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it is alive").count()
-    }
-
-    /// SIGTERM; what it said last.
-    fn stop(mut self) -> String {
-        // SAFETY: the child was not waited for, so its number is its own.
-        assert_eq!(unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) }, 0);
-        let start = Instant::now();
-        let status = loop {
-            match self.child.try_wait().expect("it is our child") {
-                Some(status) => break status,
-                None => assert!(start.elapsed() < Duration::from_secs(20), "it does not end"),
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        let mut last = String::new();
-        self.out.read_to_string(&mut last).expect("it says what it has served");
-        assert_eq!(status.code(), Some(0), "{last}");
-        last
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// The longest wait for a server: a safety net.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn get(mut stream: &TcpStream) {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").expect("it takes a request");
@@ -229,7 +172,7 @@ fn wild_rounds_are_survived() {
 #[test]
 fn a_client_of_ones_own_is_served_and_sigterm_ends_what_is_open() {
     for (name, flags) in SERVING {
-        let server = Server::start(command(name), flags);
+        let server = Server::start(command(name), flags, PATIENCE);
         let idle = server.connect();
         let mut half = server.connect();
         half.write_all(b"GET / HT").expect("it takes a part");
@@ -262,7 +205,7 @@ fn a_client_of_ones_own_is_served_and_sigterm_ends_what_is_open() {
 #[test]
 fn a_refused_request_and_a_half_closed_client_end_the_connection() {
     for (name, flags) in SERVING {
-        let server = Server::start(command(name), flags);
+        let server = Server::start(command(name), flags, PATIENCE);
         let mut refused = server.connect();
         refused.write_all(b"BREW / HTTP/1.1\r\n\r\n").expect("it takes the request");
         let mut text = String::new();
@@ -283,7 +226,7 @@ fn a_refused_request_and_a_half_closed_client_end_the_connection() {
 /// What a lost edge left in the socket is found by the next arrival: a new edge.
 #[test]
 fn one_more_byte_frees_a_client_whose_edge_was_lost() {
-    let server = Server::start(command("stage2_reactor"), &["--lose-edge"]);
+    let server = Server::start(command("stage2_reactor"), &["--lose-edge"], PATIENCE);
     let mut stream = server.connect();
     let head = b"POST /u HTTP/1.1\r\nContent-Length: 8000\r\n\r\n";
     stream.write_all(&[head, [b'x'; 8000].as_slice()].concat()).expect("it takes the request");
@@ -302,7 +245,7 @@ fn one_more_byte_frees_a_client_whose_edge_was_lost() {
 
 #[test]
 fn stage1_has_a_thread_for_every_open_connection_and_joins_the_others() {
-    let server = Server::start(command("stage1_blocking"), &[]);
+    let server = Server::start(command("stage1_blocking"), &[], PATIENCE);
     let before = server.descriptors();
     for _ in 0..3 {
         let clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
@@ -324,7 +267,7 @@ fn stage1_has_a_thread_for_every_open_connection_and_joins_the_others() {
 
 #[test]
 fn stage2_has_one_thread_whoever_comes() {
-    let server = Server::start(command("stage2_reactor"), &["--workers", "9"]);
+    let server = Server::start(command("stage2_reactor"), &["--workers", "9"], PATIENCE);
     let first = server.connect();
     get(&first);
     let before = server.descriptors();
@@ -338,7 +281,7 @@ fn stage2_has_one_thread_whoever_comes() {
 
 #[test]
 fn stage2_lets_a_client_go_that_takes_no_replies() {
-    let server = Server::start(command("stage2_reactor"), &[]);
+    let server = Server::start(command("stage2_reactor"), &[], PATIENCE);
     let first = server.connect();
     get(&first);
     let before = server.descriptors();
@@ -364,7 +307,7 @@ fn stage1_without_a_thread_to_give_says_so_and_ends() {
             Ok(())
         });
     }
-    let mut server = Server::start(command, &[]);
+    let mut server = Server::start(command, &[], PATIENCE);
     let clients: Vec<_> = (0..100).map_while(|_| TcpStream::connect(&server.address).ok()).collect();
     let status = server.child.wait().expect("it is our child");
     let mut stderr = String::new();

@@ -9,6 +9,7 @@ use super::stale::{Stale, stale};
 use super::stop;
 use crate::blackbox::{Kind, Waiting};
 use crate::herd::{Counts, Herd};
+use crate::quiescence::Sleeper;
 use crate::runner::signal_name;
 use crate::trace::{Ending, Outcome, Run};
 
@@ -257,24 +258,28 @@ fn hang(run: &Run) -> Value {
         "unread": hang.unread,
         "owed": hang.owed,
         "armed": hang.proof.as_ref().and_then(|proof| proof.armed).map(|armed| armed.to_string()),
-        "asleep": hang.proof.as_ref().map(|proof| proof.threads.iter().map(|thread| json!({
-            "thread": thread.name,
-            "call": thread.call,
-        })).collect::<Vec<_>>()),
+        "asleep": hang.proof.as_ref().map(|proof| asleep(&proof.threads)),
         "serves_another": hang.serves_another,
-        "threads": hang.doing.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect::<Vec<_>>(),
+        "threads": doing(&hang.doing),
     })))
+}
+
+/// What each thread does in the director's hands.
+fn doing(threads: &[(String, String)]) -> Value {
+    threads.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect()
+}
+
+/// What the kernel says of each thread.
+fn asleep(threads: &[Sleeper]) -> Value {
+    threads.iter().map(|thread| json!({ "thread": thread.name, "call": thread.call })).collect()
 }
 
 fn stuck(run: &Run) -> Value {
     let role = |role: usize| run.roles.get(role);
     json!(run.stuck.as_ref().map(|stuck| json!({
-        "threads": stuck.doing.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect::<Vec<_>>(),
+        "threads": doing(&stuck.doing),
         "waits_for_the_end_of": stuck.joins.map(|(who, whom)| json!({ "role": role(who), "other": role(whom) })),
-        "asleep": stuck.asleep.iter().map(|thread| json!({
-            "thread": thread.name,
-            "call": thread.call,
-        })).collect::<Vec<_>>(),
+        "asleep": asleep(&stuck.asleep),
     })))
 }
 

@@ -248,10 +248,7 @@ fn threads(pid: u32) -> usize {
 
 /// The limit on open files that a child of ours may use up.
 fn file_limit() -> usize {
-    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: getrlimit(2) writes the struct.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut files) };
-    files.rlim_max as usize
+    crate::kernel::raise_file_limit(0).rlim_max as usize
 }
 
 /// Whether somebody traces each thread of a process and its descendants.

@@ -106,12 +106,13 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         if verdict == Verdict::Over {
             finish(&mut clients, &mut verdict, plan, &mut || process.is_alive());
         }
-        confirm(&mut verdict, &mut clients, Scene { blackbox, server: pid, port, limit: PATIENCE });
+        let scene = Scene { blackbox, server: pid, port, limit: PATIENCE };
+        confirm(&mut verdict, &mut clients, scene);
         if matches!(verdict, Verdict::Stuck(_)) {
             process.kill();
         } else if plan.stage.drains() && !plan.schedule.stops() && process.is_alive() {
             // The order to stop is not what this exhibit is about. Once all are asleep, nobody can miss it.
-            Scene { blackbox, server: pid, port, limit: PATIENCE }.wait_for_rest();
+            scene.wait_for_rest();
         }
         process.stop();
     }

@@ -21,7 +21,7 @@ use crate::autopsy;
 use crate::blackbox::{self, Kind};
 use crate::catalogue::{self, Threads};
 pub use crate::herd::{Counts, tell};
-use crate::kernel::{Listener, Socket, Stop};
+use crate::kernel::{Listener, Socket, Stop, raise_file_limit};
 use crate::point::watched;
 use crate::trace::Run;
 use cli::{Options, What};
@@ -234,16 +234,7 @@ const FILES: libc::rlim_t = 32;
 
 /// What every run needs from the machine.
 fn check_machine(options: &Options) -> Result<()> {
-    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.
-    unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut files);
-        if files.rlim_cur < FILES {
-            let raised = libc::rlimit { rlim_cur: files.rlim_max.min(FILES), ..files };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raised);
-        }
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut files);
-    }
+    let files = raise_file_limit(FILES);
     if files.rlim_cur < FILES {
         let now = files.rlim_cur;
         anyhow::bail!("the limit on open files is {now}, and the lab needs {FILES}; raise it (`ulimit -n 1024`)");

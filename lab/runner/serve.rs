@@ -14,7 +14,7 @@ use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::heap::{self, Heap};
 use crate::herd;
-use crate::kernel::{Stop, raise_fd};
+use crate::kernel::{Stop, raise_fd, raise_file_limit};
 use crate::point::Mode;
 use crate::trace::{Ending, Run};
 
@@ -33,23 +33,11 @@ fn stop_on_signals(stop: &Stop) {
     }
 }
 
-/// As many open files as this process may have: a server has a descriptor for each client. What the limit then is, `accept`
-/// will say when it is reached.
-fn raise_file_limit() {
-    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut files) == 0 {
-            files.rlim_cur = files.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &files);
-        }
-    }
-}
-
 /// Serves until it is told to stop.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: SocketAddr) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
-    raise_file_limit();
+    // A server has a descriptor for each client. What the limit then is, `accept` will say when it is reached.
+    raise_file_limit(libc::rlim_t::MAX);
     if options.trace.is_some() || options.json {
         let (workers, reading, drain) = (options.workers, options.reading, options.drain);
         let threads = stage.threads;

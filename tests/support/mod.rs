@@ -1,9 +1,11 @@
 //! Running the binaries as a reader does.
 #![allow(dead_code)]
 
-use std::io::Read;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a program said and how it ended.
@@ -104,6 +106,96 @@ pub fn run(name: &str, arguments: &[&str]) -> Output {
     let mut command = command(name);
     command.args(arguments);
     finish(command)
+}
+
+/// Binds a command to the first of the cores that it may use.
+pub fn on_one_core(command: &mut Command) {
+    // SAFETY: system calls on locals, between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            let size = size_of::<libc::cpu_set_t>();
+            libc::sched_getaffinity(0, size, &mut set);
+            let first = (0..libc::CPU_SETSIZE as usize).find(|core| libc::CPU_ISSET(*core, &set)).unwrap_or(0);
+            libc::CPU_ZERO(&mut set);
+            libc::CPU_SET(first, &mut set);
+            match libc::sched_setaffinity(0, size, &set) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
+/// A stage under `--serve`, on a port of the kernel's choice; it ends with this.
+pub struct Server {
+    pub child: Child,
+    pub address: SocketAddr,
+    out: BufReader<ChildStdout>,
+    patience: Duration,
+}
+
+impl Server {
+    /// No read of a client, and no end, takes longer than `patience`: a safety net only.
+    pub fn start(mut command: Command, more: &[&str], patience: Duration) -> Server {
+        let mut child = command.args(["--serve", "127.0.0.1:0"]).args(more).spawn().expect("the program starts");
+        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("it says where it listens");
+        let address = line.split([' ', ';']).find_map(|word| word.parse().ok()).expect("an address");
+        Server { child, address, out, patience }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(self.patience)).expect("a timeout");
+        stream
+    }
+
+    /// The number behind a name in /proc/PID/status.
+    pub fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it is alive");
+        let rest = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("it is counted");
+        rest.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it is alive").count()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: the child was not waited for, so its number is its own.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// Waits for its end, which must be in order; what it said last.
+    pub fn end(mut self) -> String {
+        let start = Instant::now();
+        let status = loop {
+            match self.child.try_wait().expect("it is our child") {
+                Some(status) => break status,
+                None => assert!(start.elapsed() < self.patience, "it does not end"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let mut last = String::new();
+        self.out.read_to_string(&mut last).expect("it says what it has served");
+        assert_eq!(status.code(), Some(0), "{last}");
+        last
+    }
+
+    /// SIGTERM; what it said last.
+    pub fn stop(self) -> String {
+        self.signal(libc::SIGTERM);
+        self.end()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A schedule file in a folder that goes with the test.
