@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use support::{command, finish, run, schedule};
+use support::{command, finish, forbid, run, schedule};
 
 const STAGES: [&str; 4] = ["stage3_broken", "stage3_fixed", "stage4_broken", "stage4_fixed"];
 
@@ -155,31 +155,10 @@ fn a_server_that_runs_out_of_descriptors_says_so() {
     drop(clients);
 }
 
-/// Forbids one system call by its number to the program, as a sandbox does (`seccomp(2)`).
-fn forbid(command: &mut std::process::Command, number: i64) {
-    // SAFETY: system calls on locals, between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            let filter = [
-                libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 }, // load the number of the call
-                libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: number as u32 }, // is it this one?
-                libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x0005_0000 | libc::ENOSYS as u32 },
-                libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 }, // allow
-            ];
-            let program = libc::sock_fprog { len: 4, filter: filter.as_ptr().cast_mut() };
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-            if libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
-    }
-}
-
 #[test]
 fn no_memfd_is_one_sentence() {
     let mut command = command("stage3_broken");
-    forbid(&mut command, libc::SYS_memfd_create);
+    forbid(&mut command, libc::SYS_memfd_create, libc::ENOSYS);
     let output = finish(command);
     assert_eq!(output.code(), Some(2), "{}", output.all());
     assert_eq!(output.stderr.lines().count(), 1, "{}", output.all());

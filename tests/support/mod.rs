@@ -127,6 +127,29 @@ pub fn on_one_core(command: &mut Command) {
     }
 }
 
+/// Answers one system call of the program, by its number, with this error, as a sandbox does (`seccomp(2)`).
+pub fn forbid(command: &mut Command, number: i64, errno: i32) {
+    // SAFETY: system calls on locals, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let statement = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+            let filter = [
+                // The number of the system call is the first field of seccomp_data.
+                statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+                statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number as u32, 0, 1),
+                statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
+                statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+            ];
+            let program = libc::sock_fprog { len: 4, filter: filter.as_ptr().cast_mut() };
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            if libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
 /// A stage under `--serve`, on a port of the kernel's choice; it ends with this.
 pub struct Server {
     pub child: Child,
