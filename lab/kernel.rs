@@ -239,6 +239,15 @@ impl Epoll {
     }
 }
 
+/// Tells the scheduler that this thread, and those that it starts, work through batches (`sched(7)`, `SCHED_BATCH`): who is
+/// woken waits until who runs has had its turn. Meanwhile more arrives, and one wake-up does for all of it. Without effect where
+/// it is forbidden.
+pub fn prefer_batches() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the struct; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
+}
+
 /// The time, in whole seconds since some fixed moment: a coarse clock, read without a system call (`CLOCK_MONOTONIC_COARSE`
 /// of `clock_gettime(2)`). In a directed run it stands still, so that nobody is late who was made to wait.
 pub fn seconds() -> u32 {
@@ -292,10 +301,7 @@ impl Listener {
         // SAFETY: the descriptor is open.
         check(unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) })?;
         if directed() {
-            // `ret 0`: a program that answers every connection with the first listener's number.
-            let mut first = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
-            let program = libc::sock_fprog { len: 1, filter: &mut first };
-            set_option(&fd, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)?;
+            choose_listener(&fd, &[(libc::BPF_RET | libc::BPF_K, 0)])?;
         }
         set_for_replies(&fd);
         Ok(Listener { inner: TcpListener::from(fd) })
@@ -307,6 +313,24 @@ impl Listener {
     /// Those of [`Listener::bind_shared`]: `EADDRINUSE` if the address is not shared.
     pub fn another(&self) -> io::Result<Listener> {
         Listener::bind_shared(self.local_addr()?)
+    }
+
+    /// Of the `count` listeners on this address, each connection goes to the one that was made as number `n` if its first
+    /// packet is dealt with on a core `n`, `n + count` and so on (`SO_ATTACH_REUSEPORT_CBPF` of `socket(7)`); before, a hash of
+    /// both addresses decides. The reactor that is woken for it is then, as a rule, on the core that has its packets in the
+    /// cache. On the loopback interface that is the core where the client runs.
+    ///
+    /// In a directed run the first one gets every connection, as before.
+    ///
+    /// # Errors
+    /// Those of `setsockopt(2)`: `EINVAL` if the address is not shared.
+    pub fn deal_by_core(&self, count: usize) -> io::Result<()> {
+        let load_core = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32);
+        let modulo = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count as u32);
+        match directed() {
+            true => Ok(()),
+            false => choose_listener(&self.inner, &[load_core, modulo, (libc::BPF_RET | BPF_A, 0)]),
+        }
     }
 
     /// Where it listens.
@@ -426,6 +450,18 @@ impl AsFd for Listener {
 fn set_for_replies(listener: &impl AsFd) {
     let _ = set_option(listener, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1_i32);
     let _ = set_option(listener, libc::IPPROTO_TCP, libc::TCP_CONGESTION, b"reno");
+}
+
+/// In a program for the kernel's packet filter (BPF): what is returned is the accumulator (`linux/filter.h`).
+const BPF_A: u32 = 0x10;
+
+/// A program that says for each connection to a shared address which listener gets it, by its number: pairs of what to do and
+/// the number to do it with.
+fn choose_listener(one_of_them: &impl AsFd, program: &[(u32, u32)]) -> io::Result<()> {
+    let step = |&(code, k): &(u32, u32)| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut steps: Vec<_> = program.iter().map(step).collect();
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    set_option(one_of_them, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
 }
 
 fn set_option<T>(fd: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
@@ -640,7 +676,7 @@ impl Socket {
     }
 }
 
-/// A time limit as an event: readable once its time is over, and from then on (`timerfd_create(2)`).
+/// Time as an event: readable once it is over, and from then on (`timerfd_create(2)`).
 pub struct Timer {
     fd: OwnedFd,
 }
@@ -651,15 +687,38 @@ impl Timer {
     /// # Errors
     /// Those of `timerfd_create(2)` and `timerfd_settime(2)`.
     pub fn after(milliseconds: u64) -> io::Result<Timer> {
-        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
-        // SAFETY: the result is checked, and nobody else owns the new descriptor.
-        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags))?) };
         // An all-zero time would switch the timer off.
         let nanos = (milliseconds % 1000 * 1_000_000).max(1);
         let seconds = libc::time_t::try_from(milliseconds / 1000).unwrap_or(libc::time_t::MAX);
-        let once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let first = libc::timespec { tv_sec: seconds, tv_nsec: nanos as libc::c_long };
-        let times = libc::itimerspec { it_interval: once, it_value: first };
+        Timer::start(first, libc::timespec { tv_sec: 0, tv_nsec: 0 })
+    }
+
+    /// Over every second; who hears of it takes it back ([`Timer::take`]), and the next second counts. In a directed run it
+    /// does not begin, as time stands still ([`seconds`]).
+    ///
+    /// Who has no other use for time than to look at the clock now and then should not give a limit to each wait instead: the
+    /// kernel would set a timer and cancel it with each.
+    ///
+    /// # Errors
+    /// Those of `timerfd_create(2)` and `timerfd_settime(2)`.
+    pub fn every_second() -> io::Result<Timer> {
+        let period = libc::timespec { tv_sec: if directed() { 0 } else { 1 }, tv_nsec: 0 };
+        Timer::start(period, period)
+    }
+
+    /// Takes the event back until it is time again (`read(2)`).
+    pub fn take(&self) {
+        let mut times = 0_u64;
+        // SAFETY: the kernel writes at most eight bytes into the number. The only error, EAGAIN, means that it was not time.
+        unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut times).cast(), size_of_val(&times)) };
+    }
+
+    fn start(first: libc::timespec, then: libc::timespec) -> io::Result<Timer> {
+        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+        // SAFETY: the result is checked, and nobody else owns the new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags))?) };
+        let times = libc::itimerspec { it_interval: then, it_value: first };
         // SAFETY: the kernel reads the struct, and writes nothing where no old value is asked for.
         check(unsafe { libc::timerfd_settime(fd.as_raw_fd(), 0, &times, std::ptr::null_mut()) })?;
         Ok(Timer { fd })

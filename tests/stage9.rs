@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::http::HELLO;
+use lab::kernel::Listener;
 use serde_json::Value;
 use support::{Output, Server, command, finish, run};
 
@@ -234,22 +235,61 @@ fn who_never_reads_costs_little_and_holds_up_nobody() {
 #[test]
 fn without_a_descriptor_to_spare_clients_wait_and_nobody_spins() {
     let server = Server::start(limited(STAGE, 32), &["--workers", "1"], PATIENCE);
-    soon("it does not watch the listener and the stop", || watched(&server) == 2);
+    soon("it does not watch the listener, the stop and the clock", || watched(&server) == 3);
     let room = 32 - server.descriptors();
     let mut clients: Vec<_> = (0..room + 10).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(ask);
     clients[..room].iter_mut().for_each(take);
     // The listener is off the list: it is readable, and would be reported again and again.
-    soon("the listener is still watched", || server.descriptors() == 32 && watched(&server) == 1 + room);
+    soon("the listener is still watched", || server.descriptors() == 32 && watched(&server) == 2 + room);
     // Those who leave make room for those who wait.
     let mut rest = clients.split_off(10);
     drop(clients);
     rest[room - 10..].iter_mut().for_each(take);
     rest.iter_mut().for_each(get);
     drop(rest.pop());
-    soon("the listener is forgotten", || watched(&server) == 2 + room - 1);
+    soon("the listener is forgotten", || watched(&server) == 3 + room - 1);
     get(&mut server.connect());
     server.stop();
+}
+
+/// A thread that stays on a core sends its packets from there, and on the loopback interface that is where they arrive.
+#[test]
+fn a_connection_goes_to_the_listener_of_its_core() {
+    let first = Listener::bind_shared("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let second = first.another().expect("it is shared");
+    first.deal_by_core(2).expect("the kernel takes the program");
+    let address = first.local_addr().expect("it listens");
+    let count = |listener: &Listener| std::iter::from_fn(|| listener.accept().expect("it accepts")).count();
+    for core in cores() {
+        let clients = std::thread::spawn(move || {
+            stay_on(core);
+            (0..20).map(|_| TcpStream::connect(address).expect("it listens")).collect::<Vec<_>>()
+        });
+        let _clients = clients.join().expect("it connects");
+        let due = if core % 2 == 0 { [20, 0] } else { [0, 20] };
+        assert_eq!([count(&first), count(&second)], due, "from core {core}");
+    }
+}
+
+/// Those that this thread may use.
+fn cores() -> Vec<usize> {
+    // SAFETY: all zeroes is an empty set, and the call writes just that.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set);
+        (0..libc::CPU_SETSIZE as usize).filter(|core| libc::CPU_ISSET(*core, &set)).collect()
+    }
+}
+
+/// This thread, and only it.
+fn stay_on(core: usize) {
+    // SAFETY: all zeroes is an empty set, and the call reads just that.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        assert_eq!(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set), 0);
+    }
 }
 
 /// Nobody runs until everybody has come, and the stop is raised with them: more than one batch waits to be accepted.

@@ -1,6 +1,10 @@
 //! The lab's own client: a closed loop. Each connection sends a batch of requests (one, if there is no pipeline), waits for
 //! the last of their replies, and sends the next. The threads share nothing; each waits in an epoll of its own.
 //!
+//! Before it sends, it waits until the socket can be written to, as wrk does. That makes three system calls of one, nearly always
+//! for nothing; but on a machine that client and server share, what a client costs is what the server has not, and the figures
+//! of two clients can only be set side by side if they cost alike.
+//!
 //! A latency is the time from the sending of a batch to its last reply. It is not corrected for coordinated omission: while
 //! a connection waits, it sends nothing, so a stall is one long latency, not one for each request that a client with a
 //! timetable would have sent meanwhile.
@@ -16,7 +20,7 @@ use hdrhistogram::Histogram;
 
 use super::measure::{Errors, Load, Work};
 use crate::cost::connect_from;
-use crate::kernel::{Epoll, Events, Interest, Stop};
+use crate::kernel::{Epoll, Event, Events, Interest, Stop};
 use crate::runner::STOP;
 
 /// Who waits longer than this for a reply counts it as late; so does wrk.
@@ -186,6 +190,8 @@ struct Connection {
     due: usize,
     /// Of the batch, what has been sent.
     sent: usize,
+    /// It waits until it can send.
+    sends: bool,
     since: Instant,
 }
 
@@ -207,30 +213,25 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl<'a> Crowd<'a> {
-    /// Opens the connections, one after the other. One of every [`SAMPLE`] is asked at once: its reply says that all before
-    /// it are accepted, so that the listener's queue does not overflow.
+    /// Opens the connections: each thread its own, one after the other, from where it runs. One of every [`SAMPLE`] is asked at
+    /// once: its reply says that all before it are accepted, so that the listener's queue does not overflow.
     ///
     /// # Errors
     /// If not even one can be opened.
     pub fn connect(work: &Work, to: SocketAddr, expected: &'a Expected) -> Result<Crowd<'a>> {
         let threads = work.threads.min(work.connections);
-        let mut parts: Vec<Vec<Connection>> = (0..threads).map(|_| Vec::new()).collect();
-        let mut failed = 0;
-        for index in 0..work.connections {
-            let opened = connect(to, index).map_err(Into::into).and_then(|mut stream| {
-                if index % SAMPLE == SAMPLE - 1 {
-                    ask(&mut stream, to)?;
-                }
-                stream.set_nonblocking(true)?;
-                anyhow::Ok(stream)
-            });
-            match opened {
-                Ok(stream) => parts[index % threads].push(Connection::new(stream, index)),
-                Err(_) => failed += 1,
-            }
-        }
-        ensure!((failed as usize) < work.connections, "nobody listens on {to}");
-        Ok(Crowd { parts, to, pipeline: work.pipeline, expected, failed })
+        let open_part = |first: usize| {
+            let of_each = (first..work.connections).step_by(threads);
+            let opened = of_each.map(|index| Connection::open(to, index, index / threads % SAMPLE == SAMPLE - 1));
+            opened.flatten().collect()
+        };
+        let parts: Vec<Vec<Connection>> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || open_part(first))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
+        });
+        let failed = work.connections - parts.iter().map(Vec::len).sum::<usize>();
+        ensure!(failed < work.connections, "nobody listens on {to}");
+        Ok(Crowd { parts, to, pipeline: work.pipeline, expected, failed: failed as u64 })
     }
 
     /// Keeps all of them busy for so long.
@@ -275,15 +276,19 @@ impl<'a> Crowd<'a> {
     }
 }
 
-fn open(to: SocketAddr, index: usize) -> io::Result<TcpStream> {
-    let stream = connect(to, index)?;
-    stream.set_nonblocking(true)?;
-    Ok(stream)
-}
-
 impl Connection {
-    fn new(stream: TcpStream, index: usize) -> Connection {
-        Connection { stream, index, kept: Vec::new(), enough: 0, due: 0, sent: 0, since: Instant::now() }
+    /// What to wait for until the batch is sent: with replies to its first requests behind it, too.
+    const SENDS: Interest = Interest::READ.and(Interest::WRITE);
+
+    /// A new one, which is asked for one reply if it is a `sample`.
+    fn open(to: SocketAddr, index: usize, sample: bool) -> Result<Connection> {
+        let mut stream = connect(to, index)?;
+        if sample {
+            ask(&mut stream, to)?;
+        }
+        stream.set_nonblocking(true)?;
+        let (kept, since) = (Vec::new(), Instant::now());
+        Ok(Connection { stream, index, kept, enough: 0, due: 0, sent: 0, sends: true, since })
     }
 }
 
@@ -302,9 +307,10 @@ impl Driver<'_> {
         let epoll = Epoll::new()?;
         epoll.add(stop, STOP, Interest::READ)?;
         for (token, connection) in (0..).zip(&mut *connections) {
-            epoll.add(&connection.stream, token, Interest::READ)?;
+            connection.sends = true;
+            epoll.add(&connection.stream, token, Connection::SENDS)?;
             // Whose last reply never came is of no more use.
-            if connection.due > 0 || self.begin(connection).is_err() {
+            if connection.due > 0 {
                 self.again(connection, token, &epoll, &mut tally)?;
             }
         }
@@ -316,7 +322,7 @@ impl Driver<'_> {
                     break 'asking;
                 }
                 let connection = &mut connections[event.token as usize];
-                if self.take(connection, &mut buffer, &mut tally).is_err() {
+                if self.turn(connection, event, &epoll, &mut buffer, &mut tally).is_err() {
                     self.again(connection, event.token, &epoll, &mut tally)?;
                 }
             }
@@ -328,7 +334,7 @@ impl Driver<'_> {
             epoll.poll(&mut events)?;
             for event in events.iter().filter(|event| event.token != STOP) {
                 let connection = &mut connections[event.token as usize];
-                if self.take(connection, &mut buffer, &mut tally).is_err() {
+                if connection.due > 0 && self.turn(connection, event, &epoll, &mut buffer, &mut tally).is_err() {
                     tally.errors.lost += 1;
                     connection.due = 0;
                     epoll.delete(&connection.stream)?;
@@ -341,14 +347,37 @@ impl Driver<'_> {
         Ok(tally)
     }
 
-    /// Sends the next batch.
-    fn begin(&self, connection: &mut Connection) -> io::Result<()> {
-        (connection.due, connection.sent, connection.since) = (self.pipeline, 0, Instant::now());
-        self.send(connection)
+    /// An event of a connection; an error if it is of no more use.
+    fn turn(
+        &self,
+        connection: &mut Connection,
+        event: Event,
+        epoll: &Epoll,
+        buffer: &mut [u8],
+        tally: &mut Tally,
+    ) -> io::Result<()> {
+        if event.readable() || event.hung_up() {
+            self.take(connection, buffer, tally)?;
+        }
+        if connection.sends && event.writable() {
+            self.send(connection)?;
+        }
+        // The next batch is due, or all of this one is sent.
+        let sends = match connection.due {
+            0 => !self.over,
+            _ => connection.sent < self.batch.len(),
+        };
+        if sends != std::mem::replace(&mut connection.sends, sends) {
+            epoll.modify(&connection.stream, event.token, if sends { Connection::SENDS } else { Interest::READ })?;
+        }
+        Ok(())
     }
 
-    /// Sends what the kernel takes. What it does not take goes out when replies have come: they make room.
+    /// Sends what the kernel takes: of the next batch, if nothing is due.
     fn send(&self, connection: &mut Connection) -> io::Result<()> {
+        if connection.due == 0 {
+            (connection.due, connection.sent, connection.since) = (self.pipeline, 0, Instant::now());
+        }
         match connection.stream.write(&self.batch[connection.sent..]) {
             Ok(n) => connection.sent += n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -394,7 +423,7 @@ impl Driver<'_> {
         }
         if connection.due > 0 {
             connection.kept = bytes[at..].to_vec();
-            return if connection.sent < self.batch.len() { self.send(connection) } else { Ok(()) };
+            return Ok(());
         }
         // Nobody has asked for more.
         if at < bytes.len() {
@@ -408,22 +437,17 @@ impl Driver<'_> {
         if micros > LATE.as_micros() as u64 {
             tally.errors.late += 1;
         }
-        self.begin(connection)
+        Ok(())
     }
 
     /// A connection in the place of one that was lost.
     fn again(&self, connection: &mut Connection, token: u64, epoll: &Epoll, tally: &mut Tally) -> io::Result<()> {
         tally.errors.lost += 1;
-        let fresh = open(self.to, connection.index);
-        let fresh = fresh.and_then(|stream| {
-            let mut fresh = Connection::new(stream, connection.index);
-            self.begin(&mut fresh).map(|()| fresh)
-        });
-        match fresh {
+        match Connection::open(self.to, connection.index, false) {
             Ok(fresh) => {
                 // The old one leaves the interest list as it is closed.
                 *connection = fresh;
-                epoll.add(&connection.stream, token, Interest::READ)
+                epoll.add(&connection.stream, token, Connection::SENDS)
             }
             Err(_) => {
                 tally.errors.connect += 1;

@@ -38,6 +38,8 @@ pub const LISTENER: u64 = 0;
 pub const STOP: u64 = u64::MAX;
 /// The token of the event that says that the limit of a drain is over.
 pub const LIMIT: u64 = u64::MAX - 1;
+/// The token of the event that says that another second is over.
+pub const TICK: u64 = u64::MAX - 2;
 
 /// What a stage is given.
 pub struct Server {

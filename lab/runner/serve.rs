@@ -14,7 +14,7 @@ use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::heap::{self, Heap};
 use crate::herd;
-use crate::kernel::{Stop, raise_fd, raise_file_limit};
+use crate::kernel::{self, Stop, raise_fd, raise_file_limit};
 use crate::point::Mode;
 use crate::trace::{Ending, Run};
 
@@ -45,6 +45,8 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
         return recorded(stage, setup, options);
     }
     heap::choose(heap);
+    heap::keep();
+    kernel::prefer_batches();
     let listener = super::listen(stage.threads, address)
         .with_context(|| format!("cannot listen on {address}; choose another address, or port 0 for any"))?;
     let address = listener.local_addr().context("the listener has no address")?;

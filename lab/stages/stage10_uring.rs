@@ -12,7 +12,7 @@ use lab::kernel::{self, Listener, Stop};
 use lab::point::point;
 use lab::runner::{self, LISTENER, STOP, Served, Server};
 use lab::sync::{self, Arc, Mutex};
-use lab::uring::{self, Event, Outcome, Ring, Room, Socket};
+use lab::uring::{Event, Outcome, Ring, Room, Socket};
 
 const TIMEOUTS: Timeouts = Timeouts { idle: 60, request: 10 };
 /// How many empty buffers are kept for the next replies, and the largest of them in bytes.
@@ -34,6 +34,7 @@ pub fn serve_in(server: Server, room: Room, timeouts: Timeouts) -> io::Result<Se
     while listeners.len() < server.workers {
         listeners.push(listeners[0].another()?);
     }
+    listeners[0].deal_by_core(listeners.len())?;
     let totals = Arc::new(Mutex::new(Ok(Served { received: 0, replies: 0 })));
     let start = |(n, listener): (usize, Listener)| {
         let (stop, totals) = (server.stop.try_clone()?, totals.clone());
@@ -87,7 +88,6 @@ struct Reactor {
 
 impl Reactor {
     fn new(room: Room, timeouts: Timeouts) -> io::Result<Reactor> {
-        uring::prefer_batches();
         Ok(Reactor {
             ring: Ring::new(room)?,
             clients: Clients::default(),

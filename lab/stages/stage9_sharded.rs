@@ -8,9 +8,9 @@ use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use lab::http::{Connection, Expired, Timeouts};
-use lab::kernel::{self, Epoll, Event, Events, Interest, Listener, Socket};
+use lab::kernel::{self, Epoll, Event, Events, Interest, Listener, Socket, Timer};
 use lab::point::point;
-use lab::runner::{self, LISTENER, STOP, Served, Server};
+use lab::runner::{self, LISTENER, STOP, Served, Server, TICK};
 use lab::sync::{self, Arc, AtomicU64, Ordering};
 
 /// The longest read, in bytes.
@@ -35,6 +35,8 @@ pub fn serve(server: Server) -> io::Result<Served> {
     while reactors.len() < server.workers {
         reactors.push(Reactor::new(reactors[0].listener.another()?)?);
     }
+    // Whose packets arrive on one core are served there.
+    reactors[0].listener.deal_by_core(reactors.len())?;
     for reactor in &reactors {
         // The event stays raised and nobody takes it back, so it reaches every reactor; each hears of it once.
         reactor.epoll.add(&server.stop, STOP, Interest::READ.edge_triggered())?;
@@ -60,6 +62,8 @@ pub fn serve(server: Server) -> io::Result<Served> {
 /// One thread, and all that it needs.
 struct Reactor {
     epoll: Epoll,
+    /// Wakes this thread once a second, so that it looks at the clock.
+    ticks: Timer,
     listener: Listener,
     clients: Clients,
     desk: Desk,
@@ -82,9 +86,11 @@ impl Reactor {
     fn new(listener: Listener) -> io::Result<Reactor> {
         let epoll = Epoll::new()?;
         epoll.add(&listener, LISTENER, Interest::READ)?;
+        let ticks = Timer::every_second()?;
+        epoll.add(&ticks, TICK, Interest::READ)?;
         let served = Served { received: 0, replies: 0 };
         let desk = Desk { buffer: vec![0; READ], replies: Vec::new(), now: kernel::seconds(), served };
-        Ok(Reactor { epoll, listener, clients: Clients::default(), desk, full: false, stopped: None })
+        Ok(Reactor { epoll, ticks, listener, clients: Clients::default(), desk, full: false, stopped: None })
     }
 
     /// Its thread's whole life.
@@ -92,13 +98,13 @@ impl Reactor {
         let mut events = Events::with_capacity(BATCH);
         while self.stopped.is_none() || !self.clients.is_empty() {
             point("wait");
-            // With nobody to be late, there is no clock to look at.
-            let limit = (self.full || !self.clients.is_empty()).then_some(1);
-            self.epoll.wait_for(&mut events, limit).expect("epoll_wait(2) has no reason to fail");
+            self.epoll.wait(&mut events).expect("epoll_wait(2) has no reason to fail");
             let before = std::mem::replace(&mut self.desk.now, kernel::seconds());
             for event in events.iter() {
                 match event.token {
                     STOP => self.stop(),
+                    // It has woken us: the clock is looked at below.
+                    TICK => self.ticks.take(),
                     // The stop was in the same batch, and has accepted everybody.
                     LISTENER if self.stopped.is_some() => {}
                     // While more wait, the listener stays readable.

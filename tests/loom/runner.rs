@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-pub use real::runner::{Counts, LIMIT, LISTENER, Reading, STOP, Served};
+pub use real::runner::{Counts, LIMIT, LISTENER, Reading, STOP, Served, TICK};
 
 use crate::kernel::{Listener, Socket, Stop};
 use crate::world;

@@ -11,8 +11,6 @@ use crate::world::{Work, with};
 #[derive(Clone, Copy, Default)]
 pub struct Room {}
 
-pub fn prefer_batches() {}
-
 pub struct Ring;
 
 #[derive(Debug)]
