@@ -5,7 +5,6 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-
 use std::process::Stdio;
 use std::time::Duration;
 

@@ -253,6 +253,22 @@ fn without_a_descriptor_to_spare_clients_wait_and_nobody_spins() {
     server.stop();
 }
 
+/// The clock comes every second, whoever is there, and is taken back each time: otherwise every wait would end at once.
+#[test]
+fn between_two_ticks_of_the_clock_it_sleeps() {
+    let server = Server::start(command(STAGE), &["--workers", "2"], PATIENCE);
+    let mut client = server.connect();
+    get(&mut client);
+    // Two ticks or more.
+    std::thread::sleep(Duration::from_millis(2500));
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.child.id())).expect("it is alive");
+    let fields: Vec<_> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    let used: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+    assert!(used < 50, "idle, it has used {used} hundredths of a second");
+    get(&mut client);
+    server.stop();
+}
+
 /// A thread that stays on a core sends its packets from there, and on the loopback interface that is where they arrive.
 #[test]
 fn a_connection_goes_to_the_listener_of_its_core() {

@@ -159,6 +159,11 @@ fn the_load_was_measured_without_an_error_and_says_where() {
                 let verdicts = ["agrees with wrk to within", "does not agree with wrk to within"];
                 let is_said = |verdict| unfolded.contains(&format!("The embedded client {verdict} 5% on {server}: "));
                 assert!(verdicts.into_iter().any(is_said), "{name}: {server}: no verdict");
+                let embedded = |line: &&&str| line.trim_start().starts_with(&format!("{server}, embedded"));
+                let line = *part(&text, "requests/s").iter().find(embedded).expect("both clients have a row");
+                let ratio = line.split(" (").next().and_then(|line| line.split_whitespace().last());
+                let ratio: f64 = ratio.and_then(|ratio| ratio.parse().ok()).expect("a ratio");
+                assert!((0.9..=1.1).contains(&ratio), "{name}: {line}: measure it again, on a quiet machine");
             }
         }
         assert!(!text.contains("left out"), "{name}: a server was left out");
