@@ -450,8 +450,14 @@ impl Blackbox {
         self.layout.open.load(Ordering::Acquire) == 1
     }
 
+    /// Lets everybody pass, and wakes those who wait. Who has just looked and is about to sleep finds that the word it would
+    /// sleep on has changed: a wake-up alone would come too early for it.
     pub(crate) fn open(&self) {
         self.layout.open.store(1, Ordering::Release);
+        for slot in &self.layout.slots {
+            slot.grant.fetch_add(1, Ordering::AcqRel);
+            futex_wake(&slot.grant);
+        }
     }
 
     /// Whether a directed thread waits for events in the kernel, so that it is the kernel who chooses whom to wake.
@@ -725,6 +731,18 @@ mod tests {
         let blackbox = Blackbox::new(1).expect("there is a memfd");
         let added = (0..100).filter(|n| blackbox.add_role(&format!("worker-{n}")).is_some()).count();
         assert_eq!(added + 2, MAX_ROLES);
+    }
+
+    #[test]
+    fn who_looks_before_the_points_open_does_not_sleep_after() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        let grant = &blackbox.slot(MAIN).grant;
+        // As a thread at a point does it: it looks, and then sleeps for as long as the word is what it saw.
+        let seen = grant.load(Ordering::Acquire);
+        assert!(!blackbox.is_open());
+        blackbox.open();
+        assert_ne!(grant.load(Ordering::Acquire), seen);
+        futex_wait(grant, seen, None);
     }
 
     #[test]

@@ -90,9 +90,6 @@ impl Director<'_> {
         }
         let outcomes = run.outcomes;
         self.blackbox.open();
-        for role in 0..self.blackbox.role_count() {
-            futex_wake(&self.blackbox.slot(role).grant);
-        }
         let steps = self.schedule.steps.iter().zip(outcomes);
         let steps =
             steps.map(|(step, outcome)| Step { role: step.role.clone(), what: step.action.to_string(), outcome });

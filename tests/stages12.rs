@@ -156,7 +156,8 @@ fn repeat_counts_a_hang_as_the_end_that_must_be() {
         let output = run("stage2_reactor", &all);
         assert_eq!(output.code(), Some(0), "{all:?}: {}", output.all());
     }
-    assert_eq!(run("stage1_blocking", &["--repeat", "7"]).code(), Some(0));
+    let output = run("stage1_blocking", &["--repeat", "7"]);
+    assert_eq!(output.code(), Some(0), "{}", output.all());
 }
 
 #[test]
