@@ -25,13 +25,18 @@ fn json(output: &Output) -> Value {
 /// The longest wait for a server: a safety net.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is on the interest lists of its epoll instances, the stop's included: the masks.
-fn masks(server: &Server) -> Vec<u64> {
+/// The interest list of each of its epoll instances, the stop's included: the masks.
+fn lists(server: &Server) -> Vec<Vec<u64>> {
     let folder = fs::read_dir(format!("/proc/{}/fdinfo", server.child.id())).expect("it is alive");
-    let texts: Vec<_> = folder.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
-    let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("tfd:"));
+    let texts = folder.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
     let mask = |line: &str| line.split("events:").nth(1)?.split_whitespace().next().map(str::to_string);
-    lines.filter_map(mask).filter_map(|mask| u64::from_str_radix(&mask, 16).ok()).collect()
+    let number = |line: &str| u64::from_str_radix(&mask(line)?, 16).ok();
+    let lists = texts.map(|text| text.lines().filter(|line| line.starts_with("tfd:")).filter_map(number).collect());
+    lists.filter(|list: &Vec<_>| !list.is_empty()).collect()
+}
+
+fn masks(server: &Server) -> Vec<u64> {
+    lists(server).concat()
 }
 
 fn watched(server: &Server) -> usize {
@@ -285,6 +290,31 @@ fn a_connection_goes_to_the_listener_of_its_core() {
         let _clients = clients.join().expect("it connects");
         let due = if core % 2 == 0 { [20, 0] } else { [0, 20] };
         assert_eq!([count(&first), count(&second)], due, "from core {core}");
+    }
+}
+
+fn threads(server: &Server) -> Vec<String> {
+    let folder = fs::read_dir(format!("/proc/{}/task", server.child.id())).expect("it is alive");
+    folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("comm")).ok()).collect()
+}
+
+#[test]
+fn the_clients_of_one_core_have_one_reactor() {
+    for core in cores() {
+        let server = Server::start(command(STAGE), &["--workers", "2"], PATIENCE);
+        // It says where it listens before it has all its listeners; once its threads run, it has dealt.
+        soon("both reactors run", || threads(&server).iter().any(|name| name == "reactor-2\n"));
+        let address = server.address;
+        let clients = std::thread::spawn(move || {
+            stay_on(core);
+            (0..20).map(|_| TcpStream::connect(address).expect("it listens")).collect::<Vec<_>>()
+        });
+        let clients = clients.join().expect("it connects");
+        // A reactor watches its listener, its timer and the stop.
+        let is_one = |all: Vec<Vec<u64>>| all.len() == 2 && all.iter().any(|list| list.len() == 3);
+        soon("all 20 are on one list", || watched(&server) == 2 * 3 + 20 && is_one(lists(&server)));
+        drop(clients);
+        server.stop();
     }
 }
 
