@@ -58,21 +58,21 @@ struct Head {
     body: u32,
 }
 
-/// `Ok(None)` while the head is not complete.
-fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Reply> {
+/// `Ok(None)` while the head is not complete; the status line of the error, if it is refused.
+fn parse_head(bytes: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Reply::Refused("431 Request Header Fields Too Large")),
-        Err(_) => return Err(Reply::Refused("400 Bad Request")),
+        Err(httparse::Error::TooManyHeaders) => return Err("431 Request Header Fields Too Large"),
+        Err(_) => return Err("400 Bad Request"),
     };
     let method = match request.method {
         Some("GET") => Method::Get,
         Some("HEAD") => Method::Head,
         Some("POST") => Method::Post,
-        _ => return Err(Reply::Refused("501 Not Implemented")),
+        _ => return Err("501 Not Implemented"),
     };
     // What is uploaded is counted and not kept, so any name will do for it.
     let found = method == Method::Post || is_root(request.path.unwrap_or_default());
@@ -91,26 +91,26 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Reply> {
             14 if header.name.eq_ignore_ascii_case("Content-Length") => {
                 let digits = header.value;
                 if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-                    return Err(Reply::Refused("400 Bad Request"));
+                    return Err("400 Bad Request");
                 }
                 // More digits than fit are a length past every limit, not a malformed one.
                 let digit = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
                 let length = digits.iter().fold(0, digit);
                 if body.replace(length).is_some_and(|earlier| earlier != length) {
-                    return Err(Reply::Refused("400 Bad Request"));
+                    return Err("400 Bad Request");
                 }
             }
             17 if header.name.eq_ignore_ascii_case("Transfer-Encoding") => {
-                return Err(Reply::Refused("501 Not Implemented"));
+                return Err("501 Not Implemented");
             }
             _ => {}
         }
     }
     match body {
-        None if method == Method::Post => Err(Reply::Refused("411 Length Required")),
-        Some(length) if length > MAX_BODY => Err(Reply::Refused("413 Content Too Large")),
+        None if method == Method::Post => Err("411 Length Required"),
+        Some(length) if length > MAX_BODY => Err("413 Content Too Large"),
         // Its body would be read for nothing.
-        Some(1..) if !found => Err(Reply::Refused("404 Not Found")),
+        Some(1..) if !found => Err("404 Not Found"),
         body => {
             let body = body.unwrap_or(0) as u32;
             Ok(Some(Head { method, found, last, expects: expects && body > 0, length, body }))
@@ -160,6 +160,8 @@ pub enum Reply {
     Stored(u64),
     /// The status line of an error; nothing after it on this connection is answered.
     Refused(&'static str),
+    /// The same to a `HEAD`: without a body.
+    RefusedHead(&'static str),
     /// `100 Continue`: the client may send its body. The reply itself comes when that is there.
     Continue,
     /// To a `HEAD`: the head of [`Reply::Hello`].
@@ -233,9 +235,9 @@ impl Parser {
                     let rest = self.advance(&bytes[head.length..], false);
                     Step { consumed: head.length + rest.consumed, ..rest }
                 }
-                Ok(None) if full => self.refuse(bytes, Reply::Refused("431 Request Header Fields Too Large")),
+                Ok(None) if full => self.refuse(bytes, "431 Request Header Fields Too Large"),
                 Ok(None) => Step { consumed: 0, reply: None },
-                Err(reply) => self.refuse(bytes, reply),
+                Err(status) => self.refuse(bytes, status),
             },
             State::Body { reply, last, left } => {
                 let taken = bytes.len().min(*left as usize);
@@ -250,8 +252,11 @@ impl Parser {
         }
     }
 
-    fn refuse(&mut self, bytes: &[u8], reply: Reply) -> Step {
+    fn refuse(&mut self, bytes: &[u8], status: &'static str) -> Step {
         self.state = State::Over;
+        // What is wrong with a request may hide its method from httparse, but comes after it.
+        let is_head = bytes.trim_ascii_start().starts_with(b"HEAD ");
+        let reply = if is_head { Reply::RefusedHead(status) } else { Reply::Refused(status) };
         Step { consumed: bytes.len(), reply: Some(reply) }
     }
 
@@ -283,7 +288,7 @@ impl Reply {
         let mut left = &mut out[..];
         let (reply, close) = match self {
             Reply::Last(answer) => (answer.into(), "Connection: close\r\n"),
-            Reply::Refused(_) => (self, "Connection: close\r\n"),
+            Reply::Refused(_) | Reply::RefusedHead(_) => (self, "Connection: close\r\n"),
             _ => (self, ""),
         };
         let mut head =
@@ -301,6 +306,7 @@ impl Reply {
                     .and_then(|()| writeln!(left, "{bytes} bytes stored"))
             }
             Reply::Refused(status) => head(status, status.len() + 1).and_then(|()| writeln!(left, "{status}")),
+            Reply::RefusedHead(status) => head(status, status.len() + 1),
             Reply::Continue => left.write_all(b"HTTP/1.1 100 Continue\r\n\r\n"),
             Reply::Last(_) => unreachable!("an answer is no last reply"),
         }
@@ -310,7 +316,7 @@ impl Reply {
 
     /// Whether the connection ends with this reply.
     pub fn is_last(self) -> bool {
-        matches!(self, Reply::Refused(_) | Reply::Last(_))
+        matches!(self, Reply::Refused(_) | Reply::RefusedHead(_) | Reply::Last(_))
     }
 
     /// Whether a request is answered by this; `100 Continue` comes before the answer.
@@ -370,6 +376,26 @@ mod tests {
         ] {
             let (replies, kept) = run(request.as_bytes(), 7);
             assert_eq!((replies, kept), (vec![Reply::Refused(status)], 0), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_refused_gets_no_body() {
+        let long = format!("HEAD / HTTP/1.1\r\nA: {}", "a".repeat(5000));
+        for (request, status) in [
+            ("HEAD / HTTP/1.1\r\nContent-Length: x\r\n\r\n", "400 Bad Request"),
+            ("\r\nHEAD / HTTP/9.9\r\n\r\n", "400 Bad Request"),
+            ("HEAD /x HTTP/1.1\r\nContent-Length: 1\r\n\r\n", "404 Not Found"),
+            (&long, "431 Request Header Fields Too Large"),
+        ] {
+            for piece in [7, 4096] {
+                assert_eq!(run(request.as_bytes(), piece).0, [Reply::RefusedHead(status)], "{request:?}");
+            }
+            let mut out = [0; 256];
+            let length = Reply::RefusedHead(status).write_to(&mut out);
+            let text = String::from_utf8_lossy(&out[..length]).into_owned();
+            assert!(text.contains(&format!("Content-Length: {}\r\n", status.len() + 1)), "{text}");
+            assert!(text.ends_with("Connection: close\r\n\r\n"), "{text}");
         }
     }
 

@@ -248,6 +248,39 @@ pub fn prefer_batches() {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
 }
 
+/// Keeps this thread on the cores `n`, `n + count` and so on (`sched_setaffinity(2)`), where the packets of listener `n` arrive
+/// after [`Listener::deal_by_core`]. Cores that the process may not use are left out (`taskset(1)`, a container's limit); where
+/// none is left, and in a directed run, it is without effect.
+pub fn stay_on(n: usize, count: usize) {
+    if !directed() {
+        // A thread on the wrong core is slower, and no worse.
+        let _ = keep_to_cores(|core| core % count == n);
+    }
+}
+
+/// Keeps this thread to those of its cores that `keeps` names; it is asked for each, from the lowest on. If it names none,
+/// nothing changes.
+///
+/// # Errors
+/// Those of `sched_getaffinity(2)`: `EINVAL` on a machine with more than 1,024 cores.
+pub(crate) fn keep_to_cores(mut keeps: impl FnMut(usize) -> bool) -> io::Result<()> {
+    // SAFETY: a zeroed set is valid and empty; both calls get its true size.
+    unsafe {
+        let (mut now, mut kept): (libc::cpu_set_t, libc::cpu_set_t) = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        check(libc::sched_getaffinity(0, size, &mut now))?;
+        for core in (0..libc::CPU_SETSIZE as usize).filter(|core| libc::CPU_ISSET(*core, &now)) {
+            if keeps(core) {
+                libc::CPU_SET(core, &mut kept);
+            }
+        }
+        if libc::CPU_COUNT(&kept) > 0 {
+            check(libc::sched_setaffinity(0, size, &kept))?;
+        }
+    }
+    Ok(())
+}
+
 /// The time, in whole seconds since some fixed moment: a coarse clock, read without a system call (`CLOCK_MONOTONIC_COARSE`
 /// of `clock_gettime(2)`). In a directed run it stands still, so that nobody is late who was made to wait.
 pub fn seconds() -> u32 {

@@ -32,11 +32,16 @@ fn serve(stream: &[u8], reads: &[usize], writes: &[usize]) -> Vec<u8> {
             got.extend_from_slice(&bytes[..n]);
             Ok(n)
         };
-        connection.flush(&mut replies, 0, write).expect("nothing else goes wrong");
-        assert!(replies.is_empty(), "what is not written is kept by the connection");
+        flush(&mut connection, &mut replies, 0, write);
         assert!(connection.pending() < MAX_PENDING + 5 * READ, "{} bytes wait", connection.pending());
     }
     got
+}
+
+/// As a stage does: what is not written is the connection's to keep.
+fn flush(connection: &mut Connection, replies: &mut Vec<u8>, now: u32, write: impl FnMut(&[u8]) -> io::Result<usize>) {
+    connection.flush(replies, now, write).expect("nothing goes wrong");
+    replies.clear();
 }
 
 fn whole(stream: &[u8]) -> Vec<u8> {
@@ -138,7 +143,7 @@ fn who_never_reads_is_read_from_no_more_and_costs_no_more() {
     while connection.wants_read() {
         reads += 1;
         connection.receive(requests.as_bytes(), 0, &mut replies);
-        connection.flush(&mut replies, 0, |_| Err(io::ErrorKind::WouldBlock.into())).expect("it is kept");
+        flush(&mut connection, &mut replies, 0, |_| Err(io::ErrorKind::WouldBlock.into()));
     }
     assert_eq!(reads, MAX_PENDING.div_ceil(requests.len() / GET.len() * HELLO.len()));
     // It takes what waits, a little at a time, and is read from again when less than the limit waits.
@@ -147,7 +152,7 @@ fn who_never_reads_is_read_from_no_more_and_costs_no_more() {
         assert_eq!(connection.wants_read(), connection.pending() < MAX_PENDING);
         let take = |bytes: &[u8]| Ok(bytes.len().min(1000));
         let before = connection.pending();
-        connection.flush(&mut replies, 0, take).expect("it is taken");
+        flush(&mut connection, &mut replies, 0, take);
         taken += before - connection.pending();
     }
     assert_eq!(taken, reads * (requests.len() / GET.len()) * HELLO.len());
@@ -158,7 +163,7 @@ fn who_never_reads_is_read_from_no_more_and_costs_no_more() {
 fn a_broken_connection_says_so() {
     let (mut connection, mut replies) = (Connection::new(0), Vec::new());
     connection.receive(GET.as_bytes(), 0, &mut replies);
-    let broken = connection.flush(&mut replies, 0, |_| Err(io::ErrorKind::BrokenPipe.into()));
+    let broken = connection.flush(&replies, 0, |_| Err(io::ErrorKind::BrokenPipe.into()));
     assert_eq!(broken.expect_err("it is broken").kind(), io::ErrorKind::BrokenPipe);
 }
 
@@ -178,7 +183,7 @@ fn an_idle_client_is_closed_a_minute_after_its_last_reply() {
     let (mut connection, mut replies) = (Connection::new(7), Vec::new());
     assert_eq!(expires(&mut connection, 7), (67, Expired::Close));
     connection.receive(GET.as_bytes(), 60, &mut replies);
-    connection.flush(&mut replies, 60, |bytes| Ok(bytes.len())).expect("it is taken");
+    flush(&mut connection, &mut replies, 60, |bytes| Ok(bytes.len()));
     assert_eq!(expires(&mut connection, 60), (120, Expired::Close));
 }
 
@@ -194,7 +199,7 @@ fn a_head_that_trickles_is_refused_in_time_and_the_refusal_is_waited_for_in_turn
     assert_eq!(connection.expire(60, TIMEOUTS, &mut replies), Expired::Request);
     assert!(text(&replies).starts_with("HTTP/1.1 408 Request Timeout\r\n"));
     assert!(!connection.is_over() || !replies.is_empty());
-    connection.flush(&mut replies, 60, |bytes| Ok(bytes.len())).expect("it is taken");
+    flush(&mut connection, &mut replies, 60, |bytes| Ok(bytes.len()));
     assert!(connection.is_over());
     assert_eq!(connection.receive(GET.as_bytes(), 61, &mut replies), 0);
     assert_eq!((replies.len(), expires(&mut connection, 61)), (0, (70, Expired::Close)));
@@ -221,9 +226,9 @@ fn a_body_needs_64_kib_in_each_span_and_may_be_as_slow_as_that() {
 fn who_takes_no_replies_is_closed_and_each_byte_taken_gains_time() {
     let (mut connection, mut replies) = (Connection::new(0), Vec::new());
     connection.receive(GET.repeat(100).as_bytes(), 0, &mut replies);
-    connection.flush(&mut replies, 0, |_| Ok(1)).expect("it is kept");
-    connection.flush(&mut replies, 5, |_| Ok(1)).expect("it is kept");
-    connection.flush(&mut replies, 9, |_| Err(io::ErrorKind::WouldBlock.into())).expect("it is kept");
+    flush(&mut connection, &mut replies, 0, |_| Ok(1));
+    flush(&mut connection, &mut replies, 5, |_| Ok(1));
+    flush(&mut connection, &mut replies, 9, |_| Err(io::ErrorKind::WouldBlock.into()));
     assert_eq!(expires(&mut connection, 9), (15, Expired::Close));
 }
 

@@ -258,6 +258,70 @@ fn without_a_descriptor_to_spare_clients_wait_and_nobody_spins() {
     server.stop();
 }
 
+/// While the server is stopped all of them send, so one wait brings them together. In turn they ask for different things.
+#[test]
+fn a_batch_gives_each_client_his_own_replies() {
+    let server = Server::start(command(STAGE), &["--workers", "1"], PATIENCE);
+    let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(get);
+    let body = |n: usize| format!("POST / HTTP/1.1\r\nContent-Length: {n}\r\n\r\n{}", "x".repeat(n));
+    let requests = |n: usize| match n % 3 {
+        0 => String::from_utf8_lossy(GET).repeat(n + 1),
+        1 => "HEAD /nowhere HTTP/1.1\r\n\r\n".to_string(),
+        _ => body(n),
+    };
+    let replies = |n: usize| match n % 3 {
+        0 => String::from_utf8_lossy(HELLO).repeat(n + 1),
+        1 => "HTTP/1.1 404 Not Found\r\nContent-Length: 14\r\n\r\n".to_string(),
+        _ => {
+            let text = format!("{n} bytes stored\n");
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+        }
+    };
+    together(&server, || {
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.write_all(requests(n).as_bytes()).expect("it takes them");
+        }
+    });
+    for (n, client) in clients.iter_mut().enumerate() {
+        let mut got = vec![0; replies(n).len()];
+        client.read_exact(&mut got).expect("it replies");
+        assert_eq!(String::from_utf8_lossy(&got), replies(n), "client {n}");
+    }
+    assert!(server.stop().ends_with("replies\n"));
+}
+
+/// 60 reads of 16 KiB bring 1.7 MiB of replies, which are not all put off to the end of the batch.
+#[test]
+fn what_a_batch_puts_off_is_bounded() {
+    let server = Server::start(command(STAGE), &["--workers", "1"], PATIENCE);
+    let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(get);
+    let (before, count) = (server.status("VmHWM"), 16 * 1024 / GET.len());
+    together(&server, || {
+        clients.iter_mut().for_each(|client| client.write_all(&GET.repeat(count)).expect("it takes them"))
+    });
+    for client in &mut clients {
+        (0..count).for_each(|_| take(client));
+    }
+    let more = server.status("VmHWM") - before;
+    assert!(more < 800, "{more} KiB more");
+    server.stop();
+}
+
+/// Does it while the server is stopped (`SIGSTOP`).
+fn together(server: &Server, sends: impl FnOnce()) {
+    server.signal(libc::SIGSTOP);
+    soon("it is stopped", || {
+        let folder = fs::read_dir(format!("/proc/{}/task", server.child.id())).expect("it is alive");
+        let stats: Vec<_> =
+            folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok()).collect();
+        stats.iter().all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+    });
+    sends();
+    server.signal(libc::SIGCONT);
+}
+
 /// The clock comes every second, whoever is there, and is taken back each time: otherwise every wait would end at once.
 #[test]
 fn between_two_ticks_of_the_clock_it_sleeps() {

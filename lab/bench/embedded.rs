@@ -3,7 +3,8 @@
 //!
 //! Before it sends, it waits until the socket can be written to, as wrk does. That makes three system calls of one, nearly always
 //! for nothing; but on a machine that client and server share, what a client costs is what the server has not, and the figures
-//! of two clients can only be set side by side if they cost alike.
+//! of two clients can only be set side by side if they cost alike. So each wait has a limit too, for which the kernel sets a
+//! timer, and takes it back.
 //!
 //! A latency is the time from the sending of a batch to its last reply. It is not corrected for coordinated omission: while
 //! a connection waits, it sends nothing, so a stall is one long latency, not one for each request that a client with a
@@ -316,7 +317,7 @@ impl Driver<'_> {
         }
         let (mut events, mut buffer) = (Events::with_capacity(512), vec![0; READ]);
         'asking: loop {
-            epoll.wait(&mut events)?;
+            epoll.wait_for(&mut events, Some(1))?;
             for event in events.iter() {
                 if event.token == STOP {
                     break 'asking;

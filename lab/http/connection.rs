@@ -127,16 +127,12 @@ impl Outbox {
         self.len() >= MAX_PENDING
     }
 
-    /// Writes what waits, and then `replies`, with one call of `write`; `replies` is empty afterwards, and what there was no
-    /// room for is kept. Returns how many bytes were written: 0 if `write` says `WouldBlock`.
+    /// Writes what waits, and then `replies`, with one call of `write`; what there was no room for is kept. Returns how many
+    /// bytes were written: 0 if `write` says `WouldBlock`.
     ///
     /// # Errors
     /// Those of `write`.
-    pub fn flush(
-        &mut self,
-        replies: &mut Vec<u8>,
-        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    pub fn flush(&mut self, replies: &[u8], mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
         let mut write = |bytes: &[u8]| match write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             result => result,
@@ -149,10 +145,9 @@ impl Outbox {
             if written < replies.len() {
                 self.pending = Some(Box::new(Pending { bytes: replies[written..].to_vec(), written: 0 }));
             }
-            replies.clear();
             return Ok(written);
         };
-        pending.bytes.append(replies);
+        pending.bytes.extend_from_slice(replies);
         let written = write(&pending.bytes[pending.written..])?;
         pending.written += written;
         if pending.written == pending.bytes.len() {
@@ -242,17 +237,11 @@ impl Connection {
         answered
     }
 
-    /// Writes what waits, and then `replies`, with at most one call of `write`; what there was no room for is kept, and
-    /// `replies` is empty afterwards.
+    /// Writes what waits, and then `replies`, with at most one call of `write`; what there was no room for is kept.
     ///
     /// # Errors
     /// Those of `write`, without `WouldBlock`: the connection is broken.
-    pub fn flush(
-        &mut self,
-        replies: &mut Vec<u8>,
-        now: u32,
-        write: impl FnMut(&[u8]) -> io::Result<usize>,
-    ) -> io::Result<()> {
+    pub fn flush(&mut self, replies: &[u8], now: u32, write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         if self.outbox.flush(replies, write)? > 0 {
             self.since = now;
         }

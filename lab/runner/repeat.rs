@@ -13,6 +13,7 @@ use super::cli::Options;
 use super::{End, process, say, signal_name};
 use crate::catalogue::{Expect, Stage};
 use crate::heap::Heap;
+use crate::kernel;
 
 /// An environment to run in.
 struct Environment {
@@ -101,7 +102,8 @@ fn once(
         command.pre_exec(move || {
             process::no_core_dump();
             if one_core {
-                stay_on_one_core()?;
+                let mut found = false;
+                kernel::keep_to_cores(|_| !std::mem::replace(&mut found, true))?;
             }
             Ok(())
         });
@@ -149,25 +151,6 @@ fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus,
     };
     let text = stderr.lines().last().unwrap_or_default();
     (!right).then(|| format!("{end} {text}").trim_end().to_string())
-}
-
-/// Binds the calling process to the first of the cores that it may use (`sched_setaffinity(2)`).
-fn stay_on_one_core() -> io::Result<()> {
-    // SAFETY: a zeroed set is valid and empty; both calls get its true size.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        let size = size_of::<libc::cpu_set_t>();
-        if libc::sched_getaffinity(0, size, &mut set) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let first = (0..libc::CPU_SETSIZE as usize).find(|core| libc::CPU_ISSET(*core, &set)).unwrap_or(0);
-        libc::CPU_ZERO(&mut set);
-        libc::CPU_SET(first, &mut set);
-        match libc::sched_setaffinity(0, size, &set) {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
 }
 
 fn median(millis: &[f64]) -> f64 {

@@ -36,9 +36,11 @@ pub fn serve_in(server: Server, room: Room, timeouts: Timeouts) -> io::Result<Se
     }
     listeners[0].deal_by_core(listeners.len())?;
     let totals = Arc::new(Mutex::new(Ok(Served { received: 0, replies: 0 })));
+    let count = listeners.len();
     let start = |(n, listener): (usize, Listener)| {
         let (stop, totals) = (server.stop.try_clone()?, totals.clone());
-        Ok(sync::spawn(&format!("reactor-{n}"), move || {
+        Ok(sync::spawn(&format!("reactor-{}", n + 1), move || {
+            kernel::stay_on(n, count);
             // A ring belongs to the thread that makes it.
             let served = Reactor::new(room, timeouts).and_then(|reactor| reactor.run(&listener, &stop));
             if served.is_err() {
@@ -48,7 +50,7 @@ pub fn serve_in(server: Server, room: Room, timeouts: Timeouts) -> io::Result<Se
             add(&mut totals.lock(), served);
         }))
     };
-    let threads: io::Result<Vec<_>> = (1..).zip(listeners).map(start).collect();
+    let threads: io::Result<Vec<_>> = (0..).zip(listeners).map(start).collect();
     for thread in threads? {
         thread.join();
     }

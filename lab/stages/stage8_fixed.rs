@@ -242,7 +242,9 @@ impl Session {
     fn write(&mut self, now: u32, replies: &mut Vec<u8>) -> bool {
         if !replies.is_empty() || self.connection.wants_write() {
             point("write");
-            if self.connection.flush(replies, now, |bytes| self.socket.write(bytes)).is_err() {
+            let written = self.connection.flush(replies, now, |bytes| self.socket.write(bytes));
+            replies.clear();
+            if written.is_err() {
                 return false;
             }
         }

@@ -2,7 +2,8 @@
 //! instance and its clients; the kernel deals the connections out. There is no task queue, no lock and no re-arming, since
 //! no client ever meets a second thread.
 //!
-//! What is left is to make few system calls: one read takes all that has come, one write gives back all the replies to it.
+//! What is left is to make few system calls, and to be interrupted by few: one read takes all that has come, one write gives
+//! back all the replies to it, and nobody is written to before everybody in the batch is read.
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -15,8 +16,11 @@ use lab::sync::{self, Arc, AtomicU64, Ordering};
 
 /// The longest read, in bytes.
 const READ: usize = 16 * 1024;
-/// The most events of one wait, and the most clients that are accepted at once.
-const BATCH: usize = 256;
+/// The most events of one wait, and the most clients that are accepted at once. Between its read and its write a socket is to
+/// stay in the processor's cache.
+const BATCH: usize = 64;
+/// So many bytes of replies are not put off any longer.
+const MAX_REPLIES: usize = 64 * 1024;
 const TIMEOUTS: Timeouts = Timeouts { idle: 60, request: 10 };
 
 struct Totals {
@@ -42,15 +46,17 @@ pub fn serve(server: Server) -> io::Result<Served> {
         reactor.epoll.add(&server.stop, STOP, Interest::READ.edge_triggered())?;
     }
     let totals = Arc::new(Totals { received: AtomicU64::new(0), replies: AtomicU64::new(0) });
+    let count = reactors.len();
     let start = |(n, reactor): (usize, Reactor)| {
         let totals = totals.clone();
-        sync::spawn(&format!("reactor-{n}"), move || {
+        sync::spawn(&format!("reactor-{}", n + 1), move || {
+            kernel::stay_on(n, count);
             let served = reactor.run();
             totals.received.fetch_add(served.received, Ordering::Relaxed);
             totals.replies.fetch_add(served.replies, Ordering::Relaxed);
         })
     };
-    let threads: Vec<_> = (1..).zip(reactors).map(start).collect();
+    let threads: Vec<_> = (0..).zip(reactors).map(start).collect();
     for thread in threads {
         thread.join();
     }
@@ -76,7 +82,10 @@ struct Reactor {
 /// What a reactor has once for all its clients.
 struct Desk {
     buffer: Vec<u8>,
+    /// The replies of a batch, one client's behind the other's.
     replies: Vec<u8>,
+    /// Whose they are, and where they end.
+    due: Vec<(u64, usize)>,
     /// The coarse clock: looked at once for each batch of events.
     now: u32,
     served: Served,
@@ -89,7 +98,8 @@ impl Reactor {
         let ticks = Timer::every_second()?;
         epoll.add(&ticks, TICK, Interest::READ)?;
         let served = Served { received: 0, replies: 0 };
-        let desk = Desk { buffer: vec![0; READ], replies: Vec::new(), now: kernel::seconds(), served };
+        let (buffer, now) = (vec![0; READ], kernel::seconds());
+        let desk = Desk { buffer, replies: Vec::new(), due: Vec::new(), now, served };
         Ok(Reactor { epoll, ticks, listener, clients: Clients::default(), desk, full: false, stopped: None })
     }
 
@@ -109,9 +119,10 @@ impl Reactor {
                     LISTENER if self.stopped.is_some() => {}
                     // While more wait, the listener stays readable.
                     LISTENER => _ = self.accept(),
-                    token => self.turn(token, event),
+                    token => self.read(token, event),
                 }
             }
+            self.write();
             if self.desk.now != before {
                 self.look_at_the_clock();
             }
@@ -120,15 +131,41 @@ impl Reactor {
     }
 
     /// An event of a client.
-    fn turn(&mut self, token: u64, event: Event) {
+    fn read(&mut self, token: u64, event: Event) {
         // A batch may name a client that has gone since (the stop lets several go at once), and a slot is used again: the
         // token tells.
         let Some(client) = self.clients.get(token) else { return };
-        let goes_on = client.read(event, &mut self.desk) && client.write(&mut self.desk);
-        let stays = goes_on && !(self.stopped.is_some() && client.has_all()) && client.arm(token, &self.epoll);
-        if !stays {
+        if client.read(event, &mut self.desk) {
+            self.put_off(token);
+        } else {
             self.remove(token);
         }
+    }
+
+    /// The replies that were just put together are this client's, and are written with those of the others.
+    fn put_off(&mut self, token: u64) {
+        self.desk.due.push((token, self.desk.replies.len()));
+        if self.desk.replies.len() >= MAX_REPLIES {
+            self.write();
+        }
+    }
+
+    /// Writes what was put off. A write wakes a client, who may take the core from this thread; by now everybody has been read.
+    fn write(&mut self) {
+        let mut start = 0;
+        for at in 0..self.desk.due.len() {
+            let (token, end) = self.desk.due[at];
+            let replies = &self.desk.replies[start..end];
+            start = end;
+            let client = self.clients.get(token).expect("nobody goes before he is written to");
+            let goes_on = client.write(replies, self.desk.now);
+            let stays = goes_on && !(self.stopped.is_some() && client.has_all()) && client.arm(token, &self.epoll);
+            if !stays {
+                self.remove(token);
+            }
+        }
+        self.desk.due.clear();
+        self.desk.replies.clear();
     }
     // ANCHOR_END: reactor
 
@@ -161,7 +198,6 @@ impl Reactor {
 
     fn remove(&mut self, token: u64) {
         point("remove");
-        self.desk.replies.clear();
         self.clients.remove(token);
         self.listen_again();
     }
@@ -176,14 +212,16 @@ impl Reactor {
     // ANCHOR: stop
     /// From now on nobody new; who is here gets the replies to what has arrived.
     fn stop(&mut self) {
+        self.write();
         while self.accept() {}
         if !self.full {
             self.epoll.delete(&self.listener).expect("it is on the list");
         }
         self.stopped = Some(self.desk.now);
         for token in self.clients.tokens() {
-            self.turn(token, Event::READABLE);
+            self.read(token, Event::READABLE);
         }
+        self.write();
     }
     // ANCHOR_END: stop
 
@@ -193,15 +231,13 @@ impl Reactor {
         let over = self.stopped.is_some_and(|at| self.desk.now - at >= TIMEOUTS.request);
         for token in self.clients.tokens() {
             let Some(client) = self.clients.get(token) else { continue };
-            let stays = match client.connection.expire(self.desk.now, TIMEOUTS, &mut self.desk.replies) {
-                Expired::No => !over,
-                Expired::Request => client.write(&mut self.desk) && client.arm(token, &self.epoll),
-                Expired::Close => false,
-            };
-            if !stays {
-                self.remove(token);
+            match client.connection.expire(self.desk.now, TIMEOUTS, &mut self.desk.replies) {
+                Expired::No if !over => {}
+                Expired::Request => self.put_off(token),
+                Expired::No | Expired::Close => self.remove(token),
             }
         }
+        self.write();
         // A descriptor may have been another reactor's.
         self.listen_again();
     }
@@ -250,11 +286,10 @@ impl Client {
     }
 
     /// One write, of all the replies; what there is no room for stays with the connection. `false` when it is over.
-    fn write(&mut self, desk: &mut Desk) -> bool {
-        if !desk.replies.is_empty() || self.connection.wants_write() {
+    fn write(&mut self, replies: &[u8], now: u32) -> bool {
+        if !replies.is_empty() || self.connection.wants_write() {
             point("write");
-            let socket = &self.socket;
-            if self.connection.flush(&mut desk.replies, desk.now, |bytes| socket.write(bytes)).is_err() {
+            if self.connection.flush(replies, now, |bytes| self.socket.write(bytes)).is_err() {
                 return false;
             }
         }
