@@ -357,9 +357,26 @@ fn a_connection_goes_to_the_listener_of_its_core() {
     }
 }
 
-fn threads(server: &Server) -> Vec<String> {
+/// The names of its threads, each with the cores that it may use.
+fn threads(server: &Server) -> Vec<(String, String)> {
     let folder = fs::read_dir(format!("/proc/{}/task", server.child.id())).expect("it is alive");
-    folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("comm")).ok()).collect()
+    let texts = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("status")).ok());
+    let value = |text: &str, name| Some(text.lines().find_map(|line| line.strip_prefix(name))?.trim().to_string());
+    texts.filter_map(|text| Some((value(&text, "Name:")?, value(&text, "Cpus_allowed_list:")?))).collect()
+}
+
+/// A core that nobody may use is nobody's, and who has none is free.
+#[test]
+fn a_reactor_stays_on_the_cores_that_it_is_dealt_from() {
+    let server = Server::start(command(STAGE), &["--workers", "2"], PATIENCE);
+    let list =
+        |n: usize| cores().into_iter().filter(|core| core % 2 == n).map(|core| core.to_string()).collect::<Vec<_>>();
+    for n in [0, 1] {
+        let due = if list(n).is_empty() { list(1 - n) } else { list(n) };
+        let due = (format!("reactor-{}", n + 1), due.join(","));
+        soon("it is there", || threads(&server).contains(&due));
+    }
+    server.stop();
 }
 
 #[test]
@@ -367,7 +384,7 @@ fn the_clients_of_one_core_have_one_reactor() {
     for core in cores() {
         let server = Server::start(command(STAGE), &["--workers", "2"], PATIENCE);
         // It says where it listens before it has all its listeners; once its threads run, it has dealt.
-        soon("both reactors run", || threads(&server).iter().any(|name| name == "reactor-2\n"));
+        soon("both reactors run", || threads(&server).iter().any(|(name, _)| name == "reactor-2"));
         let address = server.address;
         let clients = std::thread::spawn(move || {
             stay_on(core);
