@@ -10,8 +10,10 @@
 //! a connection waits, it sends nothing, so a stall is one long latency, not one for each request that a client with a
 //! timetable would have sent meanwhile.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -181,7 +183,8 @@ pub struct Crowd<'a> {
 }
 
 struct Connection {
-    stream: TcpStream,
+    /// Read and written as a file is (`read(2)`, `write(2)`), as wrk does it: of the network's own calls each is a little cheaper.
+    stream: File,
     index: usize,
     /// A part of a reply.
     kept: Vec<u8>,
@@ -288,7 +291,7 @@ impl Connection {
             ask(&mut stream, to)?;
         }
         stream.set_nonblocking(true)?;
-        let (kept, since) = (Vec::new(), Instant::now());
+        let (stream, kept, since) = (File::from(OwnedFd::from(stream)), Vec::new(), Instant::now());
         Ok(Connection { stream, index, kept, enough: 0, due: 0, sent: 0, sends: true, since })
     }
 }
