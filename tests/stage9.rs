@@ -264,11 +264,10 @@ fn a_batch_gives_each_client_his_own_replies() {
     let server = Server::start(command(STAGE), &["--workers", "1"], PATIENCE);
     let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(get);
-    let body = |n: usize| format!("POST / HTTP/1.1\r\nContent-Length: {n}\r\n\r\n{}", "x".repeat(n));
     let requests = |n: usize| match n % 3 {
         0 => String::from_utf8_lossy(GET).repeat(n + 1),
         1 => "HEAD /nowhere HTTP/1.1\r\n\r\n".to_string(),
-        _ => body(n),
+        _ => format!("POST / HTTP/1.1\r\nContent-Length: {n}\r\n\r\n{}", "x".repeat(n)),
     };
     let replies = |n: usize| match n % 3 {
         0 => String::from_utf8_lossy(HELLO).repeat(n + 1),
@@ -312,12 +311,7 @@ fn what_a_batch_puts_off_is_bounded() {
 /// Does it while the server is stopped (`SIGSTOP`).
 fn together(server: &Server, sends: impl FnOnce()) {
     server.signal(libc::SIGSTOP);
-    soon("it is stopped", || {
-        let folder = fs::read_dir(format!("/proc/{}/task", server.child.id())).expect("it is alive");
-        let stats: Vec<_> =
-            folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok()).collect();
-        stats.iter().all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
-    });
+    soon("it is stopped", || threads(server, "State:").iter().all(|(_, state)| state.starts_with('T')));
     sends();
     server.signal(libc::SIGCONT);
 }
@@ -357,12 +351,12 @@ fn a_connection_goes_to_the_listener_of_its_core() {
     }
 }
 
-/// The names of its threads, each with the cores that it may use.
-fn threads(server: &Server) -> Vec<(String, String)> {
+/// The names of its threads, each with what stands behind `field` in its status (`proc(5)`).
+fn threads(server: &Server, field: &str) -> Vec<(String, String)> {
     let folder = fs::read_dir(format!("/proc/{}/task", server.child.id())).expect("it is alive");
     let texts = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("status")).ok());
     let value = |text: &str, name| Some(text.lines().find_map(|line| line.strip_prefix(name))?.trim().to_string());
-    texts.filter_map(|text| Some((value(&text, "Name:")?, value(&text, "Cpus_allowed_list:")?))).collect()
+    texts.filter_map(|text| Some((value(&text, "Name:")?, value(&text, field)?))).collect()
 }
 
 /// A core that nobody may use is nobody's, and who has none is free.
@@ -374,7 +368,7 @@ fn a_reactor_stays_on_the_cores_that_it_is_dealt_from() {
     for n in [0, 1] {
         let due = if list(n).is_empty() { list(1 - n) } else { list(n) };
         let due = (format!("reactor-{}", n + 1), due.join(","));
-        soon("it is there", || threads(&server).contains(&due));
+        soon("it is there", || threads(&server, "Cpus_allowed_list:").contains(&due));
     }
     server.stop();
 }
@@ -384,7 +378,7 @@ fn the_clients_of_one_core_have_one_reactor() {
     for core in cores() {
         let server = Server::start(command(STAGE), &["--workers", "2"], PATIENCE);
         // It says where it listens before it has all its listeners; once its threads run, it has dealt.
-        soon("both reactors run", || threads(&server).iter().any(|(name, _)| name == "reactor-2"));
+        soon("both reactors run", || threads(&server, "State:").iter().any(|(name, _)| name == "reactor-2"));
         let address = server.address;
         let clients = std::thread::spawn(move || {
             stay_on(core);

@@ -177,7 +177,6 @@ impl Reactor {
 
     fn remove(&mut self, id: u64) {
         point("remove");
-        self.replies.clear();
         self.sessions.remove(&id);
         self.listen_again();
     }

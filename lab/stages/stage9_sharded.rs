@@ -150,7 +150,7 @@ impl Reactor {
         }
     }
 
-    /// Writes what was put off. A write wakes a client, who may take the core from this thread; by now everybody has been read.
+    /// Writes what was put off. A write wakes a client, who may take the core from this thread.
     fn write(&mut self) {
         let mut start = 0;
         for at in 0..self.desk.due.len() {
