@@ -10,8 +10,10 @@ use crate::faulty;
 use crate::model::{Finding, Model};
 use crate::models::{Said, Test, model, requests, test, upload};
 use crate::runner::Serve;
+use crate::turn::Checker;
 use crate::translate::{self, Finer};
-use crate::world::{CLIENT, Entry, Kind, MAIN, Place, Reduced, Rules, Verdict, What};
+use crate::check::{Check, Kind};
+use crate::world::{CLIENT, Entry, MAIN, Place, Rules, Verdict, What};
 use crate::{stage3_fixed, stage4_fixed};
 
 pub fn all() -> Vec<Test> {
@@ -26,11 +28,11 @@ pub fn all() -> Vec<Test> {
         ),
     ];
     // The whole of it on the smallest scripts, and on larger ones what can be explored in a minute.
-    for (than, letters) in [(Reduced::Not, ["r", "f"]), (Reduced::Waits, ["dr", "df"])] {
-        for letters in letters {
+    {
+        for letters in ["r", "f"] {
             for (stage, serve) in [("stage3", stage3_fixed::serve as Serve), ("stage4", stage4_fixed::serve)] {
                 let name = format!("the_reductions_lose_nothing_{stage}_{letters}");
-                tests.push(test(&name, 2, move || the_reductions_lose_nothing(stage, serve, letters, than)));
+                tests.push(test(&name, 2, move || the_reductions_lose_nothing(stage, serve, letters)));
             }
         }
     }
@@ -57,7 +59,7 @@ fn each_kind_of_finding_is_found() -> Said {
         // This server answers nothing.
         model.script.plan = Plan::Raw;
         let found = model.explore().finding.map(|finding| finding.verdict);
-        let right = found.as_ref().map(|verdict| verdict.kind) == kind
+        let right = found.as_ref().map(|verdict| verdict.kind()) == kind
             && found.as_ref().is_none_or(|verdict| verdict.text.starts_with(text));
         if !right {
             return Err(format!("fault {number} should give {kind:?}, and gives {found:?}"));
@@ -69,19 +71,20 @@ fn each_kind_of_finding_is_found() -> Said {
 fn a_run_that_was_cut_off_is_a_failure() -> Said {
     let model = Model { cap: 10, ..model("stage3_fixed", stage3_fixed::serve, requests("data, RST", "dr")) };
     match model.explore().finding {
-        Some(finding) if finding.verdict.kind == Kind::Capped => Ok(String::new()),
+        Some(finding) if finding.verdict.kind() == Kind::Capped => Ok(String::new()),
         other => Err(format!("it passed for a whole one: {other:?}")),
     }
 }
 
 /// What everybody can have seen with fewer reductions, and what everybody sees with all of them, must be the same, but
 /// for the names of the workers.
-fn the_reductions_lose_nothing(stage: &'static str, serve: Serve, letters: &'static str, than: Reduced) -> Said {
+fn the_reductions_lose_nothing(stage: &'static str, serve: Serve, letters: &'static str) -> Said {
     let script = if stage == "stage3" { requests(letters, letters) } else { upload(letters, letters) };
-    let explore = |reduced: Reduced| {
+    let explore = |checker: Checker, independence: bool| {
         let observed = Arc::new(Mutex::new(BTreeSet::new()));
         let model = Model {
-            rules: Rules { reduced, ..Rules::default() },
+            rules: Rules { independence, ..Rules::default() },
+            checker,
             observed: Some(observed.clone()),
             ..model(stage, serve, script.clone())
         };
@@ -89,16 +92,19 @@ fn the_reductions_lose_nothing(stage: &'static str, serve: Serve, letters: &'sta
         let seen = std::mem::take(&mut *observed.lock().expect("nobody else has it"));
         (outcome, seen)
     };
-    let ((whole, all), (reduced, some)) = (explore(than), explore(Reduced::All));
-    if let Some(finding) = whole.finding.or(reduced.finding) {
+    let ((whole, all), (reduced, some)) = (explore(Checker::Loom, false), explore(Checker::Loom, true));
+    let (searched, other) = explore(Checker::Search, true);
+    if let Some(finding) = whole.finding.or(reduced.finding).or(searched.finding) {
         return Err(finding.verdict.to_string());
     }
-    if all != some {
-        let lost: Vec<_> = all.symmetric_difference(&some).collect();
-        return Err(format!("{} of {} are different, the first: {}", lost.len(), all.len(), lost[0]));
+    for some in [some, other] {
+        if all != some {
+            let lost: Vec<_> = all.symmetric_difference(&some).collect();
+            return Err(format!("{} of {} are different, the first: {}", lost.len(), all.len(), lost[0]));
+        }
     }
     let (whole, reduced) = (crate::thousands(whole.executions), crate::thousands(reduced.executions));
-    Ok(format!("{stage}_fixed, `{letters}`: {} histories, in {whole} executions and in {reduced}\n", all.len()))
+    Ok(format!("{stage}_fixed, `{letters}`: {} histories, in {whole} executions and in {reduced}; {} states\n", all.len(), searched.states))
 }
 
 fn finding(lines: &[(usize, &'static str, u64, What)]) -> Finding {
@@ -108,7 +114,7 @@ fn finding(lines: &[(usize, &'static str, u64, What)]) -> Finding {
         what: what.clone(),
     };
     Finding {
-        verdict: Verdict { kind: Kind::UseAfterFree, text: String::new() },
+        verdict: Verdict { check: Check::UsedAfterFree, text: String::new() },
         roles: ["client", "main", "worker-1"].map(String::from).to_vec(),
         log: lines.iter().map(entry).collect(),
         blocks: vec!["session 1".to_string()],

@@ -6,7 +6,7 @@ use std::path::Path;
 use real::schedule::{Action, Schedule};
 use serde_json::Value;
 
-use crate::world::Kind;
+use crate::check::Kind;
 
 /// The graph, out of the script that the book loads.
 fn graph(stage: &str) -> Result<Value, String> {

@@ -14,7 +14,6 @@ pub fn all() -> Vec<Test> {
     let rules = Rules { two_inside: true, ..Rules::default() };
     let whole = |script| Model { rules, ..model("stage4_handoff", stage4_handoff::serve, script) };
     let bounded = |script| Model { bound: Some(bound(5)), ..whole(script) };
-    let loom_arc = Rules { loom_arc: true, ..rules };
     add("is_sound_for_data_and_rst", 1, whole(split("data, RST", "dr")));
     add("is_sound_for_data_and_fin", 1, whole(split("data, FIN", "df")));
     add("is_sound_for_two_chunks_and_fin", 5, bounded(split("two chunks, FIN", "ddf")));
@@ -22,7 +21,5 @@ pub fn all() -> Vec<Test> {
     add("is_sound_for_two_requests_and_fin", 5, bounded(requests("two requests, FIN", "ddf")));
     let reconnect = whole(split("RST, a second connection, FIN", "rcf"));
     add("is_sound_for_a_reconnect", 4, Model { bound: Some(bound(3)), ..reconnect });
-    let arc = bounded(split("data, RST, with loom's own Arc", "dr"));
-    add("is_sound_with_looms_arc", 3, Model { rules: loom_arc, ..arc });
     tests
 }

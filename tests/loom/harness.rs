@@ -7,7 +7,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::model;
 use crate::models::{Said, Test};
 
 struct Arguments {
@@ -65,7 +64,7 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
     // A refuted execution ends by a panic, which is not for the reader: what it says comes out as a verdict.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !model::is_exploring() {
+        if crate::turn::checker().is_none() {
             print(panic);
         }
     }));

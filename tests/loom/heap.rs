@@ -1,27 +1,39 @@
 //! The heap of the model: it knows live blocks from freed ones, and who freed them where.
 //!
-//! No block is given back before the execution is over, so an address means one block only. Each access and each free is
-//! a tick of the block's own loom atomic: loom tries them in every order that nothing forbids.
+//! No block is given back before the execution is over, so an address means one block only. Each access and each free is a
+//! step about the block. Safe code comes to a block only through its owner, so which block that is cannot change between the look
+//! and the step. Once plain memory is shared without a lock it can: then all of these are steps about memory as a whole.
+//!
+//! For loom two accesses are one step if their thread has done nothing in between that lets others in: a free that could come
+//! between the two could come before the first, and is found there.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::rc::Rc;
 
-use loom::sync::atomic::AtomicUsize;
-
+use crate::check::Check;
 use crate::point::point;
-use crate::world::{self, Kind, Place, Role, What};
+use crate::turn::{self, Checker, Object};
+use crate::world::{self, Key, Place, Role, What};
 
 /// One block.
 pub struct Slot {
     /// `session 1`, `buffer 3`
     pub name: String,
+    /// By its maker's count.
+    pub key: Key,
     block: *mut u8,
     layout: Layout,
     freed: Option<(Role, Place)>,
-    tick: Arc<AtomicUsize>,
+    object: Rc<Object>,
     /// Who touched it last, and in which section: nobody can have come between then and now.
     last: (Role, u64),
+}
+
+impl Slot {
+    pub fn is_freed(&self) -> bool {
+        self.freed.is_some()
+    }
 }
 
 impl Drop for Slot {
@@ -37,33 +49,38 @@ fn allocate(label: &str, layout: Layout) -> usize {
     if block.is_null() {
         handle_alloc_error(layout);
     }
-    let tick = Arc::new(AtomicUsize::new(0));
+    let object = Rc::new(Object::new());
     let last = (world::me(), world::section());
     world::with(|world| {
         let label = label.to_lowercase();
         let number = 1 + world.slots.iter().filter(|slot| slot.name.starts_with(&label)).count();
-        world.slots.push(Slot { name: format!("{label} {number}"), block, layout, freed: None, tick, last });
+        let (name, key) = (format!("{label} {number}"), object.key);
+        world.slots.push(Slot { name, key, block, layout, freed: None, object, last });
         let slot = world.slots.len() - 1;
         world.log(What::Allocate(slot));
         slot
     })
 }
 
-/// Whether an access here and now needs a tick, and of what.
-fn tick_of_slot(slot: usize) -> Option<Arc<AtomicUsize>> {
+/// A step about this block.
+fn tick(slot: usize) {
+    let object = world::with(|world| if world.is_racy { world.memory.clone() } else { world.slots[slot].object.clone() });
+    world::tick_of(&object);
+}
+
+/// Another thread may have come in since this one last touched the block.
+fn may_have_changed(slot: usize) -> bool {
     let now = (world::me(), world::section());
-    world::with(|world| {
-        let slot = &world.slots[slot];
-        (slot.last != now).then(|| slot.tick.clone())
-    })
+    let each = turn::checker() == Some(Checker::Search);
+    world::with(|world| each || !world.rules.independence || world.slots[slot].last != now)
 }
 
 fn access(slot: usize) {
     if world::is_over() {
         return;
     }
-    if let Some(tick) = tick_of_slot(slot) {
-        world::tick_of(&tick);
+    if may_have_changed(slot) {
+        tick(slot);
     }
     use_now(slot);
 }
@@ -79,7 +96,7 @@ fn use_now(slot: usize) {
         Some(format!("use after free of {}: freed by {freed}, used by {used}", world.slots[slot].name))
     });
     if let Some(text) = wrong {
-        world::refute(Kind::UseAfterFree, text);
+        world::refute(Check::UsedAfterFree, text);
     }
 }
 
@@ -87,8 +104,7 @@ fn free(slot: usize) {
     if world::is_over() {
         return;
     }
-    let tick = world::tick_if_inside().unwrap_or_else(|| world::with(|world| world.slots[slot].tick.clone()));
-    world::tick_of(&tick);
+    tick(slot);
     let now = (world::me(), world::section());
     let wrong = world::with(|world| {
         world.log(What::Free(slot));
@@ -99,7 +115,7 @@ fn free(slot: usize) {
         Some(format!("double free of {}: freed by {first}, and again by {second}", world.slots[slot].name))
     });
     if let Some(text) = wrong {
-        world::refute(Kind::DoubleFree, text);
+        world::refute(Check::FreedTwice, text);
     }
 }
 
@@ -167,6 +183,10 @@ impl<T> Raw<T> {
         }
     }
 
+    pub fn key(&self) -> Key {
+        world::with(|world| world.slots[self.slot].key)
+    }
+
     /// Where it lies, and how long it is.
     pub fn range(&self) -> (usize, usize) {
         (self.value as usize, size_of::<T>())
@@ -204,10 +224,13 @@ impl Drop for Buffer {
 
 impl Buffer {
     /// Whoever is inside an [`UnsafeCell`](crate::sync::UnsafeCell) may find another buffer in its place than was there
-    /// when he came: so he ticks first, for the cells as a whole, and then looks which one it is.
+    /// when it came: so it ticks first, and then looks which one it is.
     fn access(&self) {
-        if let Some(tick) = world::tick_if_inside() {
-            world::tick_of(&tick);
+        if world::is_over() {
+            return;
+        }
+        if world::with(|world| world.is_racy) {
+            tick(self.slot);
             // SAFETY: a reference is good for a read; another thread may have written since it was made.
             use_now(unsafe { (&raw const self.slot).read_volatile() });
         } else {

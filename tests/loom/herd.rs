@@ -5,10 +5,11 @@
 use crate::model::{Model, Script};
 use crate::models::{Test, bound, model, refuted, requests, sound, test};
 use crate::runner::{LISTENER, STOP, Serve};
-use crate::world::{Kind, Reduced, Rules};
+use crate::check::Kind;
+use crate::world::Rules;
 use crate::{stage8_broken, stage8_fixed};
 
-const RULES: Rules = Rules { reduced: Reduced::Not, from_the_start: true, ..Rules::DEFAULT };
+const RULES: Rules = Rules { from_the_start: true, ..Rules::DEFAULT };
 /// The larger scripts are explored up to so many preemptions, or as many as `LAB_PREEMPTIONS` says.
 const BOUND: usize = 3;
 

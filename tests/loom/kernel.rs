@@ -4,16 +4,21 @@ use std::io;
 
 pub use real::kernel::{Event, Interest, is_exhausted};
 
+
 use crate::heap;
 use crate::net::{Errno, Fd};
-use crate::world::{self, Kind, What, Why, World};
+use crate::check::Check;
+use crate::world::{self, What, Why, World};
 
 /// What can be put on an interest list.
 pub trait Source {
     fn fd(&self) -> Fd;
 }
 
-fn result<T>(result: Result<T, Errno>) -> io::Result<T> {
+fn result<T: Default>(result: Result<T, Errno>) -> io::Result<T> {
+    if world::is_over() {
+        return Ok(T::default());
+    }
     result.map_err(io::Error::from_raw_os_error)
 }
 
@@ -29,10 +34,10 @@ pub fn call<T>(act: impl FnOnce(&mut World) -> T) -> T {
 }
 
 /// A descriptor that the caller owns is open, unless somebody has closed it behind its back.
-fn check_open(fd: Fd) {
+fn check_open(fd: Fd, check: Check) {
     let closed = world::with(|world| (!world.net.is_open(fd)).then(|| world.who(world::me(), world.place())));
     if let Some(who) = closed {
-        world::refute(Kind::ClosedDescriptor, format!("use of a closed descriptor: fd {fd} by {who}"));
+        world::refute(check, format!("use of a closed descriptor: fd {fd} by {who}"));
     }
 }
 
@@ -41,7 +46,7 @@ fn close(fd: Fd) {
         return;
     }
     world::tick();
-    check_open(fd);
+    check_open(fd, Check::ClosedTwice);
     world::with(|world| {
         _ = world.net.close(fd);
         world.log(What::Close(fd));
@@ -56,6 +61,10 @@ pub struct Events {
 impl Events {
     pub fn with_capacity(capacity: usize) -> Events {
         Events { events: Vec::new(), room: capacity }
+    }
+
+    fn take(&mut self, seen: Vec<(u64, u32)>) {
+        self.events = seen.into_iter().map(|(token, mask)| Event { token, mask }).collect();
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Event> + '_ {
@@ -77,7 +86,9 @@ impl Epoll {
         result(call(|world| {
             world.tokens.push((at, token));
             let bits = (world.rules.registers)(token, interest.bits());
-            world.net.add(self.fd, fd, token, bits)
+            let added = world.net.add(self.fd, fd, token, bits);
+            world.see(added);
+            added
         }))
     }
 
@@ -88,7 +99,9 @@ impl Epoll {
             if interest.bits() & (libc::EPOLLIN | libc::EPOLLRDHUP) as u32 != 0 {
                 world.arms(world::me(), fd);
             }
-            world.net.modify(self.fd, fd, token, interest.bits())
+            let armed = world.net.modify(self.fd, fd, token, interest.bits());
+            world.see(armed);
+            armed
         }));
         world::come_in();
         armed
@@ -96,7 +109,11 @@ impl Epoll {
 
     pub fn delete(&self, source: &impl Source) -> io::Result<()> {
         let fd = source.fd();
-        result(call(|world| world.net.delete(self.fd, fd)))
+        result(call(|world| {
+            let deleted = world.net.delete(self.fd, fd);
+            world.see(deleted);
+            deleted
+        }))
     }
 
     pub fn wait(&self, events: &mut Events) -> io::Result<()> {
@@ -105,30 +122,41 @@ impl Epoll {
 
     /// Time stands still, so a limit is never reached.
     pub fn wait_for(&self, events: &mut Events, _: Option<u32>) -> io::Result<()> {
+        let kernel = world::with(|world| world.kernel.clone());
         loop {
-            let tick = world::with(|world| world.tick.clone());
-            world::sleep_if(Why::Event(self.fd), &tick, || !world::with(|world| world.net.has_ready(self.fd)));
-            self.poll(events)?;
-            if !events.events.is_empty() {
-                let seen = events.iter().map(|event| (event.token, event.mask)).collect();
-                world::log(What::Wait(seen));
-                let wrong = world::with(|world| {
-                    let reported = world.net.reported().to_vec();
-                    let input = events.iter().zip(reported).filter(|(event, _)| event.readable());
-                    input.filter_map(|(event, fd)| world.reported(event.token, fd)).next()
-                });
-                if let Some((kind, text)) = wrong {
-                    world::refute(kind, text);
-                }
-                world::come_in();
-                return Ok(());
+            // A ready list may hold what is not ready any more: then it is empty after the call, and the wait goes on.
+            let seen = world::when(
+                &kernel,
+                Why::Event(self.fd),
+                |world| !world.net.has_ready(self.fd),
+                |world| world.net.poll(self.fd, events.room),
+            );
+            events.take(result(seen)?);
+            if events.events.is_empty() && !world::is_over() {
+                continue;
             }
+            let seen = events.iter().map(|event| (event.token, event.mask)).collect();
+            world::log(What::Wait(seen));
+            let wrong = world::with(|world| {
+                let reported = world.net.reported().to_vec();
+                let input = events.iter().zip(reported).filter(|(event, _)| event.readable());
+                input.filter_map(|(event, fd)| world.reported(event.token, fd)).next()
+            });
+            if let Some((check, text)) = wrong {
+                world::refute(check, text);
+            }
+            world::come_in();
+            return Ok(());
         }
     }
 
     pub fn poll(&self, events: &mut Events) -> io::Result<()> {
-        let seen = result(call(|world| world.net.poll(self.fd, events.room)))?;
-        events.events = seen.into_iter().map(|(token, mask)| Event { token, mask }).collect();
+        let seen = call(|world| {
+            let seen = world.net.poll(self.fd, events.room);
+            world.see(&seen);
+            seen
+        });
+        events.take(result(seen)?);
         Ok(())
     }
 }
@@ -168,6 +196,7 @@ impl Listener {
     pub fn accept(&self) -> io::Result<Option<Socket>> {
         let accepted = result(call(|world| {
             let accepted = world.net.accept(self.fd);
+            world.see(accepted);
             if let Ok(Some(fd)) = accepted {
                 world.log(What::Accept(fd));
             }
@@ -210,6 +239,7 @@ impl Socket {
         let read = call(|world| {
             let read = world.net.read(self.fd, buffer);
             world.log(What::Read(read));
+            world.see(&buffer[..read.unwrap_or(0)]);
             read
         });
         check_open_after(self.fd, &read);
@@ -220,19 +250,13 @@ impl Socket {
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         heap::touch(self.own());
         heap::touch(bytes.as_ptr() as usize);
-        let write = |world: &mut World| {
+        let written = call(|world| {
             let written = world.net.write(self.fd, bytes);
             world.log(What::Write(written));
             written
-        };
-        let stranger = || world::with(|world| world.written(world::me(), self.fd));
-        // Where no connection breaks off, nobody can tell when a reply was written.
-        let written = match world::with(|world| world.rules.no_reset) {
-            true => world::with(write),
-            false => call(write),
-        };
-        if let Some((kind, text)) = stranger() {
-            world::refute(kind, text);
+        });
+        if let Some((check, text)) = world::with(|world| world.written(world::me(), self.fd)) {
+            world::refute(check, text);
         }
         check_open_after(self.fd, &written);
         result(written)
@@ -240,10 +264,6 @@ impl Socket {
 
     pub fn shutdown_write(&self) {
         heap::touch(self.own());
-        if world::with(|world| world.rules.no_reset) {
-            // And a write would have to be a step, if it may come after this.
-            world::refute(Kind::Lost, "the server ends a stream, and no script has a request to refuse".to_string());
-        }
         call(|world| {
             _ = world.net.shutdown_write(self.fd);
             world.log(What::Shutdown(self.fd));
@@ -253,7 +273,7 @@ impl Socket {
 
 fn check_open_after<T>(fd: Fd, result: &Result<T, Errno>) {
     if matches!(result, Err(libc::EBADF)) {
-        check_open(fd);
+        check_open(fd, Check::UsedAfterClose);
     }
 }
 
@@ -272,7 +292,11 @@ impl Drop for Socket {
 
 impl Socket {
     pub fn unread(&self) -> io::Result<usize> {
-        Ok(call(|world| world.net.unread_of(self.fd)))
+        Ok(call(|world| {
+            let unread = world.net.unread_of(self.fd);
+            world.see(unread);
+            unread
+        }))
     }
 }
 

@@ -77,6 +77,7 @@ pub mod runner;
 pub mod sync;
 pub use real::http;
 
+mod check;
 mod checks;
 mod crash;
 mod faulty;
@@ -86,6 +87,7 @@ mod harness;
 mod model;
 mod models;
 mod net;
+mod search;
 mod sharded;
 mod stage5;
 mod stage6;
@@ -94,6 +96,7 @@ mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
 mod translate;
+mod turn;
 mod world;
 
 mod herd;

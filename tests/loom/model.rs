@@ -1,6 +1,6 @@
 //! One model: a stage, a client's script, and how far it is explored.
 
-use std::cell::Cell;
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +15,11 @@ use crate::heap;
 use crate::kernel::{self, Listener, Source, Stop};
 use crate::net::Client;
 use crate::runner::{Counts, Reading, Serve, Server};
+use crate::check::Check;
+use crate::search::{self, Explored};
 use crate::sync;
-use crate::world::{self, Entry, Grain, Kind, MAIN, Reduced, Rules, Verdict, What};
+use crate::turn::{self, Checker, with_checker};
+use crate::world::{self, Entry, MAIN, Refuted, Rules, Verdict, What};
 
 /// Every stage has two workers here: loom takes four threads beside its first.
 pub const WORKERS: usize = 2;
@@ -72,9 +75,10 @@ pub struct Model {
     pub serve: Serve,
     pub script: Script,
     pub rules: Rules,
-    /// At most so many preemptions in an execution; `None` for as many as there can be.
+    pub checker: Checker,
+    /// loom: at most so many preemptions in an execution; `None` for as many as there can be.
     pub bound: Option<usize>,
-    /// More executions than this are a failure: a run that was cut off proves nothing.
+    /// More executions, or states, than this are a failure: a run that was cut off proves nothing.
     pub cap: usize,
     /// Where to note what everybody has seen in each execution.
     pub observed: Option<Arc<Mutex<BTreeSet<String>>>>,
@@ -83,6 +87,8 @@ pub struct Model {
 /// What came of it.
 pub struct Outcome {
     pub executions: usize,
+    /// Of the second checker.
+    pub states: usize,
     pub took: Duration,
     pub finding: Option<Finding>,
 }
@@ -101,50 +107,24 @@ pub struct Finding {
     pub keys: bool,
 }
 
-impl Rules {
-    /// What the models use unless they say otherwise.
-    pub const DEFAULT: Rules = Rules {
-        grain: Grain::Calls,
-        two_inside: false,
-        two_tasks: false,
-        keeps_sessions: false,
-        whole_life: false,
-        reduced: Reduced::All,
-        no_reset: false,
-        loom_arc: false,
-        only: None,
-        in_vain: false,
-        from_the_start: false,
-        stops_early: false,
-        spurious: false,
-        reuseport: false,
-        registers: |_, bits| bits,
-    };
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Rules::DEFAULT
-    }
-}
-
-thread_local! {
-    static EXPLORING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread explores a model: then a panic is a verdict.
-pub fn is_exploring() -> bool {
-    EXPLORING.get()
-}
-
 impl Model {
     /// Explores until something is found or everything was seen.
     pub fn explore(&self) -> Outcome {
+        let start = Instant::now();
+        let (explored, panic) = match self.checker {
+            Checker::Loom => self.explore_with_loom(),
+            Checker::Search => self.search_states(),
+        };
+        let finding = panic.map(|panic| self.finding(&*panic));
+        Outcome { executions: explored.executions, states: explored.states, took: start.elapsed(), finding }
+    }
+
+    fn explore_with_loom(&self) -> (Explored, Option<Box<dyn Any + Send>>) {
         let executions = Arc::new(AtomicUsize::new(0));
         let mut builder = loom::model::Builder::new();
         // Each of these may be set from the environment, and then quietly cuts a run off.
         builder.max_threads = loom::MAX_THREADS;
-        builder.max_branches = 10_000;
+        builder.max_branches = 4 * world::STEPS as usize;
         builder.max_permutations = None;
         builder.max_duration = None;
         builder.preemption_bound = self.bound;
@@ -152,57 +132,86 @@ impl Model {
         builder.location = false;
         builder.log = false;
         builder.expect_explicit_explore = true;
-        let start = Instant::now();
         let (model, counter) = (self.clone(), executions.clone());
-        EXPLORING.set(true);
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            builder.check(move || {
-                let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
-                let has = |action| model.script.actions.contains(&action);
-                let no_reset = model.rules.reduced == Reduced::All && !has(Action::Reset) && !has(Action::Stop);
-                world::begin(Rules { no_reset, ..model.rules });
-                world::with(|world| {
-                    world.strangers.counts_tasks = model.rules.two_tasks;
-                    let connections = model.script.actions.iter().filter(|action| **action == Action::Connect);
-                    let plans = connections.enumerate().map(|(n, _)| model.script.plan_of(n));
-                    world.strangers.owed = plans.map(|plan| due(plan, plan.length().unwrap_or(0)).0).collect();
+        let result = with_checker(Checker::Loom, || {
+            catch_unwind(AssertUnwindSafe(|| {
+                builder.check(move || {
+                    let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
+                    model.begin();
+                    if number > model.cap {
+                        let text = format!("not finished after {} executions: nothing is proved", model.cap);
+                        world::refute(Check::NotFinished, text);
+                    }
+                    model.execute();
+                    model.observe();
+                    drop(world::end());
                 });
-                if number > model.cap {
-                    world::refute(
-                        Kind::Capped,
-                        format!("not finished after {} executions: nothing is proved", model.cap),
-                    );
-                }
-                model.execute();
-                if let Some(observed) = &model.observed {
-                    observed.lock().expect("one thread explores").insert(world::observed());
-                }
-                drop(world::end());
-            });
-        }));
-        EXPLORING.set(false);
-        let finding = result.err().map(|panic| {
-            let world = world::end();
-            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            let text = format!("panic: {}", said.unwrap_or("without a word"));
-            let Some(mut world) = world else {
-                let verdict = Verdict { kind: Kind::Panic, text };
-                let (plan, second) = (self.script.plan, self.script.second);
-                return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plan, second, keys: false };
-            };
-            let second = self.script.second;
-            let verdict = world.verdict.take().unwrap_or(Verdict { kind: Kind::Panic, text });
-            Finding {
-                verdict,
-                roles: world.names().into_iter().chain(second.map(|_| CLIENTS[1].to_string())).collect(),
-                blocks: world.slots.iter().map(|slot| slot.name.clone()).collect(),
-                log: std::mem::take(&mut world.log),
-                plan: self.script.plan,
-                second,
-                keys: world.strangers.keys,
-            }
+            }))
         });
-        Outcome { executions: executions.load(Ordering::Relaxed), took: start.elapsed(), finding }
+        let explored = Explored { executions: executions.load(Ordering::Relaxed), states: 0 };
+        (explored, result.err())
+    }
+
+    fn search_states(&self) -> (Explored, Option<Box<dyn Any + Send>>) {
+        let model = Arc::new(self.clone());
+        let execution = {
+            let model = model.clone();
+            move || model.execute()
+        };
+        search::check(self.cap, true, || self.begin(), execution, || self.observe())
+    }
+
+    /// The world of a new execution.
+    fn begin(&self) {
+        world::begin(self.rules);
+        world::with(|world| {
+            world.strangers.counts_tasks = self.rules.two_tasks;
+            let connections = self.script.actions.iter().filter(|action| **action == Action::Connect);
+            let plans = connections.enumerate().map(|(n, _)| self.script.plan_of(n));
+            world.strangers.owed = plans.map(|plan| due(plan, plan.length().unwrap_or(0)).0).collect();
+        });
+    }
+
+    /// Notes what everybody has seen in this execution.
+    fn observe(&self) {
+        if let Some(observed) = &self.observed {
+            observed.lock().expect("one thread explores").insert(world::observed());
+        }
+    }
+
+    /// What the panic of an execution says, and how it came to that.
+    fn finding(&self, panic: &(dyn Any + Send)) -> Finding {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let said = said.unwrap_or("without a word");
+        let world = world::end();
+        let verdict = match panic.downcast_ref::<Refuted>() {
+            Some(_) => world.as_ref().and_then(|world| world.verdict.clone()),
+            None => None,
+        };
+        let check = match said {
+            search::CAPPED => Check::NotFinished,
+            // loom's word for two accesses to a cell of which neither happens before the other.
+            said if said.starts_with("Causality violation") => Check::UnorderedHandoff,
+            _ => Check::Panicked,
+        };
+        let text = match check {
+            Check::NotFinished => format!("not finished after {} states: nothing is proved", self.cap),
+            _ => format!("panic: {said}"),
+        };
+        let (plan, second) = (self.script.plan, self.script.second);
+        let verdict = verdict.unwrap_or(Verdict { check, text });
+        let Some(mut world) = world else {
+            return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plan, second, keys: false };
+        };
+        Finding {
+            verdict,
+            roles: world.names().into_iter().chain(second.map(|_| CLIENTS[1].to_string())).collect(),
+            blocks: world.slots.iter().map(|slot| slot.name.clone()).collect(),
+            log: std::mem::take(&mut world.log),
+            plan,
+            second,
+            keys: world.strangers.keys,
+        }
     }
 
     /// Raises the bound from 1 until something is found; all that was seen without a finding counts too.
@@ -226,7 +235,7 @@ impl Model {
         let reading = Reading { reuseport: self.rules.reuseport, ..Reading::default() };
         let server = Server { listener, stop, workers: WORKERS, reading, drain: 1 };
         if self.rules.whole_life {
-            loom::explore();
+            turn::explore();
         }
         sync::spawn("main", move || {
             let served = serve(server).expect("no call of the model fails");
@@ -236,7 +245,7 @@ impl Model {
             world::wait_until_quiet();
         }
         if self.rules.from_the_start {
-            loom::explore();
+            turn::explore();
         }
         let mut peer = Peer::default();
         for (n, action) in self.script.actions.iter().enumerate() {
@@ -251,13 +260,13 @@ impl Model {
             if n == 0 && !self.rules.whole_life && !self.rules.from_the_start {
                 // The first connection is accepted, and everybody idle: from here on, every order.
                 world::wait_until_quiet();
-                loom::explore();
+                turn::explore();
             }
         }
         if self.rules.stops_early {
             kernel::raise(stop_fd);
             world::wait_for_end(MAIN);
-            loom::stop_exploring();
+            turn::stop_exploring();
         } else {
             world::wait_until_quiet();
             if self.script.stops() {
@@ -266,7 +275,7 @@ impl Model {
                 world::wait_for_end(MAIN);
                 return peer.check_drained(&self.script);
             }
-            loom::stop_exploring();
+            turn::stop_exploring();
             peer.check_quiet();
             kernel::raise(stop_fd);
             world::wait_for_end(MAIN);
@@ -334,28 +343,28 @@ impl Peer {
     /// Nobody can move any more, and nobody has told the server to stop.
     fn check_quiet(&self) {
         if world::with(|world| world.is_stuck()) {
-            world::refute(Kind::Hang, format!("hang: {}", world::with(|world| world.blocked())));
+            world::refute(Check::StuckAtALock, format!("hang: {}", world::with(|world| world.blocked())));
         }
         let waiting = world::with(|world| world.net.waiting());
         if waiting > 0 {
             let blocked = world::with(|world| world.blocked());
-            world::refute(Kind::Hang, format!("hang: connections that nobody accepts: {waiting}, and {blocked}"));
+            world::refute(Check::NotAccepted, format!("hang: connections that nobody accepts: {waiting}, and {blocked}"));
         }
         for (number, connection) in (1..).zip(&self.connections) {
             let (unread, open) =
                 world::with(|world| (world.net.unread(connection.client), world.net.is_served(connection.client)));
             if unread > 0 && !connection.reset && !open {
                 let text = format!("lost bytes: session {number} was closed with {unread} bytes in it");
-                world::refute(Kind::Lost, text);
+                world::refute(Check::ClosedUnread, text);
             } else if unread > 0 && !connection.reset {
                 let blocked = world::with(|world| world.blocked());
-                world::refute(Kind::Hang, format!("hang: {unread} bytes of session {number} wait, and {blocked}"));
+                world::refute(Check::Unread, format!("hang: {unread} bytes of session {number} wait, and {blocked}"));
             }
             if !connection.ended && !connection.reset && !open && world::with(|world| world.rules.keeps_sessions) {
-                world::refute(Kind::Lost, format!("session {number} was closed, and its client is still there"));
+                world::refute(Check::Dismissed, format!("session {number} was closed, and its client is still there"));
             }
             if connection.ended && open {
-                world::refute(Kind::Hang, format!("hang: session {number} has ended, and nobody closes it"));
+                world::refute(Check::NotClosed, format!("hang: session {number} has ended, and nobody closes it"));
             }
         }
     }
@@ -371,10 +380,10 @@ impl Peer {
         let came = self.connections.len() as u64;
         if accepted != came || woken != accepted + empty {
             let text = format!("{came} connections, and the reactors counted {accepted} of them in {woken} wake-ups");
-            world::refute(Kind::Lost, text);
+            world::refute(Check::Miscounted, text);
         }
         if empty > 0 && in_vain {
-            world::refute(Kind::InVain, format!("{empty} of {woken} wake-ups found nobody to accept"));
+            world::refute(Check::WokenInVain, format!("{empty} of {woken} wake-ups found nobody to accept"));
         }
     }
 
@@ -389,7 +398,7 @@ impl Peer {
             let plan = script.plan_of(number - 1);
             let replies = world::with(|world| world.replies(connection.client).to_vec());
             if !due(plan, connection.sent).0.starts_with(&replies) {
-                world::refute(Kind::Lost, format!("session {number} got what it is not owed"));
+                world::refute(Check::NotOwed, format!("session {number} got what it is not owed"));
             }
             got += (replies.len() / due(plan, plan.length().unwrap_or(0)).0.len().max(1)) as u64;
         }
@@ -401,7 +410,7 @@ impl Peer {
         let early = script.actions.contains(&limit()) || self.connections.iter().any(|connection| connection.reset);
         if got < owed && !early {
             world::refute(
-                Kind::Lost,
+                Check::Unanswered,
                 format!("{owed} requests came before the order to stop, and {got} were answered"),
             );
         }
@@ -409,14 +418,14 @@ impl Peer {
             return self.check_left();
         }
         if got != served.replies {
-            world::refute(Kind::Lost, format!("{got} replies were received, and {} counted", served.replies));
+            world::refute(Check::RepliesMiscounted, format!("{got} replies were received, and {} counted", served.replies));
         }
         // Those who were cut have their unread bytes in the accounts too.
         let unanswered: u64 = cuts.iter().map(|(bytes, _)| bytes).sum();
         let whole = script.plan.length().unwrap_or(0) / script.plan.replies().max(1);
         let all = if cuts.is_empty() { served.received } else { got * whole + unanswered };
         if all != sent {
-            world::refute(Kind::Lost, format!("lost bytes: {sent} were sent, and {all} are in the accounts"));
+            world::refute(Check::BytesMiscounted, format!("lost bytes: {sent} were sent, and {all} are in the accounts"));
         }
         self.check_left();
     }
@@ -434,17 +443,17 @@ impl Peer {
             let due = due(script.plan_of(number - 1), connection.sent);
             replies += due.1;
             if world::with(|world| world.replies(connection.client) != due.0) {
-                world::refute(Kind::Lost, format!("session {number} did not get the replies that it is owed"));
+                world::refute(Check::RepliesMissing, format!("session {number} did not get the replies that it is owed"));
             }
         }
         if !(least..=most).contains(&served.received) {
             world::refute(
-                Kind::Lost,
+                Check::BytesMissing,
                 format!("lost bytes: {most} were sent, {least} of them before a FIN, and {} counted", served.received),
             );
         }
         if served.replies < replies {
-            world::refute(Kind::Lost, format!("{replies} replies were due, and {} counted", served.replies));
+            world::refute(Check::RepliesUncounted, format!("{replies} replies were due, and {} counted", served.replies));
         }
         self.check_left();
     }
@@ -453,11 +462,14 @@ impl Peer {
     fn check_left(&self) {
         let left = heap::leaks();
         if !left.is_empty() {
-            world::refute(Kind::Leak, format!("leak: {} not freed", left.join(", ")));
+            world::refute(Check::BlockLeaked, format!("leak: {} not freed", left.join(", ")));
         }
-        let (files, arcs) = world::with(|world| (world.net.open_files(), world.arcs));
-        if files > 0 || arcs > 0 {
-            world::refute(Kind::Leak, format!("leak: {files} descriptors are open, {arcs} shares alive"));
+        let (files, shares) = world::with(|world| (world.net.open_files(), world.shares));
+        if files > 0 {
+            world::refute(Check::DescriptorLeaked, format!("leak: {files} descriptors are open"));
+        }
+        if shares > 0 {
+            world::refute(Check::ShareLeaked, format!("leak: {shares} shares are alive"));
         }
     }
 }

@@ -24,6 +24,7 @@
 //!   several listeners of one port: the script says which.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
 
 /// An error number.
 pub type Errno = i32;
@@ -60,6 +61,7 @@ pub struct Net {
     reported: Vec<Fd>,
 }
 
+#[derive(Hash)]
 enum File {
     Epoll(Epoll),
     /// With its backlog.
@@ -68,12 +70,13 @@ enum File {
     Event(u64),
 }
 
-#[derive(Default)]
+#[derive(Default, Hash)]
 struct Epoll {
     interest: BTreeMap<Fd, Item>,
     ready: VecDeque<Fd>,
 }
 
+#[derive(Hash)]
 struct Item {
     token: u64,
     mask: u32,
@@ -82,7 +85,7 @@ struct Item {
 }
 
 /// A connection: the server's socket, and what its client has seen of it.
-#[derive(Default)]
+#[derive(Default, Hash)]
 struct Stream {
     arrived: VecDeque<u8>,
     /// The client has closed its sending side.
@@ -99,6 +102,13 @@ struct Stream {
     gone: bool,
     /// What has arrived at the client.
     replies: Vec<u8>,
+}
+
+/// The state of the machine: all but what is looked at only between two lines of one call.
+impl Hash for Net {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.files, &self.streams, &self.backlogs, self.added).hash(state);
+    }
 }
 
 impl Epoll {

@@ -5,10 +5,11 @@ use crate::model::{Model, Script};
 use crate::models::{Test, bound, model, refuted, requests, sound, test, upload};
 use crate::runner::STOP;
 use crate::stage9_sharded;
-use crate::world::{Kind, Reduced, Rules};
+use crate::check::Kind;
+use crate::world::Rules;
 
 /// Everything is a step, from when both reactors sleep and nobody has come; a connection goes to the next listener in turn.
-const RULES: Rules = Rules { reduced: Reduced::Not, from_the_start: true, reuseport: true, ..Rules::DEFAULT };
+const RULES: Rules = Rules { from_the_start: true, reuseport: true, ..Rules::DEFAULT };
 /// The stop is raised when the script is over, whoever is still at work.
 const EARLY: Rules = Rules { stops_early: true, ..RULES };
 /// The larger scripts are explored up to so many preemptions, or as many as `LAB_PREEMPTIONS` says.

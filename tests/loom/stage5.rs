@@ -11,7 +11,8 @@ use crate::crash::{indent, keep};
 use crate::model::{Model, Script, WORKERS};
 use crate::models::{Said, Test, bound, drawn, model, refuted, sound, test, with_lanes};
 use crate::runner::Serve;
-use crate::world::{Grain, Kind, Rules};
+use crate::check::Kind;
+use crate::world::{Grain, Rules};
 use crate::{stage5_broken, stage5_fixed, support, translate};
 
 /// The first client uploads, the second one too, and the lengths of the bodies tell the replies apart. Each sends its
@@ -49,8 +50,6 @@ pub fn all() -> Vec<Test> {
     let (calls, points) = (rules(Grain::Calls), rules(Grain::Points));
     add("is_sound_for_a_request_and_rst", 3, None, calls, ("request, RST", "dr"));
     add("is_sound_for_a_request_and_fin", 1, None, calls, ("request, FIN", "df"));
-    let arc = Rules { loom_arc: true, ..calls };
-    add("is_sound_with_looms_arc", 1, Some(bound(3)), arc, ("request, RST, with loom's own Arc", "dr"));
     let silent = ("request, RST, a second client, in steps from point to point", "drc");
     add("is_sound_for_a_second_client", 4, Some(bound(4)), points, silent);
     let both = ("request, RST, a second client's request, in steps from point to point", "drcd");

@@ -9,7 +9,8 @@ use crate::half::rearm_apart_from_the_lock;
 use crate::model::{Model, Script, WORKERS};
 use crate::models::{Said, Test, drawn, model, refuted, requests, sound, test, with_lanes};
 use crate::runner::Serve;
-use crate::world::{Grain, Kind, Rules};
+use crate::check::Kind;
+use crate::world::{Grain, Rules};
 use crate::{stage6_broken, stage6_fixed, support, translate};
 
 /// A request in two pieces: its first third, and the rest.
@@ -27,7 +28,6 @@ fn one_and_pieces(name: &'static str, letters: &str) -> Script {
 pub fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     let fixed = |script| model("stage6_fixed", stage6_fixed::serve as Serve, script);
-    let loom_arc = Rules { loom_arc: true, ..Rules::default() };
     for (name, weight, model) in [
         ("data_and_rst", 1, fixed(requests("data, RST", "dr"))),
         ("half_a_request_and_fin", 1, fixed(pieces("half a request, FIN", "df"))),
@@ -36,11 +36,6 @@ pub fn all() -> Vec<Test> {
         ("a_request_in_two_pieces_and_rst", 3, fixed(pieces("a request in two pieces, RST", "ddr"))),
         ("one_request_and_two_pieces", 3, fixed(one_and_pieces("a request, and one in two pieces, FIN", "ddf"))),
         ("a_reconnect", 5, Model { bound: Some(3), ..fixed(requests("RST, a second connection, FIN", "rcf")) }),
-        (
-            "half_a_request_with_looms_arc",
-            3,
-            Model { rules: loom_arc, ..fixed(pieces("half a request, RST, with loom's own Arc", "dr")) },
-        ),
     ] {
         tests.push(test(&format!("stage6_fixed_is_sound_for_{name}"), weight, move || sound(&model)));
     }

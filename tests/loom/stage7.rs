@@ -8,7 +8,8 @@ use crate::crash::{indent, keep};
 use crate::model::{Model, Script, WORKERS};
 use crate::models::{Said, Test, bound, drawn, model, refuted, requests, sound, test, with_lanes};
 use crate::runner::Serve;
-use crate::world::{Grain, Kind, Rules};
+use crate::check::Kind;
+use crate::world::{Grain, Rules};
 use crate::{game, stage7_broken, stage7_fixed, support, translate};
 
 /// A request in two pieces: its first third, and the rest.

@@ -2,10 +2,11 @@
 //! after the next `accept(2)`; this keeps count by connection.
 
 use crate::net::{Client, Fd};
-use crate::world::{Kind, Role, World};
+use crate::check::Check;
+use crate::world::{Role, World};
 
 /// What each connection is owed in all, and the tasks that its events have made.
-#[derive(Default)]
+#[derive(Default, Hash)]
 pub struct Strangers {
     /// By connection: all that it can ever be owed.
     pub owed: Vec<Vec<u8>>,
@@ -17,6 +18,7 @@ pub struct Strangers {
 }
 
 /// An input event of a one-shot socket, from its report until its own worker arms the socket again.
+#[derive(Hash)]
 struct Task {
     connection: Client,
     key: u64,
@@ -25,26 +27,26 @@ struct Task {
 
 impl World {
     /// A write has reached its connection.
-    pub fn written(&self, me: Role, fd: Fd) -> Option<(Kind, String)> {
+    pub fn written(&self, me: Role, fd: Fd) -> Option<(Check, String)> {
         let connection = self.net.stream_of(fd)?;
         let owed = self.strangers.owed.get(connection)?;
         let wrong = !owed.starts_with(self.net.replies(connection));
         let who = || self.who(me, self.place());
         wrong.then(|| {
             (
-                Kind::Stranger,
+                Check::ToAStranger,
                 format!("session {} gets bytes that are not its own: written by {}", connection + 1, who()),
             )
         })
     }
 
     /// A wait has reported input on a one-shot socket.
-    pub fn reported(&mut self, key: u64, fd: Fd) -> Option<(Kind, String)> {
+    pub fn reported(&mut self, key: u64, fd: Fd) -> Option<(Check, String)> {
         let connection = self.net.stream_of(fd)?;
         let before = self.strangers.tasks.iter().any(|task| task.connection == connection);
         self.strangers.tasks.push(Task { connection, key, worker: None });
         let text = "is reported again before its own worker has armed it: two tasks from one one-shot event";
-        (before && self.strangers.counts_tasks).then(|| (Kind::TwoTasks, format!("session {} {text}", connection + 1)))
+        (before && self.strangers.counts_tasks).then(|| (Check::ReportedTwice, format!("session {} {text}", connection + 1)))
     }
 
     /// A worker asks for its next task: it is done with the others.

@@ -1,134 +1,313 @@
-//! What threads share, in the model. Each lock and each queue has a loom atomic of its own, which ticks when it is used.
+//! What threads share, in the model. Each lock, queue and atomic is an [`Object`] of its own, which each call on it is about.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering::Relaxed;
-
-use loom::sync::atomic::AtomicUsize;
 
 pub use std::sync::atomic::Ordering;
+pub use std::time::Duration;
 
+use crate::check::Check;
 use crate::heap::{self, Raw};
-use crate::world::{self, Kind, Role, What, Why, World};
+use crate::turn::{self, Checker, Object, switching};
+use crate::world::{self, Key, Role, What, Why, World};
 
-/// Shared ownership. std's stands behind it, or loom's own where the rules say so: then each clone and drop is a step.
+/// Shared ownership.
+///
+/// To make a share needs one. So nobody sees in which order two are made, nor whether one is made before another is given up:
+/// only the end of the last share, and the look of a [`Weak`] whether there is one, depend on that. These are steps; for loom a
+/// `clone` is none.
 pub struct Arc<T> {
-    inner: ManuallyDrop<Inner<T>>,
+    shares: std::sync::Arc<Object>,
+    inner: ManuallyDrop<std::sync::Arc<T>>,
 }
 
-enum Inner<T> {
-    Std(std::sync::Arc<T>),
-    Loom(loom::sync::Arc<T>),
-}
+// SAFETY: the threads of a model are coroutines of one thread.
+unsafe impl<T: Send + Sync> Send for Arc<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Arc<T> {}
 
 impl<T> Arc<T> {
     pub fn new(value: T) -> Arc<T> {
-        let loom = world::with(|world| {
-            world.arcs += 1;
-            world.rules.loom_arc
+        #[allow(clippy::arc_with_non_send_sync)]
+        Arc::counted(std::sync::Arc::new(Object::new()), std::sync::Arc::new(value))
+    }
+
+    /// A pointer that keeps nothing alive.
+    pub fn downgrade(this: &Self) -> Weak<T> {
+        Weak { shares: this.shares.clone(), inner: std::sync::Arc::downgrade(&this.inner) }
+    }
+
+    fn counted(shares: std::sync::Arc<Object>, inner: std::sync::Arc<T>) -> Arc<T> {
+        world::with(|world| {
+            world.shares += 1;
+            world.put(shares.key, std::sync::Arc::strong_count(&inner));
         });
-        let inner = match loom {
-            true => Inner::Loom(world::switching(|| loom::sync::Arc::new(value))),
-            false => Inner::Std(std::sync::Arc::new(value)),
-        };
-        Arc { inner: ManuallyDrop::new(inner) }
+        Arc { shares, inner: ManuallyDrop::new(inner) }
     }
 }
 
 impl<T> Clone for Arc<T> {
     fn clone(&self) -> Self {
-        let inner = match &*self.inner {
-            Inner::Std(arc) => Inner::Std(arc.clone()),
-            Inner::Loom(arc) => Inner::Loom(world::switching(|| arc.clone())),
-        };
-        world::with(|world| world.arcs += 1);
-        Arc { inner: ManuallyDrop::new(inner) }
+        if turn::checker() == Some(Checker::Search) || world::with(|world| !world.rules.independence) {
+            world::tick_of(&self.shares);
+        }
+        Arc::counted(self.shares.clone(), (*self.inner).clone())
     }
 }
 
 impl<T> Drop for Arc<T> {
     fn drop(&mut self) {
-        // loom's may not be dropped outside of an execution, where unwinding ends.
         if !world::is_over() {
-            world::with(|world| world.arcs -= 1);
-            // SAFETY: nobody uses it after its drop.
-            let inner = unsafe { ManuallyDrop::take(&mut self.inner) };
-            world::switching(|| drop(inner));
+            world::tick_of(&self.shares);
+            let left = std::sync::Arc::strong_count(&self.inner) - 1;
+            world::with(|world| {
+                world.shares -= 1;
+                world.put(self.shares.key, left);
+                // Whoever gives up the last share knows it by what goes with it.
+                world.see(left == 0);
+            });
         }
+        // SAFETY: nobody uses it after its drop.
+        unsafe { ManuallyDrop::drop(&mut self.inner) };
     }
 }
 
 impl<T> Deref for Arc<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        match &*self.inner {
-            Inner::Std(arc) => arc,
-            Inner::Loom(arc) => arc,
+        &self.inner
+    }
+}
+
+/// A pointer to what others own.
+pub struct Weak<T> {
+    shares: std::sync::Arc<Object>,
+    inner: std::sync::Weak<T>,
+}
+
+// SAFETY: the threads of a model are coroutines of one thread.
+unsafe impl<T: Send + Sync> Send for Weak<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Weak<T> {}
+
+impl<T> Weak<T> {
+    /// A share, if there is still an owner.
+    pub fn upgrade(&self) -> Option<Arc<T>> {
+        world::tick_of(&self.shares);
+        let share = self.inner.upgrade().map(|inner| Arc::counted(self.shares.clone(), inner));
+        world::see(share.is_some());
+        share
+    }
+}
+
+impl<T> Clone for Weak<T> {
+    fn clone(&self) -> Self {
+        Weak { shares: self.shares.clone(), inner: self.inner.clone() }
+    }
+}
+
+/// The atomics. In loom's hands each is loom's own, so that a load gives each value that C11 allows for its order. The second
+/// checker, a model in steps from point to point, and `Rules::sequential` know one value at a time.
+macro_rules! atomic {
+    ($(#[$doc:meta])* $name:ident, $value:ty, $loom:ty, $std:ty, $log:expr, [$($arithmetic:ident),*]) => {
+        $(#[$doc])*
+        pub struct $name {
+            object: Object,
+            plain: $std,
+            weak: Option<$loom>,
         }
+
+        impl $name {
+            pub fn new(value: $value) -> $name {
+                let weak = is_weak().then(|| switching(|| <$loom>::new(value)));
+                let atomic = $name { object: Object::new(), plain: <$std>::new(value), weak };
+                atomic.keep();
+                atomic
+            }
+
+            fn keep(&self) {
+                let value = self.plain.load(Ordering::Relaxed);
+                world::with(|world| world.put(self.object.key, value));
+            }
+
+            /// One access: of loom's atomic, or of the one value.
+            fn access<R>(&self, weak: impl FnOnce(&$loom) -> R, plain: impl FnOnce(&$std) -> R) -> R {
+                heap::touch(std::ptr::from_ref(self) as usize);
+                match self.weak.as_ref().filter(|_| !world::is_over()) {
+                    Some(atomic) => world::step_by(|| switching(|| weak(atomic))),
+                    None => {
+                        world::tick_of(&self.object);
+                        let result = plain(&self.plain);
+                        self.keep();
+                        result
+                    }
+                }
+            }
+
+            /// An access that may change it. Logs what it found, and what it left there.
+            fn change(&self, weak: impl FnOnce(&$loom) -> $value, plain: impl FnOnce(&$std) -> $value, new: impl FnOnce($value) -> Option<$value>) -> $value {
+                let found = self.access(weak, plain);
+                let log: fn(Option<$value>, Option<$value>) = $log;
+                log(Some(found), new(found));
+                found
+            }
+
+            pub fn load(&self, order: Ordering) -> $value {
+                self.change(|atomic| atomic.load(order), |atomic| atomic.load(order), |_| None)
+            }
+
+            pub fn store(&self, value: $value, order: Ordering) {
+                self.access(|atomic| atomic.store(value, order), |atomic| atomic.store(value, order));
+                let log: fn(Option<$value>, Option<$value>) = $log;
+                log(None, Some(value));
+            }
+
+            pub fn swap(&self, value: $value, order: Ordering) -> $value {
+                self.change(|atomic| atomic.swap(value, order), |atomic| atomic.swap(value, order), |_| Some(value))
+            }
+
+            pub fn compare_exchange(&self, current: $value, new: $value, success: Ordering, failure: Ordering) -> Result<$value, $value> {
+                let found = self.change(
+                    |atomic| atomic.compare_exchange(current, new, success, failure).unwrap_or_else(|found| found),
+                    |atomic| atomic.compare_exchange(current, new, success, failure).unwrap_or_else(|found| found),
+                    |found| (found == current).then_some(new),
+                );
+                if found == current { Ok(found) } else { Err(found) }
+            }
+
+            /// Here it never fails without a reason.
+            pub fn compare_exchange_weak(&self, current: $value, new: $value, success: Ordering, failure: Ordering) -> Result<$value, $value> {
+                self.compare_exchange(current, new, success, failure)
+            }
+
+            $(
+                pub fn $arithmetic(&self, value: $value, order: Ordering) -> $value {
+                    let new = |found: $value| {
+                        let cell = <$std>::new(found);
+                        cell.$arithmetic(value, Ordering::Relaxed);
+                        Some(cell.into_inner())
+                    };
+                    self.change(|atomic| atomic.$arithmetic(value, order), |atomic| atomic.$arithmetic(value, order), new)
+                }
+            )*
+        }
+    };
+}
+
+fn is_weak() -> bool {
+    turn::checker() == Some(Checker::Loom) && world::with(|world| world.has_weak_memory())
+}
+
+/// A flag shows in a counterexample, as in the autopsy of a real run. A number does not, but is seen by its thread.
+fn log_flag(found: Option<bool>, left: Option<bool>) {
+    found.into_iter().for_each(|value| world::log(What::Look(value)));
+    left.into_iter().for_each(|value| world::log(What::Set(value)));
+}
+
+fn log_number(found: Option<u64>, left: Option<u64>) {
+    world::log(What::Count(found, left));
+}
+
+atomic!(
+    /// A flag without a lock.
+    AtomicBool, bool, loom::sync::atomic::AtomicBool, std::sync::atomic::AtomicBool, log_flag, [fetch_and, fetch_or]
+);
+atomic!(
+    /// A number without a lock.
+    AtomicU64, u64, loom::sync::atomic::AtomicU64, std::sync::atomic::AtomicU64, log_number,
+    [fetch_add, fetch_sub, fetch_max]
+);
+atomic!(
+    /// A number without a lock.
+    AtomicUsize, usize, loom::sync::atomic::AtomicUsize, std::sync::atomic::AtomicUsize,
+    |found, left| log_number(found.map(|n| n as u64), left.map(|n| n as u64)), [fetch_add, fetch_sub, fetch_max]
+);
+
+/// A fence between what this thread did and does, as `std::sync::atomic::fence`.
+pub fn fence(order: Ordering) {
+    match is_weak() {
+        true => world::step_by(|| switching(|| loom::sync::atomic::fence(order))),
+        false => world::see(()),
     }
 }
 
-/// A counter. Adding gives nothing back: so the order of two additions cannot be seen, and needs no step.
-pub struct AtomicU64 {
-    value: std::sync::atomic::AtomicU64,
+/// Lets others go first, for once: a thread that spins until another has done something.
+pub fn yield_now() {
+    world::give_way();
 }
 
-impl AtomicU64 {
-    pub fn new(value: u64) -> AtomicU64 {
-        AtomicU64 { value: std::sync::atomic::AtomicU64::new(value) }
-    }
-
-    pub fn fetch_add(&self, n: u64, _: Ordering) {
-        self.value.fetch_add(n, Relaxed);
-    }
-
-    /// For the end, when whoever added has been joined.
-    pub fn load(&self, _: Ordering) -> u64 {
-        self.value.load(Relaxed)
-    }
+/// As [`yield_now`]: here a spin without it would have no end.
+pub fn spin_loop() {
+    world::give_way();
 }
 
-/// A cell without a lock. Who takes the address is inside until he asks for his next task; where the rules say so, a
-/// second thread inside is a finding.
+/// A cell without a lock. Who takes the address is inside until it asks for its next task; where the rules say so, a second
+/// thread inside is a finding.
 pub struct UnsafeCell<T> {
+    key: Key,
     inner: std::cell::UnsafeCell<T>,
 }
 
 impl<T> UnsafeCell<T> {
     pub fn new(value: T) -> UnsafeCell<T> {
-        UnsafeCell { inner: std::cell::UnsafeCell::new(value) }
+        let key = world::with(|world| {
+            world.is_racy = true;
+            world.new_key()
+        });
+        UnsafeCell { key, inner: std::cell::UnsafeCell::new(value) }
     }
 
     pub fn get(&self) -> *mut T {
-        let cell = std::ptr::from_ref(self) as usize;
-        heap::touch(cell);
+        heap::touch(std::ptr::from_ref(self) as usize);
         let two_inside = world::with(|world| world.rules.two_inside);
         if two_inside {
-            world::tick();
+            world::tick_of(&world::with(|world| world.memory.clone()));
         }
-        let other = world::with(|world| {
-            let (me, place) = (world::me(), world.place());
-            let other = world.inside.iter().find(|(other, role, _)| *other == cell && *role != me).copied();
-            if two_inside {
-                world.log(What::Inside(cell));
-            }
-            world.inside.push((cell, me, place));
-            let (_, role, since) = other?;
-            Some(format!("two threads inside one cell: {}, and {}", world.who(role, since), world.who(me, place)))
-        });
-        if let Some(text) = other.filter(|_| two_inside) {
-            world::refute(Kind::TwoInside, text);
-        }
+        enter(self.key, two_inside.then_some(Check::TwoInACell));
         self.inner.get()
     }
 }
 
-/// A value that is handed from thread to thread. Who has entered is inside until his guard goes; a second thread inside is
+/// The current thread is inside from now on. A finding where `check` says so and another is.
+fn enter(cell: Key, check: Option<Check>) {
+    let me = world::me();
+    let other = world::with(|world| {
+        let place = world.place();
+        let other = world.inside.iter().find(|(other, role, _)| *other == cell && *role != me).copied();
+        if check.is_some() {
+            world.log(What::Inside(cell));
+        }
+        world.enter(cell, me, place);
+        let (_, role, since) = other?;
+        Some(format!("two threads inside one cell: {}, and {}", world.who(role, since), world.who(me, place)))
+    });
+    if let (Some(text), Some(check)) = (other, check) {
+        world::refute(check, text);
+    }
+}
+
+/// Who asks for a task has left every cell.
+fn leave_cells() {
+    let me = world::me();
+    let two_inside = world::with(|world| {
+        let inside = world.inside.iter().any(|(_, role, _)| *role == me);
+        (inside && world.rules.two_inside).then(|| world.memory.clone())
+    });
+    if let Some(memory) = two_inside {
+        world::tick_of(&memory);
+    }
+    world::with(|world| world.leave_cells(me, None));
+}
+
+/// A value that is handed from thread to thread. Who has entered is inside until its guard goes; a second thread inside is
 /// a finding where the rules say so, and loom itself checks that what the last one did happened before.
 pub struct Handoff<T> {
-    tick: AtomicUsize,
-    inner: loom::cell::UnsafeCell<T>,
+    object: Object,
+    /// loom's check of what happens before what.
+    order: Option<loom::cell::UnsafeCell<()>>,
+    value: std::cell::UnsafeCell<T>,
 }
 
 // SAFETY: as the real one's.
@@ -137,13 +316,18 @@ unsafe impl<T: Send> Sync for Handoff<T> {}
 /// The value is this thread's for as long as this lives.
 pub struct Inside<'a, T> {
     cell: &'a Handoff<T>,
-    value: loom::cell::MutPtr<T>,
+    _order: Option<loom::cell::MutPtr<()>>,
 }
 
 impl<T> Handoff<T> {
     pub fn new(value: T) -> Handoff<T> {
-        let tick = world::switching(|| AtomicUsize::new(0));
-        Handoff { tick, inner: world::switching(|| loom::cell::UnsafeCell::new(value)) }
+        let off = world::with(|world| world.rules.off == Some(Check::UnorderedHandoff));
+        let order = turn::checker() == Some(Checker::Loom) && !off;
+        Handoff {
+            object: Object::new(),
+            order: order.then(|| switching(|| loom::cell::UnsafeCell::new(()))),
+            value: std::cell::UnsafeCell::new(value),
+        }
     }
 
     fn address(&self) -> usize {
@@ -154,20 +338,9 @@ impl<T> Handoff<T> {
     /// As for the real one.
     pub unsafe fn enter(&self) -> Inside<'_, T> {
         heap::touch(self.address());
-        world::tick_without_order(&self.tick);
-        let (me, cell) = (world::me(), self.address());
-        let other = world::with(|world| {
-            let place = world.place();
-            let other = world.inside.iter().find(|(other, role, _)| *other == cell && *role != me).copied();
-            world.log(What::Inside(cell));
-            world.inside.push((cell, me, place));
-            let (_, role, since) = other.filter(|_| world.rules.two_inside)?;
-            Some(format!("two threads inside one cell: {}, and {}", world.who(role, since), world.who(me, place)))
-        });
-        if let Some(text) = other {
-            world::refute(Kind::TwoInside, text);
-        }
-        Inside { cell: self, value: self.inner.get_mut() }
+        world::tick_without_order(&self.object);
+        enter(self.object.key, world::with(|world| world.rules.two_inside).then_some(Check::TwoInAHandoff));
+        Inside { cell: self, _order: self.order.as_ref().map(loom::cell::UnsafeCell::get_mut) }
     }
 }
 
@@ -176,39 +349,44 @@ impl<T> Drop for Inside<'_, T> {
         if world::is_over() {
             return;
         }
-        let (cell, me) = (self.cell.address(), world::me());
-        heap::touch(cell);
-        world::tick_without_order(&self.cell.tick);
-        world::with(|world| world.inside.retain(|(other, role, _)| (*other, *role) != (cell, me)));
+        let (cell, me) = (self.cell.object.key, world::me());
+        heap::touch(self.cell.address());
+        world::tick_without_order(&self.cell.object);
+        world::with(|world| world.leave_cells(me, Some(cell)));
     }
 }
 
 impl<T> Deref for Inside<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: loom has checked that nobody else is inside.
-        unsafe { self.value.deref() }
+        // SAFETY: one coroutine runs at a time, and a second one inside is found out.
+        unsafe { &*self.cell.value.get() }
     }
 }
 
 impl<T> DerefMut for Inside<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as above.
-        unsafe { self.value.deref() }
+        unsafe { &mut *self.cell.value.get() }
     }
 }
 
 /// A lock, fair to nobody: whoever comes when it is free has it.
 pub struct Mutex<T> {
-    tick: AtomicUsize,
-    holder: std::sync::Mutex<Option<Role>>,
-    inner: std::sync::Mutex<T>,
+    object: Object,
+    holder: Cell<Option<Role>>,
+    /// What the last one knew that could write to the value: so what the value is.
+    past: Cell<u64>,
+    value: std::cell::UnsafeCell<T>,
 }
+
+// SAFETY: the threads of a model are coroutines of one thread.
+unsafe impl<T: Send> Sync for Mutex<T> {}
 
 pub struct MutexGuard<'a, T> {
     lock: &'a Mutex<T>,
-    /// There until the drop, or until [`Condvar::wait`] takes it.
-    inner: Option<std::sync::MutexGuard<'a, T>>,
+    /// It could write to the value.
+    wrote: bool,
 }
 
 fn plain<T>(lock: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -217,64 +395,107 @@ fn plain<T>(lock: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl<T> Mutex<T> {
     pub fn new(value: T) -> Mutex<T> {
-        Mutex {
-            tick: world::switching(|| AtomicUsize::new(0)),
-            holder: std::sync::Mutex::new(None),
-            inner: std::sync::Mutex::new(value),
-        }
+        let lock = Mutex {
+            object: Object::new(),
+            holder: Cell::new(None),
+            past: Cell::new(world::with(|world| world.knowledge())),
+            value: std::cell::UnsafeCell::new(value),
+        };
+        world::with(|world| lock.keep(world));
+        lock
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    fn keep(&self, world: &mut World) {
+        world.put(self.object.key, (self.holder.get(), self.past.get()));
     }
 
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        let address = std::ptr::from_ref(self) as usize;
-        loop {
-            heap::touch(address);
-            world::sleep_if(Why::Lock(address), &self.tick, || plain(&self.holder).is_some());
-            world::tick_of(&self.tick);
-            let mut holder = plain(&self.holder);
-            if holder.is_none() {
-                *holder = Some(world::me());
-                drop(holder);
-                world::with(|world| {
-                    world.log(What::Lock(address));
-                    world.guests.push((address, world::me()));
-                });
-                return MutexGuard { lock: self, inner: Some(plain(&self.inner)) };
+        heap::touch(self.address());
+        let waits = |_: &World| self.holder.get().is_some();
+        world::when(&self.object, Why::Lock(self.object.key), waits, |world| self.take(world));
+        MutexGuard { lock: self, wrote: false }
+    }
+
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        heap::touch(self.address());
+        world::tick_of(&self.object);
+        let is_free = self.holder.get().is_none();
+        world::see(is_free);
+        is_free.then(|| {
+            world::with(|world| self.take(world));
+            MutexGuard { lock: self, wrote: false }
+        })
+    }
+
+    fn take(&self, world: &mut World) {
+        self.holder.set(Some(world::me()));
+        world.log(What::Lock(self.object.key));
+        world.see(self.past.get());
+        self.keep(world);
+    }
+
+    /// Whoever waits for it goes on.
+    fn give_back(&self, wrote: bool) {
+        self.holder.set(None);
+        world::with(|world| {
+            if wrote {
+                self.past.set(world.knowledge());
             }
-        }
+            self.keep(world);
+            world.log(What::Unlock(self.object.key));
+            let key = self.object.key;
+            world.wake(|why| why == Why::Lock(key));
+        });
     }
 }
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        if world::is_over() || self.inner.is_none() {
+        if world::is_over() {
             return;
         }
-        heap::touch(std::ptr::from_ref(self.lock) as usize);
-        world::tick_of(&self.lock.tick);
-        self.lock.give_back();
+        heap::touch(self.lock.address());
+        world::tick_of(&self.lock.object);
+        self.lock.give_back(self.wrote);
     }
 }
 
-impl<T> Mutex<T> {
-    /// Whoever waits for it goes on.
-    fn give_back(&self) {
-        let address = std::ptr::from_ref(self) as usize;
-        *plain(&self.holder) = None;
-        world::with(|world| {
-            world.log(What::Unlock(address));
-            world.wake(|why| why == Why::Lock(address));
-        });
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held, or the execution is being taken down, one thread after the other.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.wrote = true;
+        // SAFETY: as above, and the guard is borrowed exclusively.
+        unsafe { &mut *self.lock.value.get() }
     }
 }
 
 /// A condition variable. It wakes the one who has slept longest, and nobody without a reason unless the rules say so.
 pub struct Condvar {
-    tick: AtomicUsize,
-    /// The tickets of those who sleep, the oldest first.
-    sleepers: std::sync::Mutex<VecDeque<u64>>,
-    /// Those whose last sleep ended for no reason: the next one does not.
-    startled: std::sync::Mutex<Vec<Role>>,
+    object: Object,
+    sleepers: RefCell<Sleepers>,
 }
+
+#[derive(Default, Hash)]
+struct Sleepers {
+    /// The one that has slept longest comes first.
+    waiting: VecDeque<Role>,
+    /// Those whose last sleep ended for no reason: the next one does not.
+    startled: Vec<Role>,
+}
+
+// SAFETY: the threads of a model are coroutines of one thread.
+unsafe impl Sync for Condvar {}
 
 impl Default for Condvar {
     fn default() -> Self {
@@ -284,45 +505,64 @@ impl Default for Condvar {
 
 impl Condvar {
     pub fn new() -> Condvar {
-        Condvar {
-            tick: world::switching(|| AtomicUsize::new(0)),
-            sleepers: std::sync::Mutex::default(),
-            startled: std::sync::Mutex::default(),
-        }
+        Condvar { object: Object::new(), sleepers: RefCell::default() }
     }
 
-    /// The lock is given back and the ticket taken in one step, which is about both: so both tick before it. Whoever comes in
-    /// between the two ticks finds the lock held.
-    pub fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        let lock = guard.lock;
-        world::tick_of(&lock.tick);
-        world::tick_of(&self.tick);
-        drop(guard.inner.take());
-        lock.give_back();
-        let ticket = world::with(|world| {
-            world.tickets += 1;
-            world.log(What::Sleep);
-            world.tickets
-        });
-        if !self.wakes_for_no_reason() {
-            plain(&self.sleepers).push_back(ticket);
+    fn keep(&self) {
+        world::with(|world| world.put(self.object.key, &*self.sleepers.borrow()));
+    }
+
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.sleep(guard, Why::Notice(self.object.key)).0
+    }
+
+    /// As [`Condvar::wait`], with a limit, which is over when nobody else can move. Says whether it was over.
+    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, _: Duration) -> (MutexGuard<'a, T>, bool) {
+        self.sleep(guard, Why::NoticeOrTime(self.object.key))
+    }
+
+    /// The lock is given back, and the thread falls asleep, in one step, which is about both: so both tick before it. Whoever
+    /// comes in between the two ticks finds the lock held.
+    fn sleep<'a, T>(&self, guard: MutexGuard<'a, T>, why: Why) -> (MutexGuard<'a, T>, bool) {
+        if world::is_over() {
+            return (guard, false);
         }
-        while plain(&self.sleepers).contains(&ticket) {
-            world::block(Why::Notice(ticket));
+        let (lock, me) = (guard.lock, world::me());
+        world::tick_of(&lock.object);
+        world::tick_of(&self.object);
+        lock.give_back(guard.wrote);
+        // It was given back just now.
+        std::mem::forget(guard);
+        world::log(What::Sleep);
+        if !self.wakes_for_no_reason() {
+            self.sleepers.borrow_mut().waiting.push_back(me);
+        }
+        self.keep();
+        let is_asleep = || self.sleepers.borrow().waiting.contains(&me);
+        let mut timed_out = false;
+        while is_asleep() && !timed_out {
+            world::block(why);
+            timed_out = matches!(why, Why::NoticeOrTime(_)) && is_asleep();
+        }
+        if timed_out {
+            // Time passes only when nobody else can move: so between the end of the limit and here there was nobody.
+            self.sleepers.borrow_mut().waiting.retain(|role| *role != me);
+            self.keep();
+            world::log(What::TimeOut);
         }
         let guard = lock.lock();
         world::log(What::Woken);
-        guard
+        (guard, timed_out)
     }
 
     fn wakes_for_no_reason(&self) -> bool {
-        let mut startled = plain(&self.startled);
+        let mut sleepers = self.sleepers.borrow_mut();
         let me = world::me();
-        let again = startled.contains(&me);
-        startled.retain(|role| *role != me);
+        let again = sleepers.startled.contains(&me);
+        sleepers.startled.retain(|role| *role != me);
         let wakes = world::with(|world| world.rules.spurious) && !again;
         if wakes {
-            startled.push(me);
+            sleepers.startled.push(me);
         }
         wakes
     }
@@ -336,53 +576,14 @@ impl Condvar {
     }
 
     fn notify(&self, most: usize) {
-        world::tick_of(&self.tick);
-        let mut sleepers = plain(&self.sleepers);
-        let slept = sleepers.len();
-        let woken: Vec<u64> = sleepers.drain(..slept.min(most)).collect();
-        drop(sleepers);
+        world::tick_of(&self.object);
+        let slept = self.sleepers.borrow().waiting.len();
+        let woken: Vec<Role> = self.sleepers.borrow_mut().waiting.drain(..slept.min(most)).collect();
+        self.keep();
         world::with(|world| {
             world.log(What::Notify(slept));
-            world.wake(|why| matches!(why, Why::Notice(ticket) if woken.contains(&ticket)));
+            woken.into_iter().for_each(|role| world.wake_role(role));
         });
-    }
-}
-
-/// A flag without a lock.
-pub struct AtomicBool {
-    tick: AtomicUsize,
-    value: std::sync::atomic::AtomicBool,
-}
-
-impl AtomicBool {
-    pub fn new(value: bool) -> AtomicBool {
-        AtomicBool { tick: world::switching(|| AtomicUsize::new(0)), value: std::sync::atomic::AtomicBool::new(value) }
-    }
-
-    pub fn load(&self, _: Ordering) -> bool {
-        world::tick_of(&self.tick);
-        let value = self.value.load(Relaxed);
-        world::log(What::Look(value));
-        value
-    }
-
-    pub fn store(&self, value: bool, _: Ordering) {
-        world::tick_of(&self.tick);
-        self.value.store(value, Relaxed);
-        world::log(What::Set(value));
-    }
-}
-
-impl<T> Deref for MutexGuard<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        self.inner.as_ref().expect("it is there until the drop")
-    }
-}
-
-impl<T> DerefMut for MutexGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        self.inner.as_mut().expect("it is there until the drop")
     }
 }
 
@@ -390,6 +591,9 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 pub trait Task: Send {
     /// What to call it.
     fn describe(&self) -> String;
+
+    /// What tells it from others.
+    fn identity(&self) -> u64;
 
     /// The number that it is, if it is no more than that.
     fn key(&self) -> Option<u64> {
@@ -402,12 +606,20 @@ impl<T: Send + Sync> Task for Arc<T> {
         let start = std::ptr::from_ref(&**self) as usize;
         world::with(|world| world.task(start, size_of::<T>()))
     }
+
+    fn identity(&self) -> u64 {
+        world::digest(self.shares.key)
+    }
 }
 
 impl<T> Task for Raw<T> {
     fn describe(&self) -> String {
         let (start, size) = self.range();
         world::with(|world| world.task(start, size))
+    }
+
+    fn identity(&self) -> u64 {
+        world::digest(self.key())
     }
 }
 
@@ -417,14 +629,18 @@ impl Task for u64 {
         world::with(|world| World::token(*self, world.strangers.keys))
     }
 
+    fn identity(&self) -> u64 {
+        *self
+    }
+
     fn key(&self) -> Option<u64> {
         Some(*self)
     }
 }
 
-/// The task queue: one read-modify-write a push and a pop.
+/// The task queue: one step a push and a pop.
 pub struct Queue<T> {
-    tick: AtomicUsize,
+    object: Object,
     state: std::sync::Mutex<(VecDeque<T>, bool)>,
 }
 
@@ -436,76 +652,60 @@ impl<T: Task> Default for Queue<T> {
 
 impl<T: Task> Queue<T> {
     pub fn new() -> Queue<T> {
-        let tick = world::switching(|| AtomicUsize::new(0));
-        Queue { tick, state: std::sync::Mutex::new((VecDeque::new(), false)) }
+        Queue { object: Object::new(), state: std::sync::Mutex::new((VecDeque::new(), false)) }
     }
 
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self) as *const u8 as usize
-    }
-
-    /// Empty and open: who wants a task sleeps.
-    fn is_empty(&self) -> bool {
+    fn keep(&self) {
         let state = plain(&self.state);
-        state.0.is_empty() && !state.1
+        let tasks: Vec<u64> = state.0.iter().map(Task::identity).collect();
+        world::with(|world| world.put(self.object.key, (tasks, state.1)));
+    }
+
+    /// All who wait are woken, whatever came: which allows more orders than waking one.
+    fn wake(&self) {
+        let key = self.object.key;
+        world::with(|world| world.wake(|why| why == Why::Task(key)));
     }
 
     pub fn push(&self, task: T) {
-        world::tick_of(&self.tick);
+        world::tick_of(&self.object);
         let name = task.describe();
         plain(&self.state).0.push_back(task);
-        world::with(|world| {
-            world.log(What::Push(name));
-            let queue = self.address();
-            world.wake_for_task(queue);
-        });
+        self.keep();
+        world::log(What::Push(name));
+        self.wake();
     }
 
+    /// The next task, once there is one; `None` once there is none and the queue is closed.
     pub fn pop(&self) -> Option<T> {
         leave_cells();
         world::with(|world| world.leaves_tasks(world::me()));
-        loop {
-            world::sleep_if(Why::Task(self.address()), &self.tick, || self.is_empty());
-            world::tick_of(&self.tick);
-            let (task, closed) = {
-                let mut state = plain(&self.state);
-                (state.0.pop_front(), state.1)
-            };
-            if let Some(task) = task {
+        let waits = |_: &World| {
+            let state = plain(&self.state);
+            state.0.is_empty() && !state.1
+        };
+        let take = |_: &mut World| plain(&self.state).0.pop_front();
+        let task = world::when(&self.object, Why::Task(self.object.key), waits, take);
+        self.keep();
+        match &task {
+            Some(task) => {
+                world::see(task.identity());
                 world::log(What::Pop(task.describe()));
                 if let Some(key) = task.key() {
                     world::with(|world| world.takes_task(world::me(), key));
                 }
-                return Some(task);
             }
-            if closed {
-                return None;
-            }
+            None => world::see(()),
         }
+        task
     }
 
     pub fn close(&self) {
-        world::tick_of(&self.tick);
+        world::tick_of(&self.object);
         plain(&self.state).1 = true;
-        world::with(|world| {
-            world.log(What::Closed);
-            let queue = self.address();
-            world.wake(|why| why == Why::Task(queue));
-        });
-    }
-}
-
-/// Who asks for a task has left every cell.
-fn leave_cells() {
-    let me = world::me();
-    if world::tick_if_inside().is_some() {
-        if world::with(|world| world.rules.two_inside && world.inside.iter().any(|(_, role, _)| *role == me)) {
-            world::tick();
-        }
-        world::with(|world| {
-            world.inside.retain(|(_, role, _)| *role != me);
-            world.guests.retain(|(_, role)| *role != me);
-        });
+        self.keep();
+        world::log(What::Closed);
+        self.wake();
     }
 }
 
@@ -513,21 +713,8 @@ pub struct JoinHandle {
     role: Role,
 }
 
-/// Room for a worker's read buffer on a coroutine's stack, in words.
-const STACK: usize = 0x4000;
-
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
-    let role = world::add_role(name);
-    let builder = loom::thread::Builder::new().name(name.to_string()).stack_size(STACK);
-    world::switching(|| {
-        builder.spawn(move || {
-            world::start(role);
-            body();
-            world::finish();
-        })
-    })
-    .expect("loom has a thread to give");
-    JoinHandle { role }
+    JoinHandle { role: turn::spawn(name, body) }
 }
 
 impl JoinHandle {

@@ -20,8 +20,9 @@ use std::fmt;
 use real::autopsy::lanes::Row;
 use real::schedule::{Action, CLIENTS, OPERATOR, Plan, Schedule, Step};
 
+use crate::check::Kind;
 use crate::model::Finding;
-use crate::world::{CLIENT, Entry, Kind, Place, Role, What, World};
+use crate::world::{CLIENT, Entry, Place, Role, What, World};
 
 /// A log that no schedule can say.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +48,10 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
     let start = finding.log.iter().position(|entry| entry.role == CLIENT && connects);
     let start = start.unwrap_or(if connects { finding.log.len() } else { 0 });
     for (at, entry) in finding.log.iter().enumerate().skip(start) {
+        // What is counted is not shown.
+        if matches!(entry.what, What::Count(..)) {
+            continue;
+        }
         let action = match &entry.what {
             What::Connect => {
                 client = CLIENTS[connections.min(CLIENTS.len() - 1)];
@@ -114,7 +119,7 @@ pub fn rows(finding: &Finding) -> Vec<Row> {
         }
     }
     if let Some(last) = rows.last_mut() {
-        last.mark = Some(mark(finding.verdict.kind).to_string());
+        last.mark = Some(mark(finding.verdict.kind()).to_string());
     }
     rows
 }
@@ -130,6 +135,7 @@ fn mark(kind: Kind) -> &'static str {
         Kind::Leak => "leak",
         Kind::Stranger => "not its own",
         Kind::TwoTasks => "two tasks",
+        Kind::Livelock => "livelock",
         Kind::Panic => "panic",
         Kind::Capped => "capped",
         Kind::InVain => "in vain",
@@ -187,6 +193,8 @@ fn texts(finding: &Finding, what: &What) -> Vec<String> {
         What::Look(true) => "look at the flag: set".to_string(),
         What::Look(false) => "look at the flag: not set".to_string(),
         What::Set(_) => "set the flag".to_string(),
+        What::Count(..) => return vec![],
+        What::TimeOut => "the limit is over".to_string(),
         What::Sleep => "sleep".to_string(),
         What::Woken => "woken".to_string(),
         What::Notify(0) => "notify: nobody sleeps".to_string(),

@@ -1,18 +1,19 @@
 //! The world of one execution: who runs, who waits for what, what has happened, and what went wrong.
 //!
-//! loom runs its threads as coroutines on one thread of the system, and decides who goes on only inside an operation on
-//! one of its own objects. So the world is a thread-local of plain data, and a *tick*, one read-modify-write of a loom
-//! atomic, is the only place where another thread comes in. A modelled call ticks, and then does all that it does at once.
+//! Threads are coroutines on one thread of the system. A checker ([`turn`](crate::turn)) decides which goes on, and only at a
+//! *tick*. So the world is a thread-local of plain data. A modelled call ticks, and then does all that it does at once.
 
 use std::cell::{Cell, RefCell};
+use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 
-use loom::sync::atomic::{AtomicUsize, Ordering};
-
+use crate::check::{Check, Kind};
 use crate::heap::Slot;
 use crate::net::{Client, Errno, Fd, Net};
 use crate::strangers::Strangers;
+use crate::turn::{self, Object};
 
 /// A thread of the model: an index into [`World::roles`].
 pub type Role = usize;
@@ -20,6 +21,9 @@ pub type Role = usize;
 pub const CLIENT: Role = 0;
 /// The reactor.
 pub const MAIN: Role = 1;
+
+/// So many ticks in one execution are a livelock. The longest execution of a script has a few hundred.
+pub const STEPS: u64 = 4_000;
 
 /// How fine the model is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,38 +37,25 @@ pub enum Grain {
     Events,
 }
 
-/// How much is left out that changes nothing. Less than all of it is explored only to check that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reduced {
-    /// Nothing: a call that has to wait is a step too.
-    Not,
-    /// Who cannot go on sleeps without a step.
-    Waits,
-    /// That; a write is no step where no connection is broken off; worker-1 alone is woken for the first task.
-    All,
-}
-
 /// What to look for, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     pub grain: Grain,
-    /// Two threads between taking the address in an `UnsafeCell` and asking for the next task are a finding.
+    /// [`Check::TwoInACell`] counts.
     pub two_inside: bool,
-    /// Two tasks from one arming of a one-shot socket are a finding.
+    /// [`Check::ReportedTwice`] counts.
     pub two_tasks: bool,
-    /// A session that is closed while its client is still there is a finding, even if nothing is owed to that.
+    /// [`Check::Dismissed`] counts: a session is not closed while its client is there, even if nothing is owed to it.
     pub keeps_sessions: bool,
-    /// loom's own `Arc` stands behind the facade's, so that each clone and drop is a step.
-    pub loom_arc: bool,
-    /// No connection is broken off, so a write is no step: it always succeeds, and only its own stream's end could tell.
-    pub no_reset: bool,
-    pub reduced: Reduced,
+    /// [`Check::WokenInVain`] counts.
+    pub in_vain: bool,
+    /// Calls about different objects are independent, and loom need not try both orders. Without it every call is about the
+    /// one world: a test compares the two.
+    pub independence: bool,
+    /// Atomics are sequentially consistent, whatever order they ask for. The second checker knows no other way.
+    pub sequential: bool,
     /// From the server's first step on, and not only once it is idle with a connection.
     pub whole_life: bool,
-    /// Nothing but this kind of finding counts.
-    pub only: Option<Kind>,
-    /// A wake-up that found nobody to accept is a finding.
-    pub in_vain: bool,
     /// Explored from when everybody sleeps and nobody has come, not from when the first connection is accepted.
     pub from_the_start: bool,
     /// The server is told to stop while the last connections are still on their way, not when nobody can move.
@@ -73,37 +64,56 @@ pub struct Rules {
     pub spurious: bool,
     /// A listener for each reactor.
     pub reuseport: bool,
+    /// Nothing but this kind of finding counts.
+    pub only: Option<Kind>,
+    /// This check is switched off: to see that something else then fails.
+    pub off: Option<Check>,
     /// How a source is put on an interest list: its token, and what the stage asked for. For a stage that is wrong on purpose.
     pub registers: fn(u64, u32) -> u32,
+    /// A defect that this model once had: a call looks whether it has to wait before its tick, so an order in which it had to
+    /// wait registers no access. The generated programs must find it.
+    pub looks_first: bool,
 }
 
-/// What a finding is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    UseAfterFree,
-    DoubleFree,
-    TwoInside,
-    ClosedDescriptor,
-    Hang,
-    Lost,
-    Leak,
-    /// A wake-up for a connection that somebody else had accepted.
-    InVain,
-    /// A client gets bytes that were made for another.
-    Stranger,
-    /// One arming of a one-shot socket, and two tasks.
-    TwoTasks,
-    /// The stage panicked, or loom did.
-    Panic,
-    /// More executions than the model may have: nothing is proved.
-    Capped,
+impl Rules {
+    /// What the models use unless they say otherwise.
+    pub const DEFAULT: Rules = Rules {
+        grain: Grain::Calls,
+        two_inside: false,
+        two_tasks: false,
+        keeps_sessions: false,
+        in_vain: false,
+        independence: true,
+        sequential: false,
+        whole_life: false,
+        from_the_start: false,
+        stops_early: false,
+        spurious: false,
+        reuseport: false,
+        only: None,
+        off: None,
+        registers: |_, bits| bits,
+        looks_first: false,
+    };
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules::DEFAULT
+    }
 }
 
 /// A finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    pub kind: Kind,
+    pub check: Check,
     pub text: String,
+}
+
+impl Verdict {
+    pub fn kind(&self) -> Kind {
+        self.check.kind()
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -116,19 +126,21 @@ impl fmt::Display for Verdict {
 pub struct Refuted;
 
 /// Why a thread does not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
     Event(Fd),
-    Task(usize),
-    Lock(usize),
-    /// A notification: the ticket of a sleeper.
-    Notice(u64),
+    Task(Key),
+    Lock(Key),
+    /// A notification of this condition variable.
+    Notice(Key),
+    /// That, or the end of a time limit: which is when nobody else can move.
+    NoticeOrTime(Key),
     End(Role),
     /// The script's thread waits until nobody else can move.
     Quiet,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Running,
     Blocked(Why),
@@ -142,9 +154,22 @@ pub struct Place {
     pub occurrence: u64,
 }
 
+/// The name of a thing: who made it, and the how-manieth it was of that thread's. So it does not depend on what others made
+/// meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    maker: Role,
+    number: usize,
+}
+
+impl Key {
+    /// Of an object that nothing is told apart by.
+    pub const NONE: Key = Key { maker: usize::MAX, number: usize::MAX };
+}
+
 struct Player {
     name: String,
-    thread: Option<loom::thread::Thread>,
+    thread: turn::Thread,
     state: State,
     place: Place,
     occurrences: Vec<(&'static str, u64)>,
@@ -152,6 +177,12 @@ struct Player {
     fresh: bool,
     /// Goes up with each tick: what happens under one number happens at once.
     section: u64,
+    /// All that it can know, as one number: each result that the world gave it.
+    seen: u64,
+    /// What the things that it made hold, as one number each.
+    made: Vec<u64>,
+    /// Its time limit was over, and this was the state of the world's progress.
+    timed_out_at: Option<u64>,
 }
 
 /// One thing that happened: the log's line.
@@ -163,7 +194,7 @@ pub struct Entry {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum What {
     Connect,
     Send(usize),
@@ -179,16 +210,20 @@ pub enum What {
     Push(String),
     Pop(String),
     Closed,
-    Lock(usize),
-    Unlock(usize),
+    Lock(Key),
+    Unlock(Key),
     Allocate(usize),
     Use(usize),
     Free(usize),
-    Inside(usize),
+    Inside(Key),
     Look(bool),
     Set(bool),
+    /// Of a number that threads share: what was found, what was left.
+    Count(Option<u64>, Option<u64>),
     Sleep,
     Woken,
+    /// Not notified: the time limit was over.
+    TimeOut,
     /// How many slept.
     Notify(usize),
     /// The server is told to stop.
@@ -206,44 +241,49 @@ pub struct World {
     /// Address of a socket in its session, and the token that it was registered with.
     pub tokens: Vec<(usize, u64)>,
     /// Who is inside which cell, and since when.
-    pub inside: Vec<(usize, Role, Place)>,
-    /// Who has held a lock since he asked for his task: he may have kept a pointer to what it guards.
-    pub guests: Vec<(usize, Role)>,
-    /// Living shares of std's `Arc`.
-    pub arcs: usize,
-    /// The tick of what lies inside of a cell, or behind a lock, at that address.
-    cells: Vec<(usize, Arc<AtomicUsize>)>,
-    /// There was a task already.
-    has_pushed: bool,
+    pub inside: Vec<(Key, Role, Place)>,
+    /// Somebody shares plain memory without a lock: from then on which buffer lies where may change at any moment.
+    pub is_racy: bool,
+    /// Living shares of `Arc`s.
+    pub shares: usize,
     pub strangers: Strangers,
     /// The time limit that runs, if one does.
     pub timer: Option<Fd>,
     /// What the sessions lost that were cut: bytes without an answer, replies not written.
     pub cuts: Vec<(u64, u64)>,
-    /// The last ticket that a sleeper has taken.
-    pub tickets: u64,
     /// What the server counted, when it came to its end.
     pub served: Option<real::runner::Served>,
     /// What its reactors counted.
     pub told: Vec<real::runner::Counts>,
-    /// The tick of whatever is about the kernel.
-    pub tick: Arc<AtomicUsize>,
+    /// Whatever is about the kernel.
+    pub kernel: Rc<Object>,
+    /// Whatever is about plain memory, once it is shared without a lock.
+    pub memory: Rc<Object>,
+    /// Whatever is a step at all, where calls are not told apart.
+    pub everything: Rc<Object>,
+    /// All ticks.
+    pub steps: u64,
+    /// How often something was changed that another thread could see.
+    progress: u64,
     roles: Vec<Player>,
 }
 
 thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
-    /// Whose turn it is. loom switches only inside its own operations, and each of them is wrapped here.
+    /// Whose turn it is.
     static ROLE: Cell<Role> = const { Cell::new(CLIENT) };
+    static IS_OVER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Looks at the world. Nothing of loom's may be called meanwhile.
+/// Looks at the world. Nothing that lets another thread in may be called meanwhile.
 pub fn with<R>(look: impl FnOnce(&mut World) -> R) -> R {
     WORLD.with_borrow_mut(|world| look(world.as_mut().expect("an execution has a world")))
 }
 
 /// The world of a new execution.
 pub fn begin(rules: Rules) {
+    let objects: Vec<_> = (0..3).map(|_| Rc::new(Object::nameless())).collect();
+    let [kernel, memory, everything] = objects.try_into().ok().expect("three are made");
     let world = World {
         rules,
         net: Net::default(),
@@ -252,20 +292,22 @@ pub fn begin(rules: Rules) {
         verdict: None,
         tokens: Vec::new(),
         inside: Vec::new(),
-        guests: Vec::new(),
-        arcs: 0,
-        has_pushed: false,
+        is_racy: false,
+        shares: 0,
         strangers: Strangers::default(),
         timer: None,
         cuts: Vec::new(),
-        tickets: 0,
         served: None,
         told: Vec::new(),
-        cells: Vec::new(),
-        tick: Arc::new(AtomicUsize::new(0)),
+        kernel,
+        memory,
+        everything,
+        steps: 0,
+        progress: 0,
         roles: Vec::new(),
     };
     WORLD.set(Some(world));
+    ROLE.set(CLIENT);
     let client = add_role("client");
     assert_eq!(client, CLIENT);
     start(client);
@@ -276,25 +318,41 @@ pub fn end() -> Option<World> {
     WORLD.take()
 }
 
-/// Whether this thread is being unwound: then nothing is modelled any more.
+/// Whether this execution is being taken down: then nothing is modelled any more. A stage's own destructors still make calls:
+/// nothing waits then, and each succeeds.
 pub fn is_over() -> bool {
-    std::thread::panicking()
+    std::thread::panicking() || IS_OVER.get()
+}
+
+/// Takes down what is left of an execution.
+pub fn take_down(what: impl FnOnce()) {
+    IS_OVER.set(true);
+    what();
+    IS_OVER.set(false);
 }
 
 pub fn me() -> Role {
     ROLE.get()
 }
 
+/// It is this role's turn.
+pub fn take_turn(role: Role) {
+    ROLE.set(role);
+}
+
 pub fn add_role(name: &str) -> Role {
     with(|world| {
         world.roles.push(Player {
             name: name.to_string(),
-            thread: None,
+            thread: turn::Thread::default(),
             state: State::Running,
             place: Place::default(),
             occurrences: Vec::new(),
             fresh: false,
             section: 0,
+            seen: 0,
+            made: Vec::new(),
+            timed_out_at: None,
         });
         world.roles.len() - 1
     })
@@ -303,71 +361,91 @@ pub fn add_role(name: &str) -> Role {
 /// The current thread plays `role` from now on.
 pub fn start(role: Role) {
     ROLE.set(role);
-    let thread = loom::thread::current();
-    with(|world| world.roles[role].thread = Some(thread));
+    let thread = turn::Thread::current();
+    with(|world| world.roles[role].thread = thread);
 }
 
-/// An operation of loom's: whoever ran meanwhile, afterwards it is this thread's turn again.
-pub fn switching<R>(operation: impl FnOnce() -> R) -> R {
-    let role = me();
-    let result = operation();
-    ROLE.set(role);
-    result
+/// Another thread may come in here, before what the caller is about to do. `object` is what that is about. Calls about
+/// different objects commute: what a call reads and writes belongs to its object alone, and neither lets the other wait.
+/// `Rules::independence` is without that, and the generated programs compare.
+pub fn tick_of(object: &Object) {
+    // A step without a result is a step all the same.
+    see(());
+    let_others_in(object);
 }
 
-/// Another thread may come in here, before what the caller is about to do. `object` is what that is about; calls about
-/// different objects commute, and loom need not try both orders.
-pub fn tick_of(object: &AtomicUsize) {
-    tick_with(object, Ordering::AcqRel);
+fn let_others_in(object: &Object) {
+    enter_step(object, turn::step);
+}
+
+fn enter_step(object: &Object, step: fn(&Object)) {
+    if is_over() {
+        return;
+    }
+    count_step();
+    let me = me();
+    let (all, comes_in) = with(|world| {
+        let role = &mut world.roles[me];
+        // Between two points nobody comes in. All such steps are about the world as a whole, since one may do much.
+        let comes_in = world.rules.grain == Grain::Calls || me == CLIENT || std::mem::take(&mut role.fresh);
+        role.section += u64::from(comes_in);
+        let all = !world.rules.independence || world.rules.grain != Grain::Calls;
+        (all.then(|| world.everything.clone()), comes_in)
+    });
+    if comes_in {
+        with(World::leave_traces);
+        step(all.as_deref().unwrap_or(object));
+        with(World::see_traces);
+    }
+}
+
+fn count_step() {
+    let too_many = with(|world| {
+        world.steps += 1;
+        world.steps > STEPS
+    });
+    if too_many {
+        let who = with(|world| world.who(me(), world.place()));
+        refute(Check::WithoutEnd, format!("livelock: {STEPS} calls in one execution, the last of them by {who}"));
+    }
 }
 
 /// As [`tick_of`], but it orders no memory: what one thread wrote before it, another need not see after it.
-pub fn tick_without_order(object: &AtomicUsize) {
-    tick_with(object, Ordering::Relaxed);
+pub fn tick_without_order(object: &Object) {
+    see(());
+    enter_step(object, turn::step_without_order);
 }
 
-fn tick_with(object: &AtomicUsize, order: Ordering) {
-    let role = me();
-    let world_tick = with(|world| match world.rules.grain {
-        Grain::Calls => None,
-        Grain::Points | Grain::Events => Some(world.tick.clone()),
-    });
-    match world_tick {
-        None => _ = switching(|| object.fetch_add(1, order)),
-        Some(tick) => {
-            // Between two points nobody comes in. All steps are about the world as a whole, since one may do much.
-            if role != CLIENT && !with(|world| std::mem::take(&mut world.roles[role].fresh)) {
-                return;
-            }
-            switching(|| tick.fetch_add(1, Ordering::AcqRel));
-        }
-    }
-    with(|world| world.roles[role].section += 1);
+/// A step that is loom's own: its operation is what others may come in before.
+pub fn step_by<R>(operation: impl FnOnce() -> R) -> R {
+    see(());
+    count_step();
+    with(|world| world.roles[me()].section += 1);
+    operation()
 }
 
 /// As [`tick_of`], for what is about the kernel.
 pub fn tick() {
-    let tick = with(|world| world.tick.clone());
-    tick_of(&tick);
+    let kernel = with(|world| world.kernel.clone());
+    tick_of(&kernel);
 }
 
-/// The tick of what lies inside of the cell, or behind the lock, that the current thread has come to last.
-pub fn tick_if_inside() -> Option<Arc<AtomicUsize>> {
-    if is_over() {
-        return None;
+/// A call that may have to wait. Ticks, and then looks whether it can go on; if it has to wait, sleeps until it is woken, and
+/// does both again. The tick comes first: to find that one has to wait is an access like any other, and depends on the call
+/// that made it so. (This once looked before its tick, "since to find nothing changes nothing". The orders in which a thread
+/// had to wait were then never reversed, and a wrong server passed.)
+pub fn when<R>(object: &Object, why: Why, waits: impl Fn(&World) -> bool, go: impl FnOnce(&mut World) -> R) -> R {
+    see(());
+    loop {
+        if with(|world| world.rules.looks_first && waits(world)) {
+            block(why);
+        }
+        let_others_in(object);
+        if is_over() || !with(|world| waits(world)) {
+            return with(go);
+        }
+        block(why);
     }
-    let me = me();
-    let (cell, known) = with(|world| {
-        let cells = world.inside.iter().filter(|(_, role, _)| *role == me).map(|(cell, ..)| *cell);
-        let locks = world.guests.iter().filter(|(_, role)| *role == me).map(|(lock, _)| *lock);
-        let cell = cells.chain(locks).last()?;
-        Some((cell, world.cells.iter().find(|(other, _)| *other == cell).map(|(_, tick)| tick.clone())))
-    })?;
-    Some(known.unwrap_or_else(|| {
-        let tick = Arc::new(AtomicUsize::new(0));
-        with(|world| world.cells.push((cell, tick.clone())));
-        tick
-    }))
 }
 
 /// The section of the current thread: as long as it does not change, nobody else has run.
@@ -403,43 +481,29 @@ pub fn log(what: What) {
     with(|world| world.log(what));
 }
 
+/// The current thread has learnt this.
+pub fn see(what: impl Hash) {
+    with(|world| world.see(what));
+}
+
 /// Sleeps until [`World::wake`]; the caller then looks again whether it can go on.
 pub fn block(why: Why) {
+    if is_over() {
+        return;
+    }
     let role = me();
     let stuck = with(|world| {
         world.roles[role].state = State::Blocked(why);
         world.settle()
     });
-    if let Some(text) = stuck {
-        refute(Kind::Hang, text);
+    if let Some((check, text)) = stuck {
+        refute(check, text);
     }
-    switching(loom::thread::park);
+    with(World::leave_traces);
+    turn::sleep();
+    with(World::see_traces);
     // What it does after the sleep is a new step.
     with(|world| world.roles[role].fresh = true);
-}
-
-/// Before a call that may have to wait: sleeps if it `cannot` go on. To find nothing changes nothing, so it needs no tick
-/// of its own. But who was woken must tick before it looks again: loom has to know what it was about to do, even where
-/// another thread was faster. (Without that tick, executions in which both workers get a task are lost.)
-pub fn sleep_if(why: Why, object: &AtomicUsize, cannot: impl Fn() -> bool) {
-    if with(|world| world.rules.reduced == Reduced::Not) {
-        tick_of(object);
-    }
-    if cannot() {
-        block(why);
-    }
-}
-
-/// What each role has seen, the workers in no order: two executions with the same are told apart by nobody.
-pub fn observed() -> String {
-    with(|world| {
-        let seen = |entry: &&Entry| !matches!(entry.what, What::Lock(_) | What::Unlock(_) | What::Inside(_));
-        let of = |role| world.log.iter().filter(move |entry| entry.role == role).filter(seen).map(|entry| &entry.what);
-        let mut all: Vec<_> =
-            (0..world.roles.len()).map(|role| format!("{:?}\n", of(role).collect::<Vec<_>>())).collect();
-        all[MAIN + 1..].sort();
-        all.concat()
-    })
 }
 
 /// The thread has played its role.
@@ -454,21 +518,25 @@ pub fn finish() {
         world.wake(|why| why == Why::End(role));
         world.settle()
     });
-    if let Some(text) = stuck {
-        refute(Kind::Hang, text);
+    if let Some((check, text)) = stuck {
+        refute(check, text);
+    }
+}
+
+/// Lets others go first, for once. Nothing was done, and still it is a step: whoever does nothing else makes them without end.
+pub fn give_way() {
+    see(());
+    if !is_over() {
+        count_step();
+        turn::give_way();
     }
 }
 
 /// Waits for the end of a role.
 pub fn wait_for_end(role: Role) {
-    loop {
-        with(|world| world.roles[me()].fresh = true);
-        tick();
-        if with(|world| world.roles[role].state == State::Ended) {
-            return;
-        }
-        block(Why::End(role));
-    }
+    with(|world| world.roles[me()].fresh = true);
+    let kernel = with(|world| world.kernel.clone());
+    when(&kernel, Why::End(role), |world| world.roles[role].state != State::Ended, |_| ());
 }
 
 /// Waits until nobody else can move.
@@ -477,15 +545,18 @@ pub fn wait_until_quiet() {
 }
 
 /// This execution shows that the stage is wrong. If nobody asked for this kind of finding, it goes on.
-pub fn refute(kind: Kind, text: String) {
+pub fn refute(check: Check, text: String) {
     if is_over() {
         return;
     }
     let counts = with(|world| {
-        // With nobody left to run there is no going on.
-        let counts = kind == Kind::Hang || world.rules.only.is_none_or(|only| only == kind);
+        // With nobody left to run there is no going on, nor from a call that is made without end.
+        let counts = match check {
+            Check::NobodyMoves | Check::WithoutEnd => true,
+            _ => world.rules.off != Some(check) && world.rules.only.is_none_or(|only| only == check.kind()),
+        };
         if counts {
-            world.verdict = Some(Verdict { kind, text });
+            world.verdict = Some(Verdict { check, text });
         }
         counts
     });
@@ -494,9 +565,171 @@ pub fn refute(kind: Kind, text: String) {
     }
 }
 
+pub fn digest(parts: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Player {
+    fn see(&mut self, what: impl Hash) {
+        self.seen = digest((self.seen, what));
+    }
+}
+
+/// Several numbers for one state would only make states out of one; one number for several states would hide an order. So
+/// whatever a thread can act on is in here: what it has seen, and what it could see.
+impl World {
+    /// The current thread has learnt this.
+    pub fn see(&mut self, what: impl Hash) {
+        self.roles[me()].see(what);
+    }
+
+    /// What the current thread knows, as one number.
+    pub fn knowledge(&self) -> u64 {
+        self.roles[me()].seen
+    }
+
+    /// A name for what the current thread makes.
+    pub fn new_key(&mut self) -> Key {
+        let maker = me();
+        let made = &mut self.roles[maker].made;
+        made.push(0);
+        Key { maker, number: made.len() - 1 }
+    }
+
+    /// What the thing of that name holds from now on.
+    pub fn put(&mut self, key: Key, holds: impl Hash) {
+        if key != Key::NONE {
+            self.roles[key.maker].made[key.number] = digest(holds);
+        }
+    }
+
+    /// The whole state: the threads, what they know and wait for, and everything that they share.
+    pub fn fingerprint(&self) -> u128 {
+        let half = |salt: u64| {
+            let mut hasher = DefaultHasher::new();
+            salt.hash(&mut hasher);
+            for role in &self.roles {
+                (role.seen, &role.state, &role.made, role.timed_out_at == Some(self.progress)).hash(&mut hasher);
+            }
+            self.net.hash(&mut hasher);
+            for slot in &self.slots {
+                (slot.key, slot.is_freed()).hash(&mut hasher);
+            }
+            for (cell, role, _) in &self.inside {
+                (cell, role).hash(&mut hasher);
+            }
+            (&self.strangers, self.timer, &self.cuts, self.shares).hash(&mut hasher);
+            hasher.finish()
+        };
+        u128::from(half(1)) << 64 | u128::from(half(2))
+    }
+
+    /// The thread has ended, without a word to others.
+    pub fn leave(&mut self, role: Role) {
+        self.roles[role].state = State::Ended;
+    }
+
+    /// This thread reads and writes that piece of plain memory from here on, unseen by the world.
+    pub fn enter(&mut self, cell: Key, role: Role, place: Place) {
+        self.inside.push((cell, role, place));
+        self.see_traces();
+    }
+
+    /// The thread leaves this cell, or all.
+    pub fn leave_cells(&mut self, role: Role, only: Option<Key>) {
+        self.leave_traces();
+        self.inside.retain(|(cell, other, _)| *other != role || only.is_some_and(|only| only != *cell));
+    }
+
+    /// What lies in a cell follows from what those knew who were inside: whoever lets others in leaves it there.
+    fn leave_traces(&mut self) {
+        let me = me();
+        for at in 0..self.inside.len() {
+            let (cell, role, _) = self.inside[at];
+            if role == me && cell != Key::NONE {
+                let past = self.roles[cell.maker].made[cell.number];
+                self.roles[cell.maker].made[cell.number] = digest((past, self.roles[me].seen));
+            }
+        }
+    }
+
+    /// And whoever goes on inside may find it changed.
+    fn see_traces(&mut self) {
+        let me = me();
+        for at in 0..self.inside.len() {
+            let (cell, role, _) = self.inside[at];
+            if role == me && cell != Key::NONE {
+                let past = self.roles[cell.maker].made[cell.number];
+                self.see(past);
+            }
+        }
+    }
+
+    /// An atomic of loom's may give an old value: but not in steps that are coarser than a call.
+    pub fn has_weak_memory(&self) -> bool {
+        !self.rules.sequential && self.rules.grain == Grain::Calls
+    }
+
+    /// Who can move.
+    pub fn running(&self) -> impl Iterator<Item = Role> + '_ {
+        (0..self.roles.len()).filter(|role| self.roles[*role].state == State::Running)
+    }
+}
+
+/// What each role has seen, the workers in no order: two executions with the same are told apart by nobody.
+pub fn observed() -> String {
+    with(|world| {
+        let seen = |entry: &&Entry| !matches!(entry.what, What::Lock(_) | What::Unlock(_) | What::Inside(_));
+        let text = |what: &What| match what {
+            // By its maker's count, since the order of two threads' allocations is nobody's to see.
+            What::Allocate(slot) | What::Use(slot) | What::Free(slot) => {
+                format!("{} {:?}", what.word(), world.slots[*slot].key)
+            }
+            what => format!("{what:?}"),
+        };
+        let of = |role| world.log.iter().filter(move |entry| entry.role == role).filter(seen);
+        let mut all: Vec<_> = (0..world.roles.len())
+            .map(|role| of(role).map(|entry| text(&entry.what)).collect::<Vec<_>>().join(", ") + "\n")
+            .collect();
+        all[MAIN + 1..].sort();
+        all.concat()
+    })
+}
+
+impl What {
+    fn word(&self) -> &'static str {
+        match self {
+            What::Allocate(_) => "allocate",
+            What::Use(_) => "use",
+            _ => "free",
+        }
+    }
+
+    /// Whether it changes something that another thread could be waiting for.
+    fn is_progress(&self) -> bool {
+        !matches!(
+            self,
+            What::Lock(_) | What::Unlock(_) | What::Look(_) | What::Count(_, None) | What::Sleep | What::Woken | What::TimeOut | What::Use(_)
+        )
+    }
+}
+
 impl World {
     pub fn log(&mut self, what: What) {
         let role = me();
+        self.progress += u64::from(what.is_progress());
+        match what {
+            // Told by key, see `observed`.
+            What::Allocate(slot) | What::Use(slot) | What::Free(slot) => {
+                let key = self.slots[slot].key;
+                self.see((what.word(), key));
+            }
+            // What a lock guards is seen by whoever takes it.
+            What::Lock(_) | What::Unlock(_) => {}
+            ref what => self.see(what),
+        }
         self.log.push(Entry { role, place: self.roles[role].place, what });
     }
 
@@ -520,53 +753,51 @@ impl World {
         }
     }
 
-    /// Lets all threads that wait for this go on; who comes too late sleeps again. Waking only one would make it matter
-    /// who sleeps already, and falling asleep is no step that loom sees.
+    /// Lets all threads that wait for this go on; who comes too late sleeps again.
     pub fn wake(&mut self, waits: impl Fn(Why) -> bool) {
-        let blocked = self.roles.iter_mut().filter(|role| matches!(role.state, State::Blocked(why) if waits(why)));
-        for role in blocked {
-            role.state = State::Running;
-            role.thread.as_ref().expect("who sleeps has begun").unpark();
-        }
-    }
-
-    /// Lets the workers go on that wait for a task. Before the first task they are all alike and all asleep: so without
-    /// loss of an order that differs in more than names, worker-1 alone is woken for that one.
-    pub fn wake_for_task(&mut self, queue: usize) {
-        let first = !std::mem::replace(&mut self.has_pushed, true);
-        let mut left = if first && self.rules.reduced == Reduced::All { 1 } else { usize::MAX };
         for role in &mut self.roles {
-            if role.state == State::Blocked(Why::Task(queue)) && left > 0 {
-                left -= 1;
+            if matches!(role.state, State::Blocked(why) if waits(why)) {
                 role.state = State::Running;
-                role.thread.as_ref().expect("who sleeps has begun").unpark();
+                role.thread.wake();
             }
         }
     }
 
-    /// Lets the reactor go on if there may be an event for it.
+    /// Lets this one go on, if it sleeps.
+    pub fn wake_role(&mut self, role: Role) {
+        let role = &mut self.roles[role];
+        if matches!(role.state, State::Blocked(_)) {
+            role.state = State::Running;
+            role.thread.wake();
+        }
+    }
+
+    /// Lets the reactors go on for which there may be an event.
     pub fn wake_waiters(&mut self) {
-        for role in 0..self.roles.len() {
-            if let State::Blocked(Why::Event(epoll)) = self.roles[role].state
-                && self.net.has_ready(epoll)
-            {
-                let player = &mut self.roles[role];
-                player.state = State::Running;
-                player.thread.as_ref().expect("who sleeps has begun").unpark();
-            }
-        }
+        let ready: Vec<Fd> = self.asleep().into_iter().filter(|epoll| self.net.has_ready(*epoll)).collect();
+        self.wake(|why| matches!(why, Why::Event(epoll) if ready.contains(&epoll)));
     }
 
-    /// If nobody can move: wakes the one who waits for just that, or says who hangs.
-    fn settle(&mut self) -> Option<String> {
+    /// If nobody can move: time passes, then the one goes on who waits for just that, or it is said who hangs.
+    fn settle(&mut self) -> Option<(Check, String)> {
         if self.roles.iter().any(|role| role.state == State::Running) {
             return None;
+        }
+        // A limit that is over a second time, with nothing changed since the first, would be over for ever.
+        let progress = self.progress;
+        for role in &mut self.roles {
+            if matches!(role.state, State::Blocked(Why::NoticeOrTime(_))) && role.timed_out_at != Some(progress) {
+                role.timed_out_at = Some(progress);
+                role.state = State::Running;
+                role.thread.wake();
+                return None;
+            }
         }
         if self.roles.iter().any(|role| role.state == State::Blocked(Why::Quiet)) {
             self.wake(|why| why == Why::Quiet);
             return None;
         }
-        Some(format!("hang: {}", self.blocked()))
+        Some((Check::NobodyMoves, format!("hang: {}", self.blocked())))
     }
 
     /// Who waits for what.
@@ -575,7 +806,9 @@ impl World {
             State::Blocked(Why::Event(_)) => Some(format!("{} waits for an event", role.name)),
             State::Blocked(Why::Task(_)) => Some(format!("{} waits for a task", role.name)),
             State::Blocked(Why::Lock(_)) => Some(format!("{} waits for a lock at `{}`", role.name, role.place.point)),
-            State::Blocked(Why::Notice(_)) => Some(format!("{} waits for a notification", role.name)),
+            State::Blocked(Why::Notice(_) | Why::NoticeOrTime(_)) => {
+                Some(format!("{} waits for a notification", role.name))
+            }
             State::Blocked(Why::End(other)) => {
                 Some(format!("{} waits for the end of {}", role.name, self.roles[other].name))
             }
