@@ -64,7 +64,8 @@ fn allocate(label: &str, layout: Layout) -> usize {
 
 /// A step about this block.
 fn tick(slot: usize) {
-    let object = world::with(|world| if world.is_racy { world.memory.clone() } else { world.slots[slot].object.clone() });
+    let object =
+        world::with(|world| if world.is_racy { world.memory.clone() } else { world.slots[slot].object.clone() });
     world::tick_of(&object);
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Here it matters who sleeps when a connection arrives, so falling asleep is a step, and nothing is reduced.
 
+use crate::check::Kind;
 use crate::model::{Model, Script};
 use crate::models::{Test, bound, model, refuted, requests, sound, test};
 use crate::runner::{LISTENER, STOP, Serve};
-use crate::check::Kind;
 use crate::world::Rules;
 use crate::{stage8_broken, stage8_fixed};
 

@@ -87,6 +87,7 @@ mod harness;
 mod model;
 mod models;
 mod net;
+mod programs;
 mod search;
 mod sharded;
 mod stage5;
@@ -96,6 +97,7 @@ mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
 mod translate;
+mod trips;
 mod turn;
 mod world;
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use real::http;
 use real::schedule::{Action, CLIENTS, Plan};
 
+use crate::check::Check;
 use crate::heap;
 use crate::kernel::{self, Listener, Source, Stop};
 use crate::net::Client;
 use crate::runner::{Counts, Reading, Serve, Server};
-use crate::check::Check;
 use crate::search::{self, Explored};
 use crate::sync;
 use crate::turn::{self, Checker, with_checker};
@@ -116,40 +116,22 @@ impl Model {
             Checker::Search => self.search_states(),
         };
         let finding = panic.map(|panic| self.finding(&*panic));
+        let finding = finding.filter(|finding| self.rules.off != Some(finding.verdict.check));
         Outcome { executions: explored.executions, states: explored.states, took: start.elapsed(), finding }
     }
 
     fn explore_with_loom(&self) -> (Explored, Option<Box<dyn Any + Send>>) {
-        let executions = Arc::new(AtomicUsize::new(0));
-        let mut builder = loom::model::Builder::new();
-        // Each of these may be set from the environment, and then quietly cuts a run off.
-        builder.max_threads = loom::MAX_THREADS;
-        builder.max_branches = 4 * world::STEPS as usize;
-        builder.max_permutations = None;
-        builder.max_duration = None;
-        builder.preemption_bound = self.bound;
-        builder.checkpoint_file = None;
-        builder.location = false;
-        builder.log = false;
-        builder.expect_explicit_explore = true;
-        let (model, counter) = (self.clone(), executions.clone());
-        let result = with_checker(Checker::Loom, || {
-            catch_unwind(AssertUnwindSafe(|| {
-                builder.check(move || {
-                    let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
-                    model.begin();
-                    if number > model.cap {
-                        let text = format!("not finished after {} executions: nothing is proved", model.cap);
-                        world::refute(Check::NotFinished, text);
-                    }
-                    model.execute();
-                    model.observe();
-                    drop(world::end());
-                });
-            }))
-        });
-        let explored = Explored { executions: executions.load(Ordering::Relaxed), states: 0 };
-        (explored, result.err())
+        let model = self.clone();
+        with_loom(self.bound, move |number| {
+            model.begin();
+            if number > model.cap {
+                let text = format!("not finished after {} executions: nothing is proved", model.cap);
+                world::refute(Check::NotFinished, text);
+            }
+            model.execute();
+            model.observe();
+            drop(world::end());
+        })
     }
 
     fn search_states(&self) -> (Explored, Option<Box<dyn Any + Send>>) {
@@ -285,6 +267,30 @@ impl Model {
     }
 }
 
+/// Explores with loom: `execution`, which is told its number, until one panics or there is none left.
+pub fn with_loom(
+    bound: Option<usize>,
+    execution: impl Fn(usize) + Send + Sync + 'static,
+) -> (Explored, Option<Box<dyn Any + Send>>) {
+    let executions = Arc::new(AtomicUsize::new(0));
+    let mut builder = loom::model::Builder::new();
+    // Each of these may be set from the environment, and then quietly cuts a run off.
+    builder.max_threads = loom::MAX_THREADS;
+    builder.max_branches = 4 * world::STEPS as usize;
+    builder.max_permutations = None;
+    builder.max_duration = None;
+    builder.preemption_bound = bound;
+    builder.checkpoint_file = None;
+    builder.location = false;
+    builder.log = false;
+    builder.expect_explicit_explore = true;
+    let counter = executions.clone();
+    let result = with_checker(Checker::Loom, || {
+        catch_unwind(AssertUnwindSafe(|| builder.check(move || execution(counter.fetch_add(1, Ordering::Relaxed) + 1))))
+    });
+    (Explored { executions: executions.load(Ordering::Relaxed), states: 0 }, result.err())
+}
+
 /// The clients, one after another.
 #[derive(Default)]
 struct Peer {
@@ -348,7 +354,10 @@ impl Peer {
         let waiting = world::with(|world| world.net.waiting());
         if waiting > 0 {
             let blocked = world::with(|world| world.blocked());
-            world::refute(Check::NotAccepted, format!("hang: connections that nobody accepts: {waiting}, and {blocked}"));
+            world::refute(
+                Check::NotAccepted,
+                format!("hang: connections that nobody accepts: {waiting}, and {blocked}"),
+            );
         }
         for (number, connection) in (1..).zip(&self.connections) {
             let (unread, open) =
@@ -418,14 +427,20 @@ impl Peer {
             return self.check_left();
         }
         if got != served.replies {
-            world::refute(Check::RepliesMiscounted, format!("{got} replies were received, and {} counted", served.replies));
+            world::refute(
+                Check::RepliesMiscounted,
+                format!("{got} replies were received, and {} counted", served.replies),
+            );
         }
         // Those who were cut have their unread bytes in the accounts too.
         let unanswered: u64 = cuts.iter().map(|(bytes, _)| bytes).sum();
         let whole = script.plan.length().unwrap_or(0) / script.plan.replies().max(1);
         let all = if cuts.is_empty() { served.received } else { got * whole + unanswered };
         if all != sent {
-            world::refute(Check::BytesMiscounted, format!("lost bytes: {sent} were sent, and {all} are in the accounts"));
+            world::refute(
+                Check::BytesMiscounted,
+                format!("lost bytes: {sent} were sent, and {all} are in the accounts"),
+            );
         }
         self.check_left();
     }
@@ -443,7 +458,10 @@ impl Peer {
             let due = due(script.plan_of(number - 1), connection.sent);
             replies += due.1;
             if world::with(|world| world.replies(connection.client) != due.0) {
-                world::refute(Check::RepliesMissing, format!("session {number} did not get the replies that it is owed"));
+                world::refute(
+                    Check::RepliesMissing,
+                    format!("session {number} did not get the replies that it is owed"),
+                );
             }
         }
         if !(least..=most).contains(&served.received) {
@@ -453,7 +471,10 @@ impl Peer {
             );
         }
         if served.replies < replies {
-            world::refute(Check::RepliesUncounted, format!("{replies} replies were due, and {} counted", served.replies));
+            world::refute(
+                Check::RepliesUncounted,
+                format!("{replies} replies were due, and {} counted", served.replies),
+            );
         }
         self.check_left();
     }

@@ -3,10 +3,10 @@
 use real::autopsy::lanes;
 use real::schedule::Plan;
 
+use crate::check::Kind;
 use crate::half::{lock_without_ownership, ownership_without_lock};
 use crate::model::{Model, Outcome, Script};
 use crate::runner::Serve;
-use crate::check::Kind;
 use crate::turn::Checker;
 use crate::world::{Grain, Rules};
 use crate::{stage3_broken, stage3_fixed, stage4_broken, stage4_fixed, thousands, translate};
@@ -38,7 +38,16 @@ pub fn split(name: &'static str, letters: &str) -> Script {
 }
 
 pub fn model(stage: &'static str, serve: Serve, script: Script) -> Model {
-    Model { stage, serve, script, rules: Rules::default(), checker: Checker::Loom, bound: None, cap: CAP, observed: None }
+    Model {
+        stage,
+        serve,
+        script,
+        rules: Rules::default(),
+        checker: Checker::Loom,
+        bound: None,
+        cap: CAP,
+        observed: None,
+    }
 }
 
 /// What a test says: for the reader if it passed, or why it did not.
@@ -51,11 +60,20 @@ fn line(what: &str, how_far: &str, outcome: &Outcome) -> String {
 /// A fixed stage: nothing may be found.
 pub fn sound(model: &Model) -> Said {
     let searched = Model { checker: Checker::Search, ..model.clone() }.explore();
-    let mut said = format!("{}, {}: search, complete: {} states, {} executions, {:.1} s", model.stage, model.script.name, thousands(searched.states), thousands(searched.executions), searched.took.as_secs_f64());
+    let mut said = format!(
+        "{}, {}: search, complete: {} states, {} executions, {:.1} s",
+        model.stage,
+        model.script.name,
+        thousands(searched.states),
+        thousands(searched.executions),
+        searched.took.as_secs_f64()
+    );
     if let Some(finding) = &searched.finding {
         return Err(format!("{said}: {}\n{}", finding.verdict, drawn(&searched)));
     }
-    if std::env::var_os("LAB_ONLY").is_some() { return Ok(said); }
+    if std::env::var_os("LAB_ONLY").is_some() {
+        return Ok(said);
+    }
     let outcome = model.explore();
     let how_far = match model.bound {
         None => "complete".to_string(),
@@ -179,6 +197,8 @@ pub fn all() -> Vec<Test> {
     tests.extend(crate::herd::all());
     tests.extend(crate::sharded::all());
     tests.extend(crate::checks::all());
+    tests.extend(crate::programs::all());
+    tests.extend(crate::trips::all());
     tests
 }
 

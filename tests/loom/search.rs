@@ -242,7 +242,13 @@ impl Walk {
             let role = match running[..] {
                 [] => return Ok(true),
                 [role] => role,
-                _ if !EXPLORES.get() => if running.contains(&last) { last } else { running[0] },
+                _ if !EXPLORES.get() => {
+                    if running.contains(&last) {
+                        last
+                    } else {
+                        running[0]
+                    }
+                }
                 _ => match choices.pop() {
                     Some((node, role)) => {
                         if choices.is_empty() {

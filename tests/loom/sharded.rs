@@ -1,11 +1,11 @@
 //! Stage 9: two reactors that share nothing but the event that stops them. What is explored is their end: the stop reaches
 //! both, whatever they are in the middle of, nobody is left asleep or unanswered, and nothing stays open.
 
+use crate::check::Kind;
 use crate::model::{Model, Script};
 use crate::models::{Test, bound, model, refuted, requests, sound, test, upload};
 use crate::runner::STOP;
 use crate::stage9_sharded;
-use crate::check::Kind;
 use crate::world::Rules;
 
 /// Everything is a step, from when both reactors sleep and nobody has come; a connection goes to the next listener in turn.

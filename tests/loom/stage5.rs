@@ -7,11 +7,11 @@
 use real::catalogue;
 use real::schedule::{Action, CLIENTS, Plan, Schedule, Step};
 
+use crate::check::Kind;
 use crate::crash::{indent, keep};
 use crate::model::{Model, Script, WORKERS};
 use crate::models::{Said, Test, bound, drawn, model, refuted, sound, test, with_lanes};
 use crate::runner::Serve;
-use crate::check::Kind;
 use crate::world::{Grain, Rules};
 use crate::{stage5_broken, stage5_fixed, support, translate};
 
@@ -40,6 +40,11 @@ fn broken(kind: Kind, letters: &'static str) -> Model {
     Model { rules, ..model("stage5_broken", stage5_broken::serve, two_uploads(name, letters)) }
 }
 
+/// The broken stage reports a session twice.
+pub fn two_tasks() -> Model {
+    broken(Kind::TwoTasks, "rcd")
+}
+
 pub fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     let mut add = |name: &str, weight, how_far: Option<usize>, rules: Rules, script: (&'static str, &str)| {
@@ -63,7 +68,7 @@ pub fn all() -> Vec<Test> {
         tests.push(test(&name, 2, move || answers_a_stranger(letters)));
     }
     tests.push(test("stage5_broken_makes_two_tasks_of_one_event_rcd", 3, || {
-        Ok(with_lanes(refuted(&broken(Kind::TwoTasks, "rcd"), Kind::TwoTasks)?))
+        Ok(with_lanes(refuted(&two_tasks(), Kind::TwoTasks)?))
     }));
     tests
 }

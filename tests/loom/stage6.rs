@@ -4,12 +4,12 @@
 use real::catalogue;
 use real::schedule::{Plan, Schedule};
 
+use crate::check::Kind;
 use crate::crash::{indent, keep};
 use crate::half::rearm_apart_from_the_lock;
 use crate::model::{Model, Script, WORKERS};
 use crate::models::{Said, Test, drawn, model, refuted, requests, sound, test, with_lanes};
 use crate::runner::Serve;
-use crate::check::Kind;
 use crate::world::{Grain, Rules};
 use crate::{stage6_broken, stage6_fixed, support, translate};
 

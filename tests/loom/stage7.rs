@@ -4,11 +4,11 @@
 use real::catalogue;
 use real::schedule::{Plan, Schedule};
 
+use crate::check::Kind;
 use crate::crash::{indent, keep};
 use crate::model::{Model, Script, WORKERS};
 use crate::models::{Said, Test, bound, drawn, model, refuted, requests, sound, test, with_lanes};
 use crate::runner::Serve;
-use crate::check::Kind;
 use crate::world::{Grain, Rules};
 use crate::{game, stage7_broken, stage7_fixed, support, translate};
 

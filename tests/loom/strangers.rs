@@ -1,8 +1,8 @@
 //! Whose bytes a client gets, and whose tasks a worker has. A number that names a descriptor names another connection
 //! after the next `accept(2)`; this keeps count by connection.
 
-use crate::net::{Client, Fd};
 use crate::check::Check;
+use crate::net::{Client, Fd};
 use crate::world::{Role, World};
 
 /// What each connection is owed in all, and the tasks that its events have made.
@@ -46,7 +46,8 @@ impl World {
         let before = self.strangers.tasks.iter().any(|task| task.connection == connection);
         self.strangers.tasks.push(Task { connection, key, worker: None });
         let text = "is reported again before its own worker has armed it: two tasks from one one-shot event";
-        (before && self.strangers.counts_tasks).then(|| (Check::ReportedTwice, format!("session {} {text}", connection + 1)))
+        (before && self.strangers.counts_tasks)
+            .then(|| (Check::ReportedTwice, format!("session {} {text}", connection + 1)))
     }
 
     /// A worker asks for its next task: it is done with the others.

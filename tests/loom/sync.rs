@@ -11,7 +11,7 @@ pub use std::time::Duration;
 use crate::check::Check;
 use crate::heap::{self, Raw};
 use crate::turn::{self, Checker, Object, switching};
-use crate::world::{self, Key, Role, What, Why, World};
+use crate::world::{self, Defect, Key, Role, What, Why, World};
 
 /// Shared ownership.
 ///
@@ -442,7 +442,7 @@ impl<T> Mutex<T> {
     fn give_back(&self, wrote: bool) {
         self.holder.set(None);
         world::with(|world| {
-            if wrote {
+            if wrote && !world.has(Defect::ForgetsMemory) {
                 self.past.set(world.knowledge());
             }
             self.keep(world);
@@ -459,7 +459,9 @@ impl<T> Drop for MutexGuard<'_, T> {
             return;
         }
         heap::touch(self.lock.address());
-        world::tick_of(&self.lock.object);
+        if !world::with(|world| world.has(Defect::UnlocksUnseen)) {
+            world::tick_of(&self.lock.object);
+        }
         self.lock.give_back(self.wrote);
     }
 }

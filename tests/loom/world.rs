@@ -13,7 +13,7 @@ use crate::check::{Check, Kind};
 use crate::heap::Slot;
 use crate::net::{Client, Errno, Fd, Net};
 use crate::strangers::Strangers;
-use crate::turn::{self, Object};
+use crate::turn::{self, Checker, Object};
 
 /// A thread of the model: an index into [`World::roles`].
 pub type Role = usize;
@@ -70,9 +70,55 @@ pub struct Rules {
     pub off: Option<Check>,
     /// How a source is put on an interest list: its token, and what the stage asked for. For a stage that is wrong on purpose.
     pub registers: fn(u64, u32) -> u32,
-    /// A defect that this model once had: a call looks whether it has to wait before its tick, so an order in which it had to
-    /// wait registers no access. The generated programs must find it.
-    pub looks_first: bool,
+    /// The checker is wrong in this way, to see that it is found out.
+    pub defect: Option<Defect>,
+}
+
+/// A way in which a checker can be wrong. The generated programs (`programs.rs`) must find each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// A call looks whether it has to wait before its tick, so an order in which it had to wait registers no access. The models
+    /// of this project had this one, and a wrong server passed.
+    LooksFirst,
+    /// To unlock is no step.
+    UnlocksUnseen,
+    /// A write to a socket is no step, since it always succeeds.
+    WritesUnseen,
+    /// Two states count as one although a thread knows something else in them.
+    ForgetsKnowledge,
+    /// Two states count as one although a lock, a queue or an atomic holds something else in them.
+    ForgetsObjects,
+    /// Two states count as one although the network is another.
+    ForgetsTheNetwork,
+    /// Two states count as one although another thread sleeps in them.
+    ForgetsWhoWaits,
+    /// What lies behind a lock counts as the same after a write.
+    ForgetsMemory,
+}
+
+impl Defect {
+    pub const ALL: [Defect; 8] = [
+        Defect::LooksFirst,
+        Defect::UnlocksUnseen,
+        Defect::WritesUnseen,
+        Defect::ForgetsKnowledge,
+        Defect::ForgetsObjects,
+        Defect::ForgetsTheNetwork,
+        Defect::ForgetsWhoWaits,
+        Defect::ForgetsMemory,
+    ];
+
+    /// Which checker has it.
+    pub fn checker(self) -> Checker {
+        match self {
+            Defect::LooksFirst | Defect::UnlocksUnseen | Defect::WritesUnseen => Checker::Loom,
+            Defect::ForgetsKnowledge
+            | Defect::ForgetsObjects
+            | Defect::ForgetsTheNetwork
+            | Defect::ForgetsWhoWaits
+            | Defect::ForgetsMemory => Checker::Search,
+        }
+    }
 }
 
 impl Rules {
@@ -93,7 +139,7 @@ impl Rules {
         only: None,
         off: None,
         registers: |_, bits| bits,
-        looks_first: false,
+        defect: None,
     };
 }
 
@@ -124,6 +170,9 @@ impl fmt::Display for Verdict {
 
 /// What a panic of a refuted execution carries.
 pub struct Refuted;
+
+/// What the panic of a thread carries that is sent home: see [`send_home`].
+pub struct Home;
 
 /// Why a thread does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -261,6 +310,8 @@ pub struct World {
     pub memory: Rc<Object>,
     /// Whatever is a step at all, where calls are not told apart.
     pub everything: Rc<Object>,
+    /// The execution is over, and who still waits goes home.
+    is_left: bool,
     /// All ticks.
     pub steps: u64,
     /// How often something was changed that another thread could see.
@@ -302,6 +353,7 @@ pub fn begin(rules: Rules) {
         kernel,
         memory,
         everything,
+        is_left: false,
         steps: 0,
         progress: 0,
         roles: Vec::new(),
@@ -437,7 +489,7 @@ pub fn tick() {
 pub fn when<R>(object: &Object, why: Why, waits: impl Fn(&World) -> bool, go: impl FnOnce(&mut World) -> R) -> R {
     see(());
     loop {
-        if with(|world| world.rules.looks_first && waits(world)) {
+        if with(|world| world.has(Defect::LooksFirst) && waits(world)) {
             block(why);
         }
         let_others_in(object);
@@ -501,6 +553,9 @@ pub fn block(why: Why) {
     }
     with(World::leave_traces);
     turn::sleep();
+    if with(|world| world.is_left) && role != CLIENT {
+        std::panic::resume_unwind(Box::new(Home));
+    }
     with(World::see_traces);
     // What it does after the sleep is a new step.
     with(|world| world.roles[role].fresh = true);
@@ -537,6 +592,17 @@ pub fn wait_for_end(role: Role) {
     with(|world| world.roles[me()].fresh = true);
     let kernel = with(|world| world.kernel.clone());
     when(&kernel, Why::End(role), |world| world.roles[role].state != State::Ended, |_| ());
+}
+
+/// Whoever still waits need not wait any longer: each thread ends where it is, by a panic that its body catches. For a program
+/// whose hang is a result like any other.
+pub fn send_home() {
+    let others = with(|world| {
+        world.is_left = true;
+        world.wake(|_| true);
+        1..world.roles.len()
+    });
+    others.for_each(wait_for_end);
 }
 
 /// Waits until nobody else can move.
@@ -585,6 +651,10 @@ impl World {
         self.roles[me()].see(what);
     }
 
+    pub fn has(&self, defect: Defect) -> bool {
+        self.rules.defect == Some(defect)
+    }
+
     /// What the current thread knows, as one number.
     pub fn knowledge(&self) -> u64 {
         self.roles[me()].seen
@@ -611,9 +681,20 @@ impl World {
             let mut hasher = DefaultHasher::new();
             salt.hash(&mut hasher);
             for role in &self.roles {
-                (role.seen, &role.state, &role.made, role.timed_out_at == Some(self.progress)).hash(&mut hasher);
+                if !self.has(Defect::ForgetsKnowledge) {
+                    role.seen.hash(&mut hasher);
+                }
+                if !self.has(Defect::ForgetsObjects) {
+                    role.made.hash(&mut hasher);
+                }
+                if !self.has(Defect::ForgetsWhoWaits) {
+                    role.state.hash(&mut hasher);
+                }
+                (role.timed_out_at == Some(self.progress)).hash(&mut hasher);
             }
-            self.net.hash(&mut hasher);
+            if !self.has(Defect::ForgetsTheNetwork) {
+                self.net.hash(&mut hasher);
+            }
             for slot in &self.slots {
                 (slot.key, slot.is_freed()).hash(&mut hasher);
             }
@@ -680,8 +761,14 @@ impl World {
 
 /// What each role has seen, the workers in no order: two executions with the same are told apart by nobody.
 pub fn observed() -> String {
+    let mut all = histories(|what| !matches!(what, What::Lock(_) | What::Unlock(_) | What::Inside(_)));
+    all[MAIN + 1..].sort();
+    all.concat()
+}
+
+/// What each role has done and seen, in its order.
+pub fn histories(seen: fn(&What) -> bool) -> Vec<String> {
     with(|world| {
-        let seen = |entry: &&Entry| !matches!(entry.what, What::Lock(_) | What::Unlock(_) | What::Inside(_));
         let text = |what: &What| match what {
             // By its maker's count, since the order of two threads' allocations is nobody's to see.
             What::Allocate(slot) | What::Use(slot) | What::Free(slot) => {
@@ -689,12 +776,10 @@ pub fn observed() -> String {
             }
             what => format!("{what:?}"),
         };
-        let of = |role| world.log.iter().filter(move |entry| entry.role == role).filter(seen);
-        let mut all: Vec<_> = (0..world.roles.len())
+        let of = |role| world.log.iter().filter(move |entry| entry.role == role && seen(&entry.what));
+        (0..world.roles.len())
             .map(|role| of(role).map(|entry| text(&entry.what)).collect::<Vec<_>>().join(", ") + "\n")
-            .collect();
-        all[MAIN + 1..].sort();
-        all.concat()
+            .collect()
     })
 }
 
@@ -711,7 +796,14 @@ impl What {
     fn is_progress(&self) -> bool {
         !matches!(
             self,
-            What::Lock(_) | What::Unlock(_) | What::Look(_) | What::Count(_, None) | What::Sleep | What::Woken | What::TimeOut | What::Use(_)
+            What::Lock(_)
+                | What::Unlock(_)
+                | What::Look(_)
+                | What::Count(_, None)
+                | What::Sleep
+                | What::Woken
+                | What::TimeOut
+                | What::Use(_)
         )
     }
 }
