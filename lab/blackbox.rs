@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::herd::{Counts, Herd};
 use crate::point;
 
-/// The most threads that can have a role: `main`, the workers, the client.
-pub const MAX_ROLES: usize = 80;
+/// The most threads beside `main` that can have a role: workers, reactors, threads of connections.
+pub const MAX_THREADS: usize = 78;
+/// The most roles: those threads, `main`, the clients of a schedule, and the operator.
+pub const MAX_ROLES: usize = MAX_THREADS + 5;
 /// The most records that are kept, unless a test says otherwise.
 pub const CAPACITY: usize = 1 << 16;
 
@@ -654,6 +656,7 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::{CLIENTS, OPERATOR};
 
     #[track_caller]
     fn put(blackbox: &Blackbox, a: u64) {
@@ -727,10 +730,13 @@ mod tests {
     }
 
     #[test]
-    fn roles_have_room_for_80_and_no_more() {
+    fn every_thread_has_a_role_beside_all_clients_and_the_operator_and_nobody_else_has() {
         let blackbox = Blackbox::new(1).expect("there is a memfd");
+        for outside in CLIENTS.into_iter().skip(1).chain([OPERATOR]) {
+            assert!(blackbox.add_client(outside).is_some());
+        }
         let added = (0..100).filter(|n| blackbox.add_role(&format!("worker-{n}")).is_some()).count();
-        assert_eq!(added + 2, MAX_ROLES);
+        assert_eq!((added, blackbox.role_count()), (78, MAX_ROLES));
     }
 
     #[test]
