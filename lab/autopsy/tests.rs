@@ -513,6 +513,19 @@ fn bytes_that_were_made_for_a_third_client_are_said_to_be_its() {
 }
 
 #[test]
+fn a_sleep_whose_time_is_over_is_told_as_that() {
+    let mut records = Records::default();
+    records.add(ONE, Kind::Sleep, "", [7, 0, 0]).add(ONE, Kind::Woken, "", [7, 1, 0]);
+    records.add(TWO, Kind::Sleep, "", [7, 0, 0]).add(TWO, Kind::Woken, "", [7, 0, 0]);
+    let run = records.run("stage7_fixed", &[], Ending::Exit(0));
+    let records = trace_json(&run)["records"].clone();
+    assert_eq!((&records[1]["time_over"], &records[3]["time_over"]), (&true.into(), &serde_json::Value::Null));
+    let texts: Vec<_> =
+        trace_json(&run)["rows"].as_array().expect("a list").iter().map(|row| row["text"].clone()).collect();
+    assert!(texts.contains(&"its time is over".into()) && texts.contains(&"woken".into()), "{texts:?}");
+}
+
+#[test]
 fn numbers_and_masks_are_written_for_people() {
     assert_eq!(
         ["0", "999", "1,000", "10,485,760"],
