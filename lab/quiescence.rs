@@ -372,8 +372,8 @@ mod tests {
         assert!(is_timed_futex("202 0x5 0x189 0x0 0x7f52 0x0 0xffffffff 0x1 0x2"));
         assert!(!is_timed_futex("202 0x5 0x189 0x0 0x0 0x0 0xffffffff 0x1 0x2"));
         let (lock, changed) = (Mutex::new(true), Condvar::new());
-        std::thread::scope(|scope| {
-            for time in [None, Some(Duration::from_secs(1000))] {
+        let still = std::thread::scope(|scope| {
+            let still = [None, Some(Duration::from_secs(1000))].map(|time| {
                 let (tell, told) = std::sync::mpsc::channel();
                 let (lock, changed) = (&lock, &changed);
                 scope.spawn(move || {
@@ -393,12 +393,13 @@ mod tests {
                 while !is_in(&line()) || !thread.file("status").expect("it is there").contains("State:\tS") {
                     std::thread::yield_now();
                 }
-                let still = sleeper(thread).expect("/proc can be read");
-                assert_eq!(still.is_some(), time.is_none());
-            }
+                sleeper(thread).expect("/proc can be read").is_some()
+            });
             *lock.lock().expect("no panic") = false;
             changed.notify_all();
+            still
         });
+        assert_eq!(still, [true, false]);
     }
 
     #[test]

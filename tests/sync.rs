@@ -105,6 +105,10 @@ fn what_reads_and_writes_a_flag_is_a_look_and_a_set_and_what_only_reads_is_a_loo
     assert_eq!(changes(weak), [(Look, 0)]);
     assert_eq!(changes(|flag| assert!(!flag.fetch_or(true, SeqCst))), [(Look, 0), (Set, 1)]);
     assert_eq!(changes(|flag| assert!(!flag.fetch_and(true, SeqCst))), [(Look, 0), (Set, 0)]);
+    let stays_set = |flag: &AtomicBool| assert!(!flag.swap(true, SeqCst) && flag.fetch_or(false, SeqCst));
+    assert_eq!(changes(stays_set), [(Look, 0), (Set, 1), (Look, 1), (Set, 1)]);
+    let is_cleared = |flag: &AtomicBool| assert!(!flag.swap(true, SeqCst) && flag.fetch_and(false, SeqCst));
+    assert_eq!(changes(is_cleared), [(Look, 0), (Set, 1), (Look, 1), (Set, 0)]);
 }
 
 #[test]
@@ -210,6 +214,9 @@ fn sleeper(
                 let (guard, is_over) = changed.wait_timeout(lock.lock(), time);
                 drop(guard);
                 tell.send(is_over).expect("the test listens");
+                if !is_notified {
+                    changed.notify_one();
+                }
                 point("second");
             })
         };
@@ -252,6 +259,7 @@ fn what_is_left_of_a_time_when_the_order_is_over_is_the_clocks() {
     let (tell, told) = mpsc::channel();
     let run = direct("worker-1 first\n", sleeper(Duration::from_millis(1), false, tell), || ());
     assert_eq!((told.recv(), &run.verdict), (Ok(true), &Verdict::Over));
+    assert_eq!(run.of(Kind::Notify)[0].b, 0, "it sleeps no more");
 }
 
 /// One thread that sleeps until it is notified, for a time or without an end, in a server that is told to stop.
