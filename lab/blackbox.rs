@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::herd::{Counts, Herd};
 use crate::point;
 
-/// The most threads that can have a role: `main`, the workers, the client.
-pub const MAX_ROLES: usize = 80;
+/// The most threads beside `main` that can have a role: workers, reactors, threads of connections.
+pub const MAX_THREADS: usize = 78;
+/// The most roles: those threads, `main`, the clients of a schedule, and the operator.
+pub const MAX_ROLES: usize = MAX_THREADS + 5;
 /// The most records that are kept, unless a test says otherwise.
 pub const CAPACITY: usize = 1 << 16;
 
@@ -94,7 +96,7 @@ pub enum Kind {
     Set,
     /// The condition variable at a: the thread gives its lock back, and sleeps until it is notified.
     Sleep,
-    /// The condition variable at a: the thread was notified, and has its lock again.
+    /// The condition variable at a: the thread was notified, and has its lock again; b is 1 if instead its time was over.
     Woken,
     /// The condition variable at a was notified; b: how many threads slept in it, where that is known (a directed run), c is 1
     /// if all of them are woken, and 0 for one.
@@ -139,14 +141,23 @@ pub enum Waiting {
     Room,
     /// A notification on a condition variable.
     Notice,
+    /// A notification on a condition variable, or the end of a time.
+    NoticeOrTime,
+    /// What another thread does: it has looked in vain, and looks again and again ([`crate::sync::spin_loop`]).
+    Turn,
 }
 
 impl Waiting {
     /// The inverse of `as u8`.
     pub fn from_u8(value: u8) -> Option<Waiting> {
         use Waiting::*;
-        let all = [Lock, Task, Event, Thread, Reply, Connection, Bytes, Room, Notice];
+        let all = [Lock, Task, Event, Thread, Reply, Connection, Bytes, Room, Notice, NoticeOrTime, Turn];
         all.into_iter().find(|waiting| *waiting as u8 == value)
+    }
+
+    /// Whether it ends by itself, or is no sleep: a thread that waits like that is never proved to hang.
+    pub(crate) fn is_for_a_time(self) -> bool {
+        matches!(self, Waiting::NoticeOrTime | Waiting::Turn)
     }
 
     /// Whether a packet can end it, and not another thread.
@@ -208,11 +219,23 @@ pub(crate) struct Slot {
     pub(crate) waiting: AtomicU32,
     pub(crate) address: AtomicU64,
     pub(crate) holder: AtomicU32,
+    /// 1 when the director has said to a role that waits for a time that it is over.
+    time_over: AtomicU32,
     /// The thread's number (`gettid(2)`); 0 until it has slept.
     thread: AtomicU32,
 }
 
 impl Slot {
+    /// Says to this role, which waits for a time, that it is over. To be granted after that.
+    pub(crate) fn end_time(&self) {
+        self.time_over.store(1, Ordering::Release);
+    }
+
+    /// Whether that was said; it is said once.
+    pub(crate) fn take_time_over(&self) -> bool {
+        self.time_over.swap(0, Ordering::AcqRel) == 1
+    }
+
     /// This thread, whose slot it is, is about to sleep in the kernel until there is an event.
     pub(crate) fn fall_asleep(&self) {
         // SAFETY: gettid(2) has no preconditions.
@@ -654,6 +677,7 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::{CLIENTS, OPERATOR};
 
     #[track_caller]
     fn put(blackbox: &Blackbox, a: u64) {
@@ -727,10 +751,13 @@ mod tests {
     }
 
     #[test]
-    fn roles_have_room_for_80_and_no_more() {
+    fn every_thread_has_a_role_beside_all_clients_and_the_operator_and_nobody_else_has() {
         let blackbox = Blackbox::new(1).expect("there is a memfd");
+        for outside in CLIENTS.into_iter().skip(1).chain([OPERATOR]) {
+            assert!(blackbox.add_client(outside).is_some());
+        }
         let added = (0..100).filter(|n| blackbox.add_role(&format!("worker-{n}")).is_some()).count();
-        assert_eq!(added + 2, MAX_ROLES);
+        assert_eq!((added, blackbox.role_count()), (78, MAX_ROLES));
     }
 
     #[test]

@@ -328,6 +328,8 @@ fn waiting_name(waiting: Waiting) -> &'static str {
         Waiting::Bytes => "bytes",
         Waiting::Room => "room",
         Waiting::Notice => "notification",
+        Waiting::NoticeOrTime => "notification or time",
+        Waiting::Turn => "another thread",
     }
 }
 
@@ -392,6 +394,7 @@ fn record(story: &Story<'_>, at: usize) -> Value {
         Kind::Look => ("look", vec![("address", json!(address(a))), ("set", json!(b == 1))]),
         Kind::Set => ("set", vec![("address", json!(address(a))), ("set", json!(b == 1))]),
         Kind::Sleep => ("sleep", vec![("address", json!(address(a)))]),
+        Kind::Woken if b == 1 => ("woken", vec![("address", json!(address(a))), ("time_over", json!(true))]),
         Kind::Woken => ("woken", vec![("address", json!(address(a)))]),
         Kind::Notify => {
             let slept = (b != u64::MAX).then_some(b);

@@ -185,6 +185,8 @@ impl<'a> Story<'a> {
             Waiting::Bytes => format!("waits for bytes on fd {address}"),
             Waiting::Room => format!("waits for room in fd {address}"),
             Waiting::Notice => "waits for a notification".to_string(),
+            Waiting::NoticeOrTime => "waits for a notification, for a time".to_string(),
+            Waiting::Turn => "spins".to_string(),
         }
     }
 
@@ -480,6 +482,7 @@ impl Walk<'_> {
             Kind::Set if record.b == 1 => "set the flag".to_string(),
             Kind::Set => "clear the flag".to_string(),
             Kind::Sleep => format!("sleep in {}", objects.variable(record.a, at)),
+            Kind::Woken if record.b == 1 => "its time is over".to_string(),
             Kind::Woken => "woken".to_string(),
             Kind::Notify if record.b == u64::MAX => "notify who sleeps".to_string(),
             Kind::Notify if record.b == 0 => "notify: nobody sleeps".to_string(),
