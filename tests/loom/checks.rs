@@ -91,8 +91,7 @@ fn finding(lines: &[(usize, &'static str, u64, What)]) -> Finding {
         roles: ["client", "main", "worker-1"].map(String::from).to_vec(),
         log: lines.iter().map(entry).collect(),
         blocks: vec!["session 1".to_string()],
-        plan: Plan::Get(1),
-        second: None,
+        plans: vec![Plan::Get(1)],
         keys: false,
     }
 }

@@ -28,9 +28,8 @@ pub const WORKERS: usize = 2;
 #[derive(Clone, Debug)]
 pub struct Script {
     pub name: &'static str,
-    pub plan: Plan,
-    /// The plan of the connections after the first, where it is another one.
-    pub second: Option<Plan>,
+    /// What each client has to send. The connections beyond these are the last one's again.
+    pub plans: Vec<Plan>,
     pub actions: Vec<Action>,
 }
 
@@ -49,7 +48,7 @@ impl Script {
             other => unreachable!("no such step: {other}"),
         };
         let actions = [Action::Connect].into_iter().chain(letters.chars().map(action)).collect();
-        Script { name, plan, second: None, actions }
+        Script { name, plans: vec![plan], actions }
     }
 
     /// Whether the server is told to stop by a step.
@@ -59,7 +58,7 @@ impl Script {
 
     /// What the connection of that number has to send, counted from 0.
     fn plan_of(&self, connection: usize) -> Plan {
-        self.second.filter(|_| connection > 0).unwrap_or(self.plan)
+        self.plans[connection.min(self.plans.len() - 1)]
     }
 }
 
@@ -101,8 +100,7 @@ pub struct Finding {
     pub log: Vec<Entry>,
     /// What the blocks were called.
     pub blocks: Vec<String>,
-    pub plan: Plan,
-    pub second: Option<Plan>,
+    pub plans: Vec<Plan>,
     /// Tokens have the number of a descriptor in them.
     pub keys: bool,
 }
@@ -180,18 +178,21 @@ impl Model {
             Check::NotFinished => format!("not finished after {} states: nothing is proved", self.cap),
             _ => format!("panic: {said}"),
         };
-        let (plan, second) = (self.script.plan, self.script.second);
+        let plans = self.script.plans.clone();
         let verdict = verdict.unwrap_or(Verdict { check, text });
         let Some(mut world) = world else {
-            return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plan, second, keys: false };
+            return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plans, keys: false };
         };
         Finding {
             verdict,
-            roles: world.names().into_iter().chain(second.map(|_| CLIENTS[1].to_string())).collect(),
+            roles: world
+                .names()
+                .into_iter()
+                .chain(CLIENTS[1..plans.len()].iter().map(|name| name.to_string()))
+                .collect(),
             blocks: world.slots.iter().map(|slot| slot.name.clone()).collect(),
             log: std::mem::take(&mut world.log),
-            plan,
-            second,
+            plans,
             keys: world.strangers.keys,
         }
     }
@@ -414,7 +415,7 @@ impl Peer {
         // What had been sent when the order came; the limit may come before any of it is read.
         let before = script.actions.iter().take_while(|action| **action != Action::Stop);
         let before: u64 = before.map(|action| if let Action::Send(bytes) = action { *bytes } else { 0 }).sum();
-        let owed = due(script.plan, before).1;
+        let owed = due(script.plans[0], before).1;
         // Nobody owes anything to a client that is gone, nor to one that was too late.
         let early = script.actions.contains(&limit()) || self.connections.iter().any(|connection| connection.reset);
         if got < owed && !early {
@@ -434,7 +435,7 @@ impl Peer {
         }
         // Those who were cut have their unread bytes in the accounts too.
         let unanswered: u64 = cuts.iter().map(|(bytes, _)| bytes).sum();
-        let whole = script.plan.length().unwrap_or(0) / script.plan.replies().max(1);
+        let whole = script.plans[0].length().unwrap_or(0) / script.plans[0].replies().max(1);
         let all = if cuts.is_empty() { served.received } else { got * whole + unanswered };
         if all != sent {
             world::refute(

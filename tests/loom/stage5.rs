@@ -22,7 +22,8 @@ fn two_uploads(name: &'static str, letters: &str) -> Script {
     let whole = |plan: Plan| plan.length().expect("it has an end");
     let (before, _) = letters.split_once('c').unwrap_or((letters, ""));
     let pieces = if before.contains('d') { vec![whole(first), whole(second)] } else { vec![whole(second)] };
-    Script { second: letters.contains('c').then_some(second), ..Script::new(name, first, &pieces, letters) }
+    let plans = if letters.contains('c') { vec![first, second] } else { vec![first] };
+    Script { plans, ..Script::new(name, first, &pieces, letters) }
 }
 
 fn rules(grain: Grain) -> Rules {

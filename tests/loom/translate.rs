@@ -100,8 +100,8 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
 /// The counterexample as a schedule of the director.
 pub fn schedule(finding: &Finding) -> Result<Schedule, Finer> {
     let steps = steps(finding)?.into_iter().filter_map(|(step, _)| step).collect();
-    let plan = if finding.plan.length() == Some(0) { Plan::Raw } else { finding.plan };
-    Ok(Schedule { steps, plans: std::iter::once(plan).chain(finding.second).collect() })
+    let plans = finding.plans.iter().map(|plan| if plan.length() == Some(0) { Plan::Raw } else { *plan });
+    Ok(Schedule { steps, plans: plans.collect() })
 }
 
 /// The counterexample as lanes; the numbers are the schedule's, where there is one.
@@ -112,8 +112,10 @@ pub fn rows(finding: &Finding) -> Vec<Row> {
     for (step, entry) in lines {
         let number = step.map(|step| step.line);
         connections += usize::from(entry.what == What::Connect);
-        let second = entry.role == CLIENT && connections > 1;
-        let role = if second { finding.roles.len() - 1 } else { entry.role };
+        // The clients after the first stand behind the threads.
+        let threads = finding.roles.len() - (finding.plans.len() - 1);
+        let client = connections.min(finding.plans.len());
+        let role = if entry.role == CLIENT && client > 1 { threads + client - 2 } else { entry.role };
         for (n, text) in texts(finding, &entry.what).into_iter().enumerate() {
             rows.push(Row { number: number.filter(|_| n == 0), role, text, mark: None });
         }

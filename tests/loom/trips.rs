@@ -20,7 +20,7 @@ fn faulty(serve: Serve, letters: &'static str) -> Model {
 /// The same client, who has more to send than it sends.
 fn half(serve: Serve, letters: &'static str) -> Model {
     let mut model = faulty(serve, letters);
-    model.script.plan = Plan::Get(2);
+    model.script.plans = vec![Plan::Get(2)];
     model
 }
 
@@ -42,7 +42,7 @@ fn tripper(check: Check) -> Model {
         Check::NotAccepted => faulty(serve::<{ faulty::ACCEPT_ONE }>, "c"),
         Check::Unread => {
             let mut model = faulty(serve::<{ faulty::NO_REARM }>, "dd");
-            model.script.plan = Plan::Raw;
+            model.script.plans = vec![Plan::Raw];
             model
         }
         Check::NotClosed => faulty(serve::<{ faulty::NO_CLOSE }>, "df"),
