@@ -13,13 +13,13 @@ pub fn all() -> Vec<Test> {
     // The cell is `unsafe`'s: its order of events alone keeps the second worker out.
     let rules = Rules { two_inside: true, ..Rules::default() };
     let whole = |script| Model { rules, ..model("stage4_handoff", stage4_handoff::serve, script) };
-    let bounded = |script| Model { bound: Some(bound(5)), ..whole(script) };
+    let bounded = |script| Model { bound: Some(bound(2)), ..whole(script) };
     add("is_sound_for_data_and_rst", 1, whole(split("data, RST", "dr")));
     add("is_sound_for_data_and_fin", 1, whole(split("data, FIN", "df")));
     add("is_sound_for_two_chunks_and_fin", 5, bounded(split("two chunks, FIN", "ddf")));
     add("is_sound_for_two_chunks_and_rst", 5, bounded(split("two chunks, RST", "ddr")));
     add("is_sound_for_two_requests_and_fin", 5, bounded(requests("two requests, FIN", "ddf")));
     let reconnect = whole(split("RST, a second connection, FIN", "rcf"));
-    add("is_sound_for_a_reconnect", 4, Model { bound: Some(bound(3)), ..reconnect });
+    add("is_sound_for_a_reconnect", 4, Model { bound: Some(bound(2)), ..reconnect });
     tests
 }

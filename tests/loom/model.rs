@@ -75,6 +75,8 @@ pub struct Model {
     pub script: Script,
     pub rules: Rules,
     pub checker: Checker,
+    /// A fixed stage is explored by the second checker too in a plain test run, and not only with `LAB_LONG=1`.
+    pub is_searched: bool,
     /// loom: at most so many preemptions in an execution; `None` for as many as there can be.
     pub bound: Option<usize>,
     /// More executions, or states, than this are a failure: a run that was cut off proves nothing.
@@ -515,6 +517,10 @@ fn due(plan: Plan, sent: u64) -> (Vec<u8>, u64) {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} executions, {:.1} s", crate::thousands(self.executions), self.took.as_secs_f64())
+        let seconds = self.took.as_secs_f64();
+        match self.states {
+            0 => write!(f, "{} executions, {seconds:.1} s", crate::thousands(self.executions)),
+            states => write!(f, "{} states, {seconds:.1} s", crate::thousands(states)),
+        }
     }
 }
