@@ -80,6 +80,7 @@ pub use real::http;
 mod checks;
 mod crash;
 mod faulty;
+mod gallery;
 mod game;
 mod handoff;
 mod harness;

@@ -9,14 +9,14 @@ use real::schedule::{Action, CLIENTS, Plan, Schedule, Step};
 
 use crate::crash::{indent, keep};
 use crate::model::{Model, Script, WORKERS};
-use crate::models::{Said, Test, bound, drawn, model, refuted, sound, test, with_lanes};
+use crate::models::{Said, Sound, Test, bound, drawn, model, refuted, test, tests_of, with_lanes};
 use crate::runner::Serve;
 use crate::world::{Grain, Kind, Rules};
 use crate::{stage5_broken, stage5_fixed, support, translate};
 
 /// The first client uploads, the second one too, and the lengths of the bodies tell the replies apart. Each sends its
 /// request in one piece.
-fn two_uploads(name: &'static str, letters: &str) -> Script {
+pub fn two_uploads(name: &'static str, letters: &str) -> Script {
     let (first, second) = (Plan::Post(16), Plan::Post(8));
     let whole = |plan: Plan| plan.length().expect("it has an end");
     let (before, _) = letters.split_once('c').unwrap_or((letters, ""));
@@ -24,7 +24,7 @@ fn two_uploads(name: &'static str, letters: &str) -> Script {
     Script { second: letters.contains('c').then_some(second), ..Script::new(name, first, &pieces, letters) }
 }
 
-fn rules(grain: Grain) -> Rules {
+pub fn rules(grain: Grain) -> Rules {
     Rules { grain, two_tasks: true, ..Rules::default() }
 }
 
@@ -39,12 +39,11 @@ fn broken(kind: Kind, letters: &'static str) -> Model {
     Model { rules, ..model("stage5_broken", stage5_broken::serve, two_uploads(name, letters)) }
 }
 
-pub fn all() -> Vec<Test> {
-    let mut tests = Vec::new();
-    let mut add = |name: &str, weight, how_far: Option<usize>, rules: Rules, script: (&'static str, &str)| {
+pub fn models(serve: Serve) -> Vec<Sound> {
+    let mut models = Vec::new();
+    let mut add = |name, weight, how_far: Option<usize>, rules: Rules, script: (&'static str, &str)| {
         let script = two_uploads(script.0, script.1);
-        let model = Model { rules, bound: how_far, ..model("stage5_fixed", stage5_fixed::serve as Serve, script) };
-        tests.push(test(&format!("stage5_fixed_{name}"), weight, move || sound(&model)));
+        models.push((name, weight, Model { rules, bound: how_far, ..model("stage5_fixed", serve, script) }));
     };
     let (calls, points) = (rules(Grain::Calls), rules(Grain::Points));
     add("is_sound_for_a_request_and_rst", 3, None, calls, ("request, RST", "dr"));
@@ -58,7 +57,11 @@ pub fn all() -> Vec<Test> {
     let events = Rules { keeps_sessions: true, ..rules(Grain::Events) };
     let silent = ("request, RST, a second client, and a wait or an arming is a step", "drc");
     add("dismisses_nobody_for_a_strangers_break", 4, Some(bound(4)), events, silent);
+    models
+}
 
+pub fn all() -> Vec<Test> {
+    let mut tests = tests_of("stage5_fixed", models(stage5_fixed::serve));
     for letters in ["drc", "drcd"] {
         let name = format!("stage5_broken_answers_a_stranger_in_the_order_that_loom_found_{letters}");
         tests.push(test(&name, 2, move || answers_a_stranger(letters)));
