@@ -4,21 +4,21 @@
 
 use crate::check::Kind;
 use crate::model::{Model, Script};
-use crate::models::{Test, bound, model, refuted, requests, sound, test};
+use crate::models::{Sound, Test, bound, model, refuted, requests, sound, test, tests_of};
 use crate::runner::{LISTENER, STOP, Serve};
 use crate::world::Rules;
 use crate::{stage8_broken, stage8_fixed};
 
-const RULES: Rules = Rules { from_the_start: true, ..Rules::DEFAULT };
+pub const RULES: Rules = Rules { from_the_start: true, ..Rules::DEFAULT };
 /// The larger scripts are explored up to so many preemptions, or as many as `LAB_PREEMPTIONS` says.
 const BOUND: usize = 3;
 
-fn herd(name: &'static str, serve: Serve, rules: Rules, script: Script) -> Model {
+pub fn herd(name: &'static str, serve: Serve, rules: Rules, script: Script) -> Model {
     Model { rules, ..model(name, serve, script) }
 }
 
 /// Clients who come and say nothing.
-fn crowd(name: &'static str, more: &'static str) -> Script {
+pub fn crowd(name: &'static str, more: &'static str) -> Script {
     requests(name, more)
 }
 
@@ -35,8 +35,24 @@ fn stop_exclusively(token: u64, bits: u32) -> u32 {
     }
 }
 
+/// What must be sound where the reactors share a listener, or where each has its own.
+pub fn models(serve: Serve, reuseport: bool) -> Vec<Sound> {
+    let rules = Rules { reuseport, ..RULES };
+    let early = Rules { stops_early: true, ..rules };
+    let name = if reuseport { "stage8_fixed --reuseport" } else { "stage8_fixed" };
+    let fixed = |rules: Rules, script| herd(name, serve, rules, script);
+    let bounded = |model: Model| Model { bound: Some(bound(BOUND)), ..model };
+    vec![
+        ("a_request", 2, fixed(rules, requests("data, FIN", "df"))),
+        ("two_clients", 2, bounded(fixed(rules, requests("data, FIN, twice", "dfcdf")))),
+        ("three_connections", 2, bounded(fixed(rules, crowd("three connections", "cc")))),
+        ("a_stop_while_a_client_comes", 2, bounded(fixed(early, crowd("a connection, then the stop", "")))),
+    ]
+}
+
 pub fn all() -> Vec<Test> {
-    let mut tests = Vec::new();
+    let mut tests = tests_of("stage8_exclusive_is_sound_for", models(stage8_fixed::serve, false));
+    tests.extend(tests_of("stage8_reuseport_is_sound_for", models(stage8_fixed::serve, true)));
     let (exclusive, own) = (RULES, Rules { reuseport: true, ..RULES });
     let fixed = |rules: Rules, script| {
         let name = if rules.reuseport { "stage8_fixed --reuseport" } else { "stage8_fixed" };
@@ -44,17 +60,6 @@ pub fn all() -> Vec<Test> {
     };
     let broken = |rules, script| herd("stage8_broken", stage8_broken::serve, rules, script);
     let bounded = |model: Model| Model { bound: Some(bound(BOUND)), ..model };
-    for (way, rules) in [("exclusive", exclusive), ("reuseport", own)] {
-        let early = Rules { stops_early: true, ..rules };
-        for (name, model) in [
-            ("a_request", fixed(rules, requests("data, FIN", "df"))),
-            ("two_clients", bounded(fixed(rules, requests("data, FIN, twice", "dfcdf")))),
-            ("three_connections", bounded(fixed(rules, crowd("three connections", "cc")))),
-            ("a_stop_while_a_client_comes", bounded(fixed(early, crowd("a connection, then the stop", "")))),
-        ] {
-            tests.push(test(&format!("stage8_{way}_is_sound_for_{name}"), 2, move || sound(&model)));
-        }
-    }
     // Wasteful, but it loses nobody.
     let model = bounded(broken(RULES, crowd("three connections", "cc")));
     tests.push(test("stage8_broken_loses_no_connection", 2, move || sound(&model)));

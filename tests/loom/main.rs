@@ -81,6 +81,7 @@ mod check;
 mod checks;
 mod crash;
 mod faulty;
+mod gallery;
 mod game;
 mod handoff;
 mod harness;

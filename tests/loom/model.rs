@@ -52,7 +52,7 @@ impl Script {
     }
 
     /// Whether the server is told to stop by a step.
-    fn stops(&self) -> bool {
+    pub fn stops(&self) -> bool {
         self.actions.contains(&Action::Stop)
     }
 

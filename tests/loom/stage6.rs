@@ -8,28 +8,27 @@ use crate::check::Kind;
 use crate::crash::{indent, keep};
 use crate::half::rearm_apart_from_the_lock;
 use crate::model::{Model, Script, WORKERS};
-use crate::models::{Said, Test, bound, drawn, model, refuted, requests, sound, test, with_lanes};
+use crate::models::{Said, Sound, Test, bound, drawn, model, refuted, requests, sound, test, tests_of, with_lanes};
 use crate::runner::Serve;
 use crate::world::{Grain, Rules};
 use crate::{stage6_broken, stage6_fixed, support, translate};
 
 /// A request in two pieces: its first third, and the rest.
-fn pieces(name: &'static str, letters: &str) -> Script {
+pub fn pieces(name: &'static str, letters: &str) -> Script {
     let plan = Plan::Get(1);
     Script::new(name, plan, &[10, plan.head().len() as u64 - 10], letters)
 }
 
 /// Two requests, the second of which comes in two pieces.
-fn one_and_pieces(name: &'static str, letters: &str) -> Script {
+pub fn one_and_pieces(name: &'static str, letters: &str) -> Script {
     let (plan, one) = (Plan::Get(2), Plan::Get(1).head().len() as u64);
     Script::new(name, plan, &[one + 10, one - 10], letters)
 }
 
-pub fn all() -> Vec<Test> {
-    let mut tests = Vec::new();
-    let fixed = |script| model("stage6_fixed", stage6_fixed::serve as Serve, script);
+pub fn models(serve: Serve) -> Vec<Sound> {
+    let fixed = |script| model("stage6_fixed", serve, script);
     let bounded = |script| Model { bound: Some(bound(2)), ..fixed(script) };
-    for (name, weight, model) in [
+    vec![
         ("data_and_rst", 1, fixed(requests("data, RST", "dr"))),
         ("half_a_request_and_fin", 1, fixed(pieces("half a request, FIN", "df"))),
         ("half_a_request_and_rst", 1, fixed(pieces("half a request, RST", "dr"))),
@@ -37,9 +36,11 @@ pub fn all() -> Vec<Test> {
         ("a_request_in_two_pieces_and_rst", 3, bounded(pieces("a request in two pieces, RST", "ddr"))),
         ("one_request_and_two_pieces", 3, bounded(one_and_pieces("a request, and one in two pieces, FIN", "ddf"))),
         ("a_reconnect", 5, Model { bound: Some(bound(2)), ..fixed(requests("RST, a second connection, FIN", "rcf")) }),
-    ] {
-        tests.push(test(&format!("stage6_fixed_is_sound_for_{name}"), weight, move || sound(&model)));
-    }
+    ]
+}
+
+pub fn all() -> Vec<Test> {
+    let mut tests = tests_of("stage6_fixed_is_sound_for", models(stage6_fixed::serve));
     for (letters, name) in [("dd", "a request in two pieces"), ("ddf", "a request in two pieces, FIN")] {
         let broken = model("stage6_broken", stage6_broken::serve, pieces(name, letters));
         let show = letters == "dd";
