@@ -41,6 +41,8 @@ pub struct Connection {
     pub reset: bool,
     /// A read has already said ECONNRESET.
     reported: bool,
+    /// The server has closed it.
+    closed: bool,
     /// The server's descriptor, while it is open.
     pub fd: Option<u64>,
     /// Written by the server.
@@ -64,6 +66,13 @@ pub enum Failure {
     Reset,
     /// EPIPE
     BrokenPipe,
+}
+
+impl Connection {
+    /// The server has closed it, and did not read what its client had sent.
+    pub fn is_discarded(&self) -> bool {
+        self.closed && !self.unread.is_empty() && !self.reset
+    }
 }
 
 impl Net {
@@ -96,6 +105,11 @@ impl Net {
     pub fn stop(&mut self) {
         self.stopped = true;
         self.wake(STOP_FD);
+    }
+
+    /// Whether nobody has accepted that connection.
+    pub fn waits(&self, connection: usize) -> bool {
+        self.backlog.contains(&connection)
     }
 
     fn wake_connection(&mut self, connection: usize) {
@@ -220,6 +234,7 @@ impl Net {
     pub fn close(&mut self, fd: u64) {
         if let Some(at) = self.of(fd) {
             self.connections[at].fd = None;
+            self.connections[at].closed = true;
         }
         self.forget(fd);
     }
