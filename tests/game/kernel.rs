@@ -245,7 +245,10 @@ impl Socket {
     #[track_caller]
     #[allow(dead_code)]
     pub fn shutdown_write(&self) {
-        act(Until::Always, |state, _| state.say("closes its sending side"));
+        act(Until::Always, |state, _| {
+            state.say("closes its sending side");
+            state.net.shutdown_write(self.fd);
+        });
     }
 }
 

@@ -47,6 +47,7 @@ mod stage7_broken;
 #[allow(dead_code)]
 mod stage7_fixed;
 mod sync;
+mod tables;
 mod world;
 mod wrong;
 
