@@ -160,6 +160,10 @@ fn who_wakes_has_the_lock_again() {
     all_that_comes_of(serve, 2, &["1 1", "2 2"]);
 }
 
+struct Shared(UnsafeCell<u64>);
+// SAFETY: one thread runs at a time.
+unsafe impl Sync for Shared {}
+
 #[test]
 fn a_lock_is_held_by_one_at_a_time_and_a_cell_is_not() {
     let locked = |_: Server| {
@@ -178,9 +182,6 @@ fn a_lock_is_held_by_one_at_a_time_and_a_cell_is_not() {
         tell(*number.lock())
     };
     all_that_comes_of(locked, 2, &["2"]);
-    struct Shared(UnsafeCell<u64>);
-    // SAFETY: one thread runs at a time.
-    unsafe impl Sync for Shared {}
     let bare = |_: Server| {
         let number = Arc::new(Shared(UnsafeCell::new(0)));
         let adds = || {
@@ -534,7 +535,7 @@ fn whatever_a_thread_can_read_makes_two_states_different() {
     fn number(reads: fn(&AtomicU64) -> bool) -> io::Result<Served> {
         of(AtomicU64::new(0), reads, |number| number.store(1, ORDER))
     }
-    let programs: [(&str, Serve); 12] = [
+    let programs: [(&str, Serve); 13] = [
         ("a flag", |_| flag(|flag| flag.load(ORDER))),
         ("a flag that is exchanged", |_| flag(|flag| flag.swap(true, ORDER))),
         ("a flag that is compared", |_| flag(|flag| flag.compare_exchange(false, true, ORDER, ORDER).is_err())),
@@ -566,6 +567,16 @@ fn whatever_a_thread_can_read_makes_two_states_different() {
                 (move || unsafe { &*buffer.get() }[0] == 1, move || unsafe { (&mut *other.get().cast_mut())[0] = 1 });
             later(reads, writes)
         }),
+        ("a cell that it has entered before", |_| {
+            let reads = |cell: &Shared| {
+                let at = cell.0.get();
+                yield_now();
+                // SAFETY: one thread runs at a time.
+                unsafe { *at == 1 }
+            };
+            // SAFETY: as above.
+            of(Shared(UnsafeCell::new(0)), reads, |cell| unsafe { *cell.0.get() = 1 })
+        }),
         ("events", |server| {
             Epoll.add(&server.stop, STOP, Interest::READ.edge_triggered())?;
             let stop = Arc::new(server.stop);
@@ -589,6 +600,20 @@ fn whatever_a_thread_can_read_makes_two_states_different() {
             assert_eq!(replay_every_way(&scenario, &graph), Ok(()), "{what}, without {without:?}");
         }
     }
+}
+
+/// How often it has passed a point belongs to its past too, though it has read nothing there.
+#[test]
+fn who_comes_to_the_same_point_again_is_not_where_it_was() {
+    let serve = |_: Server| {
+        for _ in 0..2 {
+            yield_now();
+        }
+        served()
+    };
+    let graph = graph(serve, 0, &[]);
+    assert_eq!(graph.nodes.len(), 3);
+    assert_eq!(replay_every_way(&Scenario::new(serve, 0, vec![]), &graph), Ok(()));
 }
 
 /// Two threads write under an outer lock when they have given an inner one back: what they did there is not forgotten.

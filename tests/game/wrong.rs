@@ -99,6 +99,33 @@ fn the_right_server_passes() {
     assert_eq!(judge(&stopped), BTreeSet::new());
 }
 
+/// A reply goes on where the last write ended, and is owed to one client.
+#[test]
+fn each_write_is_compared_with_what_is_owed_from_there_on() {
+    let scenario = |serve: Serve, client: Vec<Act>, owed: [&[u8]; 2]| Scenario {
+        owed: owed.map(<[u8]>::to_vec).to_vec(),
+        ..Scenario::new(serve, 0, client)
+    };
+    let said = |scenario: &Scenario| {
+        let graph = explore(scenario, 1_000).expect("it is small");
+        graph.nodes.iter().filter_map(|node| Some(node.end.as_ref()?.text.clone())).collect::<BTreeSet<_>>()
+    };
+    let send = || Act::Send(vec![b'x'; 16]);
+    let twice = || vec![Act::Connect, send(), send(), Act::Fin];
+    let served = BTreeSet::from(["served, nothing left".to_string()]);
+    assert_eq!(said(&scenario(serve::<RIGHT>, twice(), [b"replyreply", b""])), served);
+    let wrong = |who: &str| BTreeSet::from([format!("client 1 gets the reply to {who}")]);
+    assert_eq!(said(&scenario(serve::<RIGHT>, twice(), [b"replyother", b""])), wrong("nobody"));
+    assert_eq!(said(&scenario(serve::<RIGHT>, twice(), [b"other", b"reply"])), wrong("client 2"));
+    // One byte is missing.
+    let dismissed = BTreeSet::from(["a client is dismissed without its reply".to_string()]);
+    assert_eq!(said(&scenario(serve::<RIGHT>, twice(), [b"replyreply!", b""])), dismissed);
+    // Who breaks off is owed nothing.
+    assert!(
+        said(&scenario(serve::<RIGHT>, vec![Act::Connect, send(), Act::Reset], [b"reply!", b""])).is_superset(&served)
+    );
+}
+
 /// No check's number.
 const RIGHT: u8 = u8::MAX;
 
