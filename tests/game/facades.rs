@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lab::heap::{Buffer, Raw};
-use lab::kernel::{Epoll, Events, Interest};
+use lab::kernel::{Epoll, Events, Interest, Listener, Socket, Stop};
 use lab::runner::{LISTENER, STOP, Serve, Served, Server};
 use lab::sync::{self, Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering, Queue, UnsafeCell, Weak, yield_now};
 
@@ -503,103 +504,322 @@ fn a_reactor_sleeps_until_there_is_an_event() {
     assert_eq!(told(&[Act::Connect]), ["panic: [(false, true, false)] true"]);
 }
 
+/// The first thread reads, and goes by it in its next step; the second changes what is read.
+fn later(reads: impl FnOnce() -> bool + Send + 'static, changes: impl FnOnce() + Send + 'static) -> io::Result<Served> {
+    let acts = move || {
+        yield_now();
+        let found = reads();
+        yield_now();
+        tell(found)
+    };
+    two(acts, move || {
+        yield_now();
+        changes();
+    });
+    served()
+}
+
+/// The same with something that they share. Its last owner is this thread in any order.
+fn of<T: Send + Sync + 'static>(value: T, reads: fn(&T) -> bool, changes: fn(&T)) -> io::Result<Served> {
+    let shared = Arc::new(value);
+    let (one, other, _kept) = (shared.clone(), shared.clone(), shared);
+    later(move || reads(&one), move || changes(&other))
+}
+
+fn of_a_flag(reads: fn(&AtomicBool) -> bool) -> io::Result<Served> {
+    of(AtomicBool::new(false), reads, |flag| flag.store(true, ORDER))
+}
+
+fn of_a_number(reads: fn(&AtomicU64) -> bool) -> io::Result<Served> {
+    of(AtomicU64::new(0), reads, |number| number.store(1, ORDER))
+}
+
+/// Both do the same with one socket, when its client has done all it does.
+fn of_a_socket(server: Server, reads: fn(&Socket) -> bool) -> io::Result<Served> {
+    let (socket, tasks) = (Arc::new(OnceLock::<Socket>::new()), Arc::new(Queue::new()));
+    let (one, other) = ((socket.clone(), tasks.clone()), (socket.clone(), tasks.clone()));
+    sync::spawn("worker-1", move || {
+        one.1.pop();
+        yield_now();
+        let found = reads(one.0.get().expect("it is there"));
+        yield_now();
+        tell(found)
+    });
+    sync::spawn("worker-2", move || {
+        other.1.pop();
+        yield_now();
+        reads(other.0.get().expect("it is there"));
+    });
+    let (once, mut events) = (Interest::READ.one_shot(), Events::with_capacity(1));
+    Epoll.add(&server.listener, LISTENER, once)?;
+    Epoll.wait(&mut events)?;
+    let accepted = server.listener.accept()?.expect("it waits");
+    Epoll.add(&accepted, 1, once)?;
+    Epoll.wait(&mut events)?;
+    assert!(socket.set(accepted).is_ok());
+    tasks.push(1_u64);
+    tasks.push(2);
+    Queue::<u64>::new().pop();
+    served()
+}
+
 /// What a thread has read belongs to its past: it acts on it later, when the world no longer shows it.
 #[test]
 fn whatever_a_thread_can_read_makes_two_states_different() {
-    /// The first thread reads, and goes by it in its next step; the second changes what is read.
-    fn later(
-        reads: impl FnOnce() -> bool + Send + 'static,
-        changes: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Served> {
-        let acts = move || {
-            yield_now();
-            let found = reads();
-            yield_now();
-            tell(found)
-        };
-        two(acts, move || {
-            yield_now();
-            changes();
-        });
-        served()
-    }
-    fn of<T: Send + Sync + 'static>(value: T, reads: fn(&T) -> bool, changes: fn(&T)) -> io::Result<Served> {
-        let shared = Arc::new(value);
-        // The last owner is this thread in any order.
-        let (one, other, _kept) = (shared.clone(), shared.clone(), shared);
-        later(move || reads(&one), move || changes(&other))
-    }
-    fn flag(reads: fn(&AtomicBool) -> bool) -> io::Result<Served> {
-        of(AtomicBool::new(false), reads, |flag| flag.store(true, ORDER))
-    }
-    fn number(reads: fn(&AtomicU64) -> bool) -> io::Result<Served> {
-        of(AtomicU64::new(0), reads, |number| number.store(1, ORDER))
-    }
-    let programs: [(&str, Serve); 13] = [
-        ("a flag", |_| flag(|flag| flag.load(ORDER))),
-        ("a flag that is exchanged", |_| flag(|flag| flag.swap(true, ORDER))),
-        ("a flag that is compared", |_| flag(|flag| flag.compare_exchange(false, true, ORDER, ORDER).is_err())),
-        ("a number", |_| number(|number| number.load(ORDER) == 1)),
-        ("a number that is exchanged", |_| number(|number| number.swap(1, ORDER) == 1)),
-        ("a number that is compared", |_| number(|number| number.compare_exchange(0, 1, ORDER, ORDER).is_err())),
-        ("a lock that is tried", |_| {
-            of(Mutex::new(0_u64), |lock| lock.try_lock().is_some(), |lock| std::mem::forget(lock.lock()))
-        }),
-        ("what a lock guards", |_| of(Mutex::new(0_u64), |lock| *lock.lock() == 1, |lock| *lock.lock() = 1)),
-        ("a task", |_| {
-            let reads = |queue: &Queue<u64>| queue.pop().is_some();
-            of(Queue::new(), reads, |queue| {
-                queue.push(1);
+    let sends = || vec![Act::Connect, Act::Send(b"ab".to_vec())];
+    let programs: [(&str, Serve, Vec<Act>); 21] = [
+        ("a flag", |_| of_a_flag(|flag| flag.load(ORDER)), vec![]),
+        ("a flag that is exchanged", |_| of_a_flag(|flag| flag.swap(true, ORDER)), vec![]),
+        (
+            "a flag that is compared",
+            |_| of_a_flag(|flag| flag.compare_exchange(false, true, ORDER, ORDER).is_err()),
+            vec![],
+        ),
+        ("a number", |_| of_a_number(|number| number.load(ORDER) == 1), vec![]),
+        ("a number that is exchanged", |_| of_a_number(|number| number.swap(1, ORDER) == 1), vec![]),
+        (
+            "a number that is compared",
+            |_| of_a_number(|number| number.compare_exchange(0, 1, ORDER, ORDER).is_err()),
+            vec![],
+        ),
+        (
+            "a lock that is tried",
+            |_| of(Mutex::new(0_u64), |lock| lock.try_lock().is_some(), |lock| std::mem::forget(lock.lock())),
+            vec![],
+        ),
+        ("what a lock guards", |_| of(Mutex::new(0_u64), |lock| *lock.lock() == 1, |lock| *lock.lock() = 1), vec![]),
+        (
+            "a task",
+            |_| {
+                let queue = Queue::new();
+                queue.push(1_u64);
                 queue.close();
-                queue.pop();
-            })
-        }),
-        ("whether something has an owner", |_| {
-            let session = Arc::new(0_u64);
-            let weak = Arc::downgrade(&session);
-            later(move || weak.upgrade().is_some(), move || drop(session))
-        }),
-        ("a buffer", |_| {
-            let buffer = Raw::new(Buffer::new(1));
-            let other = buffer.clone();
-            // SAFETY: one thread runs at a time.
-            let (reads, writes) =
-                (move || unsafe { &*buffer.get() }[0] == 1, move || unsafe { (&mut *other.get().cast_mut())[0] = 1 });
-            later(reads, writes)
-        }),
-        ("a cell that it has entered before", |_| {
-            let reads = |cell: &Shared| {
-                let at = cell.0.get();
-                yield_now();
+                of(queue, |queue| queue.pop().is_some(), |queue| _ = queue.pop())
+            },
+            vec![],
+        ),
+        (
+            "whether something has an owner",
+            |_| {
+                let session = Arc::new(0_u64);
+                let weak = Arc::downgrade(&session);
+                let reads = move || {
+                    let found = weak.upgrade();
+                    let is_there = found.is_some();
+                    std::mem::forget(found);
+                    is_there
+                };
+                later(reads, move || drop(session))
+            },
+            vec![],
+        ),
+        (
+            "whether its time is over",
+            |_| {
+                of(
+                    (Condvar::new(), Mutex::new(0_u64)),
+                    |(changed, lock)| changed.wait_timeout(lock.lock(), Duration::ZERO).1,
+                    |(changed, _)| changed.notify_one(),
+                )
+            },
+            vec![],
+        ),
+        (
+            "a buffer",
+            |_| {
+                let buffer = Raw::new(Buffer::new(1));
+                let other = buffer.clone();
                 // SAFETY: one thread runs at a time.
-                unsafe { *at == 1 }
-            };
-            // SAFETY: as above.
-            of(Shared(UnsafeCell::new(0)), reads, |cell| unsafe { *cell.0.get() = 1 })
-        }),
-        ("events", |server| {
-            Epoll.add(&server.stop, STOP, Interest::READ.edge_triggered())?;
-            let stop = Arc::new(server.stop);
-            let kept = stop.clone();
-            let reads = || {
-                let mut events = Events::with_capacity(1);
-                Epoll.wait(&mut events).expect("it can wait");
-                events.iter().any(|event| event.token == STOP)
-            };
-            let result =
-                later(reads, move || Epoll.modify(&*stop, 1, Interest::READ.edge_triggered()).expect("it is there"));
-            drop(kept);
-            result
-        }),
+                let reads = move || unsafe { &*buffer.get() }[0] == 1;
+                // SAFETY: as above.
+                later(reads, move || unsafe { (&mut *other.get().cast_mut())[0] = 1 })
+            },
+            vec![],
+        ),
+        (
+            "a cell that it has entered before",
+            |_| {
+                let reads = |cell: &Shared| {
+                    let at = cell.0.get();
+                    yield_now();
+                    // SAFETY: one thread runs at a time.
+                    unsafe { *at == 1 }
+                };
+                // SAFETY: as above.
+                of(Shared(UnsafeCell::new(0)), reads, |cell| unsafe { *cell.0.get() = 1 })
+            },
+            vec![],
+        ),
+        (
+            "a cell that both have entered before",
+            |_| {
+                let cell = Arc::new(Shared(UnsafeCell::new(0)));
+                let writes = |value| {
+                    let cell = cell.clone();
+                    move || {
+                        let at = cell.0.get();
+                        yield_now();
+                        // SAFETY: one thread runs at a time.
+                        unsafe { *at = value };
+                    }
+                };
+                two(writes(1), writes(2));
+                // SAFETY: as above.
+                tell(unsafe { *cell.0.get() })
+            },
+            vec![],
+        ),
+        (
+            "what a lock guards that is held over another",
+            |_| {
+                let outer = Arc::new(Mutex::new(0));
+                let writes = |value| {
+                    let (outer, inner) = (outer.clone(), Mutex::new(0_u64));
+                    move || {
+                        yield_now();
+                        let mut guard = outer.lock();
+                        drop(inner.lock());
+                        *guard = value;
+                    }
+                };
+                two(writes(1), writes(2));
+                let last = *outer.lock();
+                tell(last)
+            },
+            vec![],
+        ),
+        (
+            "events",
+            |server| {
+                Epoll.add(&server.stop, STOP, Interest::READ)?;
+                let reads = |stop: &Stop| {
+                    _ = stop;
+                    let mut events = Events::with_capacity(1);
+                    Epoll.wait(&mut events).expect("it can wait");
+                    events.iter().any(|event| event.token == STOP)
+                };
+                of(server.stop, reads, |stop| Epoll.modify(stop, 1, Interest::READ).expect("it is there"))
+            },
+            vec![Act::Stop],
+        ),
+        (
+            "whom it has accepted",
+            |server| {
+                let accepts = |listener: &Listener| {
+                    let socket = listener.accept().expect("it can ask");
+                    let is_there = socket.is_some();
+                    std::mem::forget(socket);
+                    is_there
+                };
+                of(server.listener, accepts, |listener| std::mem::forget(listener.accept()))
+            },
+            vec![Act::Connect],
+        ),
+        (
+            "how much was there to read",
+            |server| of_a_socket(server, |socket| socket.read(&mut [0; 2]).is_ok()),
+            sends(),
+        ),
+        (
+            "what was there to read",
+            |server| {
+                of_a_socket(server, |socket| {
+                    let mut byte = [0];
+                    socket.read(&mut byte).is_ok() && byte == *b"a"
+                })
+            },
+            sends(),
+        ),
+        (
+            "which error a write gives",
+            |server| {
+                of_a_socket(server, |socket| {
+                    let error = socket.write(b"reply").expect_err("it was broken off");
+                    error.kind() == io::ErrorKind::BrokenPipe
+                })
+            },
+            vec![Act::Connect, Act::Reset],
+        ),
+        (
+            "which error a read gives",
+            |server| of_a_socket(server, |socket| socket.read(&mut [0; 2]).is_ok()),
+            vec![Act::Connect, Act::Reset],
+        ),
     ];
-    for (what, serve) in programs {
-        let mut scenario = Scenario::new(serve, 2, if what == "events" { vec![Act::Stop] } else { vec![] });
-        for without in [&[][..], &[Part::Cells]] {
+    for (what, serve, client) in programs {
+        let mut scenario = Scenario::new(serve, 2, client);
+        for without in [&[][..], &[Part::Cells], &[Part::Blocks]] {
             scenario.without = without.to_vec();
             let graph = explore(&scenario, 1_000).expect("it is small");
+            let ends: BTreeSet<_> = graph.nodes.iter().filter_map(|node| Some(&node.end.as_ref()?.text)).collect();
+            assert!(ends.len() > 1, "{what}: only {ends:?}");
             assert_eq!(replay_every_way(&scenario, &graph), Ok(()), "{what}, without {without:?}");
         }
     }
+}
+
+#[test]
+fn a_socket_does_what_its_client_lets_it_do() {
+    let serve = |server: Server| {
+        Epoll.add(&server.listener, LISTENER, Interest::READ)?;
+        let mut events = Events::with_capacity(1);
+        Epoll.wait(&mut events)?;
+        let socket = server.listener.accept()?.expect("it waits");
+        Epoll.delete(&server.listener)?;
+        Epoll.add(&socket, 1, Interest::HANG_UP)?;
+        Epoll.wait(&mut events)?;
+        let mut buffer = [0; 8];
+        let read = socket.read(&mut buffer)?;
+        let end = socket.read(&mut buffer)?;
+        let written = socket.write(b"reply")?;
+        socket.shutdown_write();
+        let refused = socket.write(b"reply").expect_err("it is shut").kind();
+        Epoll.wait(&mut events)?;
+        let number = socket.number();
+        tell(format!("{:?} {end} {written} {refused:?} {number}", &buffer[..read]))
+    };
+    // The second connection would be told of.
+    let client = [Act::Connect, Act::Send(b"ab".to_vec()), Act::Fin];
+    let graph = graph(serve, 0, &client);
+    let ends: BTreeSet<_> = graph.nodes.iter().filter_map(|node| node.end.clone()).map(|end| end.text).collect();
+    assert_eq!(ends, BTreeSet::from(["panic: [97, 98] 0 5 BrokenPipe 6".to_string()]));
+}
+
+#[test]
+fn a_source_that_was_deleted_or_closed_is_not_reported() {
+    fn waits_without_the_listener(server: Server, forget: fn(Listener)) -> io::Result<Served> {
+        Epoll.add(&server.listener, LISTENER, Interest::READ)?;
+        Epoll.add(&server.stop, STOP, Interest::READ)?;
+        forget(server.listener);
+        Epoll.wait(&mut Events::with_capacity(1))?;
+        tell("woken")
+    }
+    let deletes: Serve = |server| {
+        waits_without_the_listener(server, |listener| {
+            Epoll.delete(&listener).expect("it is there");
+            std::mem::forget(listener);
+        })
+    };
+    let closes: Serve = |server| waits_without_the_listener(server, drop);
+    for serve in [deletes, closes] {
+        let graph = graph(serve, 0, &[Act::Connect]);
+        let stands: BTreeSet<_> = graph.nodes.iter().map(|node| node.stands[1].as_str()).collect();
+        assert_eq!(stands, BTreeSet::from(["sleeps in epoll_wait"]));
+    }
+}
+
+#[test]
+fn a_buffer_is_not_used_after_it_was_freed() {
+    let serve = |_: Server| {
+        let mut buffer = std::mem::ManuallyDrop::new(Buffer::new(1));
+        buffer[0] = 1;
+        // SAFETY: none, which is what it is about; the bytes stay.
+        unsafe { std::mem::ManuallyDrop::drop(&mut buffer) };
+        tell(buffer[0])
+    };
+    let graph = graph(serve, 0, &[]);
+    let ends: Vec<_> = graph.nodes.iter().filter_map(|node| Some(node.end.as_ref()?.text.as_str())).collect();
+    assert_eq!(ends, ["use after free of buffer 1"]);
 }
 
 /// How often it has passed a point belongs to its past too, though it has read nothing there.
@@ -614,28 +834,6 @@ fn who_comes_to_the_same_point_again_is_not_where_it_was() {
     let graph = graph(serve, 0, &[]);
     assert_eq!(graph.nodes.len(), 3);
     assert_eq!(replay_every_way(&Scenario::new(serve, 0, vec![]), &graph), Ok(()));
-}
-
-/// Two threads write under an outer lock when they have given an inner one back: what they did there is not forgotten.
-#[test]
-fn who_gives_back_an_inner_lock_is_still_under_the_outer_one() {
-    let serve = |_: Server| {
-        let outer = Arc::new(Mutex::new(0));
-        let inner = Arc::new(Mutex::new(0_u64));
-        let writes = |value: u64| {
-            let (outer, inner) = (outer.clone(), inner.clone());
-            move || {
-                yield_now();
-                let mut guard = outer.lock();
-                drop(inner.lock());
-                *guard = value;
-            }
-        };
-        two(writes(1), writes(2));
-        let last = *outer.lock();
-        tell(last)
-    };
-    all_that_comes_of(serve, 2, &["1", "2"]);
 }
 
 #[test]

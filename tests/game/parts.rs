@@ -25,12 +25,13 @@ fn program(part: Part) -> (Scenario, &'static [Part]) {
         Part::Blocks => (workers(2, who_frees), PASTS),
         Part::Queues => (workers(2, who_queues_first), &[]),
         Part::Closed => (workers(2, who_closes), PASTS),
-        Part::Locks => (workers(2, who_locks), PASTS),
+        // Who has entered, and has not left, has left traces too.
+        Part::Locks => (workers(2, who_locks), &[Part::Histories, Part::Cells]),
         Part::Cells => (workers(2, who_writes_last), PASTS),
         Part::Verdict => (workers(2, who_is_late), &[]),
         Part::Flags => (workers(2, who_sets_last), &[]),
         Part::Numbers => (workers(2, who_stores_last), &[]),
-        Part::Sleepers => (workers(2, who_is_asleep), &[]),
+        Part::Sleepers => (workers(3, who_is_asleep), &[]),
         Part::Histories => (workers(2, who_was_first), &[]),
         Part::Stands => (workers(0, how_far), PASTS),
         Part::Memory => (workers(2, who_fills_last), PASTS),
@@ -202,18 +203,23 @@ fn who_stores_last(_: Server) -> io::Result<Served> {
     ends_if(number.load(Ordering::SeqCst) == 1)
 }
 
+/// Two of them, in either order; one is notified, if it sleeps by then.
 fn who_is_asleep(_: Server) -> io::Result<Served> {
     let (lock, changed) = (Arc::new(Mutex::new(0_u64)), Arc::new(Condvar::new()));
-    let notifier = changed.clone();
-    let sleeps = move || {
-        yield_now();
-        drop(changed.wait(lock.lock()));
+    let sleeps = || {
+        let (lock, changed) = (lock.clone(), changed.clone());
+        move || {
+            yield_now();
+            drop(changed.wait(lock.lock()));
+        }
     };
-    let notifies = move || {
+    let (one, other, notifier) = (sleeps(), sleeps(), changed.clone());
+    sync::spawn("worker-1", one);
+    sync::spawn("worker-2", other);
+    sync::spawn("worker-3", move || {
         yield_now();
         notifier.notify_one();
-    };
-    two(sleeps, notifies);
+    });
     served()
 }
 

@@ -187,7 +187,7 @@ impl<T> UnsafeCell<T> {
     pub fn get(&self) -> *mut T {
         act(Until::Always, |state, role| {
             state.say("enters the session");
-            state.enter(role, self.cell, false);
+            state.enter(role, self.cell);
         });
         self.value.get()
     }
@@ -235,7 +235,7 @@ impl<T> Mutex<T> {
         let name = state.lock_names[self.lock];
         state.say(format!("locks {name}"));
         state.locks[self.lock] = Some(role);
-        state.enter(role, self.cell, true);
+        state.enter(role, self.cell);
     }
 
     /// Takes the lock if nobody has it.
@@ -243,8 +243,8 @@ impl<T> Mutex<T> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let taken = act(Until::Always, |state, role| {
             let free = state.locks[self.lock].is_none();
-            state.seen(role, ("try", free));
             if free {
+                // That it was free is seen by what it enters.
                 self.take(state, role);
             } else {
                 state.say(format!("finds {} locked", state.lock_names[self.lock]));

@@ -130,6 +130,25 @@ fn sources_are_reported_in_the_order_of_their_wake_ups() {
 }
 
 #[test]
+fn what_is_armed_or_added_again_stands_at_the_end() {
+    let mut net = Net::default();
+    net.control(STOP_FD, 1, IN | ONESHOT);
+    net.control(LISTENER_FD, 2, IN | ET);
+    net.stop();
+    assert_eq!(net.events(), [(1, IN)]);
+    // Nobody is told while it is not armed.
+    net.stop();
+    net.connect();
+    net.control(STOP_FD, 1, IN | ONESHOT);
+    assert_eq!(net.events(), [(2, IN), (1, IN)]);
+    net.control(STOP_FD, 1, IN);
+    net.connect();
+    net.forget(STOP_FD);
+    net.control(STOP_FD, 1, IN);
+    assert_eq!(net.events(), [(2, IN), (1, IN)]);
+}
+
+#[test]
 fn what_is_closed_with_bytes_in_it_is_discarded() {
     let discarded = |close: bool, reset: bool, bytes: &[u8]| {
         let mut net = Net::default();

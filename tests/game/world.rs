@@ -81,8 +81,8 @@ pub struct Role {
     /// What it has seen so far: each result that the world gave it. Two states of the world are the same to a reader only
     /// if everybody in them has the same past to act on.
     seen: DefaultHasher,
-    /// The plain memory that it may read and write, unseen by the world; and whether a lock guards it.
-    inside: Vec<(usize, bool)>,
+    /// The plain memory that it may read and write, unseen by the world.
+    inside: Vec<usize>,
 }
 
 /// Where a thread is.
@@ -181,7 +181,7 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
         state.leave_traces(role);
         if let Until::Task(_) = until {
             // Who asks for the next task is done with the last one's session.
-            state.roles[role].inside.retain(|(_, locked)| *locked);
+            state.roles[role].inside.clear();
         }
         state = world.give_back(state, role);
         state.see_traces(role);
@@ -263,6 +263,7 @@ impl World {
             }));
             ME.set(None);
             let mut state = world.lock();
+            state.leave_traces(role);
             state.roles[role].stand = Stand::Ended;
             if let Err(cause) = end
                 && cause.downcast_ref::<Home>().is_none()
@@ -369,23 +370,22 @@ impl State {
         self.cells.len() - 1
     }
 
-    /// This role reads and writes that piece of plain memory from here on, until it leaves it or, without a lock, asks for
-    /// the next task.
-    pub fn enter(&mut self, role: usize, cell: usize, locked: bool) {
+    /// This role reads and writes that piece of plain memory from here on, until it leaves it or asks for the next task.
+    pub fn enter(&mut self, role: usize, cell: usize) {
         let inside = &mut self.roles[role].inside;
-        inside.retain(|(other, _)| *other != cell);
-        inside.push((cell, locked));
+        inside.retain(|other| *other != cell);
+        inside.push(cell);
         self.seen(role, self.cells[cell]);
     }
 
     pub fn leave(&mut self, role: usize, cell: usize) {
         self.leave_traces(role);
-        self.roles[role].inside.retain(|(other, _)| *other != cell);
+        self.roles[role].inside.retain(|other| *other != cell);
     }
 
     /// What is in plain memory follows from who did what there, in which order; nobody need look into it.
     fn leave_traces(&mut self, role: usize) {
-        for (cell, _) in self.roles[role].inside.clone() {
+        for cell in self.roles[role].inside.clone() {
             let mut past = DefaultHasher::new();
             (self.cells[cell], role, self.roles[role].seen.finish()).hash(&mut past);
             self.cells[cell] = past.finish();
@@ -393,7 +393,7 @@ impl State {
     }
 
     fn see_traces(&mut self, role: usize) {
-        for (cell, _) in self.roles[role].inside.clone() {
+        for cell in self.roles[role].inside.clone() {
             self.seen(role, self.cells[cell]);
         }
     }

@@ -45,7 +45,7 @@ fn tripper(check: Check) -> Program {
         Check::Stranger => wrong(serve::<{ Check::Stranger as u8 }>),
         Check::Panic => program(serve::<{ Check::Panic as u8 }>, 0, &stop),
         Check::Refused => program(serve::<{ Check::Refused as u8 }>, 0, &stop),
-        Check::NeverStops => program(serve::<{ Check::NeverStops as u8 }>, 0, &stop),
+        Check::NeverStops => program(leaves_a_thread, 1, &stop),
         Check::Unread => program(takes_no_notice, 0, &client[..2]),
         Check::Ended => program(takes_no_notice, 0, &[Act::Connect, Act::Reset]),
         Check::Unaccepted => program(serve::<{ Check::Unaccepted as u8 }>, 0, &client[..1]),
@@ -95,8 +95,17 @@ fn each_check_alone_refuses_its_program_and_without_it_the_program_passes() {
 fn the_right_server_passes() {
     let right = Program { limit: 1_000, ..tripper(Check::OtherMoves) };
     assert_eq!(judge(&Program { spoil: |_| {}, ..right }), BTreeSet::new());
-    let stopped = Program { scenario: Scenario::new(serve::<RIGHT>, 0, vec![Act::Stop]), ..tripper(Check::Leak) };
-    assert_eq!(judge(&stopped), BTreeSet::new());
+    let judge_of = |serve: Serve, client: &[Act]| {
+        let scenario = Scenario::new(serve, 0, client.to_vec());
+        judge(&Program { scenario, limit: 1_000, spoil: |_| {} })
+    };
+    assert_eq!(judge_of(serve::<RIGHT>, &[Act::Stop]), BTreeSet::new());
+    // Who breaks off need not be accepted, nor who comes when the server stops.
+    const DEAF: Serve = serve::<{ Check::Unaccepted as u8 }>;
+    assert_eq!(judge_of(DEAF, &[Act::Connect, Act::Reset]), BTreeSet::new());
+    assert_eq!(judge_of(waits_for_the_stop, &[Act::Stop, Act::Connect]), BTreeSet::new());
+    // A connection ends in either way.
+    assert_eq!(judge_of(takes_no_notice, &[Act::Connect, Act::Fin]), BTreeSet::from([Check::Ended]));
 }
 
 /// A reply goes on where the last write ended, and is owed to one client.
@@ -148,7 +157,6 @@ fn serve<const FAULT: u8>(server: Server) -> io::Result<Served> {
         epoll.wait(&mut events)?;
         for event in events.iter() {
             match event.token {
-                STOP if is(Check::NeverStops) => {}
                 STOP if is(Check::Refused) => return Err(io::ErrorKind::Other.into()),
                 // A panic that prints nothing.
                 STOP if is(Check::Panic) => std::panic::resume_unwind(Box::new("a fault")),
@@ -236,6 +244,17 @@ fn queues_for_nobody(_: Server) -> io::Result<Served> {
 
 fn forgets_a_session(server: Server) -> io::Result<Served> {
     _ = Raw::new(Session);
+    waits_for_the_stop(server)
+}
+
+/// Its other thread sleeps on.
+fn leaves_a_thread(server: Server) -> io::Result<Served> {
+    let queue = Arc::new(Queue::<u64>::new());
+    sync::spawn("worker-1", move || _ = queue.pop());
+    waits_for_the_stop(server)
+}
+
+fn waits_for_the_stop(server: Server) -> io::Result<Served> {
     let epoll = Epoll::new()?;
     epoll.add(&server.stop, STOP, Interest::READ)?;
     epoll.wait(&mut Events::with_capacity(8))?;
