@@ -1,5 +1,6 @@
 //! What the facades of this world do: small programs, and all that can come of them in any order.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::OnceLock;
@@ -567,7 +568,7 @@ fn of_a_socket(server: Server, reads: fn(&Socket) -> bool) -> io::Result<Served>
 #[test]
 fn whatever_a_thread_can_read_makes_two_states_different() {
     let sends = || vec![Act::Connect, Act::Send(b"ab".to_vec())];
-    let programs: [(&str, Serve, Vec<Act>); 21] = [
+    let programs: [(&str, Serve, Vec<Act>); 22] = [
         ("a flag", |_| of_a_flag(|flag| flag.load(ORDER)), vec![]),
         ("a flag that is exchanged", |_| of_a_flag(|flag| flag.swap(true, ORDER)), vec![]),
         (
@@ -610,6 +611,28 @@ fn whatever_a_thread_can_read_makes_two_states_different() {
                     is_there
                 };
                 later(reads, move || drop(session))
+            },
+            vec![],
+        ),
+        (
+            "whether it was the last owner",
+            |_| {
+                thread_local! {
+                    static DROPPED: Cell<bool> = const { Cell::new(false) };
+                }
+                struct Note;
+                impl Drop for Note {
+                    fn drop(&mut self) {
+                        DROPPED.set(true);
+                    }
+                }
+                let note = Arc::new(Note);
+                let other = note.clone();
+                let reads = move || {
+                    drop(note);
+                    DROPPED.get()
+                };
+                later(reads, move || drop(other))
             },
             vec![],
         ),

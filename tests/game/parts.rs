@@ -31,7 +31,7 @@ fn program(part: Part) -> (Scenario, &'static [Part]) {
         Part::Verdict => (workers(2, who_is_late), &[]),
         Part::Flags => (workers(2, who_sets_last), &[]),
         Part::Numbers => (workers(2, who_stores_last), &[]),
-        Part::Sleepers => (workers(3, who_is_asleep), &[]),
+        Part::Sleepers => (workers(3, who_is_asleep), &[Part::Histories, Part::Cells]),
         Part::Histories => (workers(2, who_was_first), &[]),
         Part::Stands => (workers(0, how_far), PASTS),
         Part::Memory => (workers(2, who_fills_last), PASTS),

@@ -427,7 +427,6 @@ impl State {
 
     /// A block is freed: the second time is the end.
     pub fn free(&mut self, role: usize, block: usize) {
-        self.seen(role, ("free", block));
         let name = self.blocks[block].name();
         match self.blocks[block].freed {
             None => {
@@ -442,7 +441,6 @@ impl State {
 
     /// A block is used: if it was freed, that is the end.
     pub fn touch(&mut self, role: usize, block: usize) {
-        self.seen(role, ("use", block));
         if let Some(first) = self.blocks[block].freed {
             let name = self.blocks[block].name();
             self.crash(Check::UseAfterFree, "use after free", &name, role, first);
