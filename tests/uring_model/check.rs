@@ -56,6 +56,8 @@ listed! {
         Unreceived,
         /// When nobody can move, a client that has ended, or has its last reply, waits for the server's end.
         NoEnd,
+        /// When nobody can move, a client that broke off was not let go of.
+        KeepsTheBroken,
         /// The count of bytes.
         MiscountsBytes,
         /// The count of replies.
@@ -89,6 +91,10 @@ listed! {
         FewStalls,
         /// Too few receives were stopped.
         FewStops,
+        /// Too few requests went on after an answer.
+        FewGoOn,
+        /// Too few ended with an answer that they could have gone on after.
+        FewGoOut,
         /// Too few clients found no descriptor.
         FewRefusals,
         /// Too few answers were for a client that had gone.

@@ -63,6 +63,9 @@ pub struct Seen {
     pub partial_sends: u64,
     pub stalls: u64,
     pub stops: u64,
+    /// Answers after which a request for more than one went on, and after which it did not.
+    pub went_on: u64,
+    pub went_out: u64,
     pub refused_accepts: u64,
     pub answers_for_the_gone: u64,
     /// Of those, the ones that came when the slot had another client.
@@ -76,6 +79,8 @@ impl Seen {
         self.partial_sends += other.partial_sends;
         self.stalls += other.stalls;
         self.stops += other.stops;
+        self.went_on += other.went_on;
+        self.went_out += other.went_out;
         self.refused_accepts += other.refused_accepts;
         self.answers_for_the_gone += other.answers_for_the_gone;
         self.served_at_stop += other.served_at_stop;
@@ -91,6 +96,8 @@ impl Seen {
             (Check::FewPartialSends, self.partial_sends, 1_000),
             (Check::FewStalls, self.stalls, 1_000),
             (Check::FewStops, self.stops, 500),
+            (Check::FewGoOn, self.went_on, 1_000),
+            (Check::FewGoOut, self.went_out, 1_000),
             (Check::FewRefusals, self.refused_accepts, 500),
             (Check::FewAnswersForTheGone, self.answers_for_the_gone, 500),
             (Check::FewAnswersAfterThePlaceWasTaken, self.answers_after_the_place_was_taken, 50),
@@ -124,11 +131,11 @@ pub struct Client {
     expected: Vec<u8>,
     connected: bool,
     finished: bool,
-    reset: bool,
+    pub reset: bool,
     /// What the server has not received yet starts here in `script`.
     pub received: usize,
     /// What the kernel has taken from the server, and how much of it the client has read.
-    delivered: Vec<u8>,
+    pub delivered: Vec<u8>,
     pub read: usize,
     /// Bytes that fit between the two.
     room: usize,
@@ -335,6 +342,8 @@ impl World {
             let over = client.finished || client.oracle.is_over();
             let ended = client.reset || client.told_the_end || client.let_go || !over;
             let answered = client.reset || delivered == expected;
+            let kept = client.reset && client.token.is_some() && !client.let_go;
+            self.hold(!kept, Check::KeepsTheBroken, || format!("client {index}"));
             self.hold(answered, Check::Unanswered, || format!("client {index}: {delivered} of {expected} bytes"));
             self.hold(ended, Check::NoEnd, || format!("client {index} waits for the end"));
         }
@@ -377,14 +386,14 @@ impl World {
         for (index, had_sent) in stopped_at.into_iter().enumerate() {
             let client = &self.clients[index];
             let is_its_own = client.expected.starts_with(&client.delivered);
-            let (received, over, kept) = (client.received, client.oracle.is_over(), !client.let_go);
+            let (received, kept) = (client.received, !client.let_go);
             let (delivered, due) = (client.delivered.len(), client.due.len());
             let had_sent = had_sent.filter(|_| !client.reset);
             let who = || format!("client {index}");
             self.hold(is_its_own, Check::StrangerAtStop, who);
             let Some(had_sent) = had_sent else { continue };
             self.seen.served_at_stop += 1;
-            self.hold(over || received >= had_sent, Check::UnreceivedAtStop, || format!("{}: {received} bytes", who()));
+            self.hold(received >= had_sent, Check::UnreceivedAtStop, || format!("{}: {received} bytes", who()));
             self.hold(delivered == due, Check::UnansweredAtStop, || format!("{}: {delivered} of {due} bytes", who()));
             self.hold(!kept, Check::KeptAtStop, who);
         }
@@ -499,7 +508,8 @@ impl World {
                 self.clock += 1;
                 return;
             } else {
-                // Everybody waits for somebody else.
+                // Everybody waits for somebody else; this kernel has answered what it could.
+                assert!(!self.requests.iter().any(|request| matches!(request.work, Work::Send { .. })));
                 if self.stopped {
                     self.hold(false, Check::NeverStops, String::new);
                     self.over = true;
@@ -515,7 +525,7 @@ impl World {
         }
     }
 
-    /// Before it sleeps: who leaves his replies untaken is not received from, and everybody else is.
+    /// Before it sleeps: a client that leaves its replies untaken is not received from, and everybody else is.
     fn nobody_is_forgotten(&mut self) {
         for index in 0..self.clients.len() {
             let client = &self.clients[index];
@@ -660,12 +670,18 @@ impl World {
                     self.hold(!ended, Check::BehindTheEnd, || format!("client {client}"));
                     let state = &mut self.clients[client];
                     state.delivered.extend_from_slice(&bytes[from..from + count]);
+                    assert!(state.delivered.len() - state.read <= state.room, "more than fits");
                     (None, false, Outcome::Sent(Ok(count), bytes))
                 }
             }
         };
-        if let (Some(work), true) = (again, more) {
-            self.requests.push(Request { token, work });
+        match again {
+            Some(work) if more => {
+                self.seen.went_on += 1;
+                self.requests.push(Request { token, work });
+            }
+            Some(_) => self.seen.went_out += 1,
+            None => {}
         }
         self.completions.push_back(Event { token, more, outcome });
     }

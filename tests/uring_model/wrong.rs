@@ -34,6 +34,8 @@ fn tripper(check: Check) -> Program {
         partial_sends: 1_001,
         stalls: 1_001,
         stops: 501,
+        went_on: 1_001,
+        went_out: 1_001,
         refused_accepts: 501,
         answers_for_the_gone: 501,
         answers_after_the_place_was_taken: 51,
@@ -66,6 +68,9 @@ fn tripper(check: Check) -> Program {
         Check::Untaken => Leaves(|client| client.read -= 1),
         Check::Unreceived => Leaves(|client| client.received -= 1),
         Check::NoEnd => to_the_end(serve::<{ Check::NoEnd as u8 }>, || vec![visitor(Manner::Finishes, 1)]),
+        Check::KeepsTheBroken => {
+            to_the_end(serve::<{ Check::KeepsTheBroken as u8 }>, || vec![visitor(Manner::Resets, 9)])
+        }
         Check::MiscountsBytes => to_the_end(serve::<{ Check::MiscountsBytes as u8 }>, one),
         Check::MiscountsReplies => to_the_end(serve::<{ Check::MiscountsReplies as u8 }>, one),
         Check::StrangerAtStop => stopped(serve::<{ Check::StrangerAtStop as u8 }>),
@@ -82,6 +87,8 @@ fn tripper(check: Check) -> Program {
         Check::FewPartialSends => HasSeen(Seen { partial_sends: 1_000, ..OFTEN }),
         Check::FewStalls => HasSeen(Seen { stalls: 1_000, ..OFTEN }),
         Check::FewStops => HasSeen(Seen { stops: 500, ..OFTEN }),
+        Check::FewGoOn => HasSeen(Seen { went_on: 1_000, ..OFTEN }),
+        Check::FewGoOut => HasSeen(Seen { went_out: 1_000, ..OFTEN }),
         Check::FewRefusals => HasSeen(Seen { refused_accepts: 500, ..OFTEN }),
         Check::FewAnswersForTheGone => HasSeen(Seen { answers_for_the_gone: 500, ..OFTEN }),
         Check::FewAnswersAfterThePlaceWasTaken => HasSeen(Seen { answers_after_the_place_was_taken: 50, ..OFTEN }),
@@ -135,8 +142,70 @@ fn the_right_server_passes() {
     assert_eq!(judge(&Program::Leaves(|_| ()), None), BTreeSet::new());
 }
 
+/// Where one check looks for two things, there is another server for the other.
+#[test]
+fn what_else_each_check_looks_for_is_found() {
+    let is_all = |program: Program, off: Option<Check>, check: Check| {
+        assert_eq!(judge(&program, off), BTreeSet::from([check]));
+    };
+    // One byte of a reply.
+    let lacks = |client: &mut Visitor| {
+        client.delivered.pop();
+        client.read -= 1;
+    };
+    is_all(Program::Leaves(lacks), None, Check::Unanswered);
+    // Who has its last reply waits for the end, though it has not ended itself.
+    let asks_for_the_end = || {
+        let last = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+        vec![Visitor::new(Manner::Stays, last.to_vec(), 1_000)]
+    };
+    let never_shuts: Serve = serve::<{ Check::NoEndOfTimeout as u8 }>;
+    is_all(Program::Serves(never_shuts, asks_for_the_end, Play::ToTheEnd), None, Check::NoEnd);
+    // More than its reply.
+    is_all(tripper(Check::BreaksSilence), Some(Check::BreaksSilence), Check::SpoilsReply);
+    // Nobody is late for a server that never looks at the clock.
+    is_all(Program::Serves(serve::<NO_CLOCK>, slow_clients, Play::Slow), None, Check::KeptInVain);
+}
+
+/// What was received of a client that broke off may be counted or not.
+#[test]
+fn the_counts_are_between_those_without_the_broken_and_those_with_them() {
+    let found = |received, replies| {
+        let mut broken = visitor(Manner::Resets, 1).after_all();
+        broken.reset = true;
+        let clients = vec![visitor(Manner::Stays, 1).after_all(), broken];
+        play(0, clients, Play::ToTheEnd, None, || Ok(Served { received, replies })).err().map(|refusal| refusal.check)
+    };
+    // A request is 18 bytes.
+    for (received, expected) in
+        [(17, Some(Check::MiscountsBytes)), (18, None), (36, None), (37, Some(Check::MiscountsBytes))]
+    {
+        assert_eq!(found(received, 1), expected, "{received} bytes");
+    }
+    for (replies, expected) in
+        [(0, Some(Check::MiscountsReplies)), (1, None), (2, None), (3, Some(Check::MiscountsReplies))]
+    {
+        assert_eq!(found(18, replies), expected, "{replies} replies");
+    }
+}
+
+/// Here no token comes again, so no place is taken by another.
+#[test]
+fn who_has_gone_is_told_from_whose_place_is_taken() {
+    let mut seen = Seen::default();
+    for seed in 0..20 {
+        let clients = (0..8).map(|_| visitor(Manner::Resets, 20)).collect();
+        let play = play(seed, clients, Play::ToTheEnd, None, || serve::<RIGHT>(server(), PATIENT));
+        seen.add(&play.expect("it is right"));
+    }
+    assert!(seen.answers_for_the_gone > 0, "{seen:?}");
+    assert_eq!(seen.answers_after_the_place_was_taken, 0);
+}
+
 /// No check's number.
 const RIGHT: u8 = u8::MAX;
+/// Nor this: it sleeps without a limit.
+const NO_CLOCK: u8 = u8::MAX - 1;
 
 struct Client {
     socket: Socket,
@@ -194,7 +263,8 @@ impl<const FAULT: u8> Reactor<FAULT> {
             self.ring.accept(&server.listener, LISTENER)?;
         }
         while !self.stopped || !self.clients.is_empty() || is::<FAULT>(Check::NeverStops) {
-            self.ring.wait_for((self.full || !self.clients.is_empty()).then_some(1))?;
+            let late = (self.full || !self.clients.is_empty()) && FAULT != NO_CLOCK;
+            self.ring.wait_for(late.then_some(1))?;
             if is::<FAULT>(Check::LeavesAnswers) {
                 self.ring.wait_for(None)?;
             }
@@ -256,8 +326,11 @@ impl<const FAULT: u8> Reactor<FAULT> {
             Outcome::Stalled if is::<FAULT>(Check::ReceivesNothing) && !self.stopped => return Ok(()),
             Outcome::Stalled => {}
             Outcome::Emptied => client.ended |= self.stopped,
+            // It is broken.
             _ => {
-                self.clients.remove(&event.token);
+                if !is::<FAULT>(Check::KeepsTheBroken) || self.stopped {
+                    self.clients.remove(&event.token);
+                }
                 return Ok(());
             }
         }
