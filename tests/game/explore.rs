@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use crate::check::{Check, Part, Refusal};
 use crate::kernel::{Listener, Stop, grouped, mask_names, source_name};
+use crate::net::Connection;
 use crate::runner::{Serve, Server};
-use crate::world::{QUEUE, Stand, State, Until, World, is_of_interest};
+use crate::world::{QUEUE, Role, Stand, State, Until, World, act, is_of_interest};
 
 /// What the client does, in order. It can always go on. Where it connects again, that is another client, and whatever
 /// comes after it is done by that one.
@@ -28,6 +30,17 @@ pub struct Scenario {
     pub client: Vec<Act>,
     /// The bytes that each connection is owed, where that is what the play is about.
     pub owed: Vec<Vec<u8>>,
+    /// What is not looked for.
+    pub off: Option<Check>,
+    /// What two states that are the same may differ in.
+    pub without: Vec<Part>,
+}
+
+impl Scenario {
+    /// Everything is looked for, and nobody is owed anything.
+    pub fn new(serve: Serve, workers: usize, client: Vec<Act>) -> Scenario {
+        Scenario { serve, workers, client, owed: Vec::new(), off: None, without: Vec::new() }
+    }
 }
 
 pub const CLIENT: usize = 0;
@@ -62,9 +75,11 @@ pub struct Move {
 pub struct End {
     pub crash: bool,
     pub text: String,
+    /// Which check says so; none has anything to say of a server that has served.
+    pub check: Option<Check>,
 }
 
-/// The state of the world: sections of rows of (name, detail, tone). Tones: `on`, `off`, `gone`, `bad`.
+/// What there is to see: sections of rows of (name, detail, tone). Tones: `on`, `off`, `gone`, `bad`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Panel(pub [Vec<Row>; 4]);
 
@@ -95,11 +110,15 @@ impl<'a> Play<'a> {
     /// A server that is up: the reactor waits for events, the workers for tasks.
     fn new(scenario: &'a Scenario) -> Play<'a> {
         let world = World::new();
-        world.lock().owed.clone_from(&scenario.owed);
+        let mut state = world.lock();
+        state.owed.clone_from(&scenario.owed);
+        state.off = scenario.off;
+        drop(state);
         let (serve, workers) = (scenario.serve, scenario.workers);
         world.start("main", move || {
-            let served = serve(Server { listener: Listener, stop: Stop, workers, drain: 1 });
-            assert!(served.is_ok(), "a modelled kernel refuses nothing");
+            if let Err(error) = serve(Server { listener: Listener, stop: Stop, workers, drain: 1 }) {
+                act(Until::Always, |state, _| state.refuse(Check::Refused, format!("the server gives up: {error}")));
+            }
         });
         for role in 0..=workers {
             world.go(role);
@@ -134,7 +153,9 @@ impl<'a> Play<'a> {
     }
 
     fn fingerprint(&self) -> (u128, usize) {
-        (self.world.lock().fingerprint(), self.client)
+        let without = &self.scenario.without;
+        let client = if without.contains(&Part::Client) { 0 } else { self.client };
+        (self.world.lock().fingerprint(without), client)
     }
 
     fn node(&self) -> Node {
@@ -160,6 +181,14 @@ impl<'a> Play<'a> {
                 moves.push(possible(role + 1, point, at.line()));
             }
         }
+        if moves.is_empty() && state.verdict.is_none() {
+            // Nobody else can move: whoever does not wait for ever has waited too long.
+            for (role, player) in state.roles.iter().enumerate() {
+                if let Stand::Parked { point, at, until: Until::NotifiedInTime(_) } = player.stand {
+                    moves.push(possible(role + 1, point, at.line()));
+                }
+            }
+        }
         let end = moves.is_empty().then(|| end(&state));
         let mut stands = vec![match self.scenario.client.len() - self.client {
             0 => "has done all it does".to_string(),
@@ -177,13 +206,14 @@ fn stand(state: &State, role: usize) -> String {
         Stand::Parked { point, until, .. } => match until {
             _ if state.is_met(until) => format!("stands at {point}"),
             Until::Event => "sleeps in epoll_wait".to_string(),
-            Until::Task => "sleeps until there is a task".to_string(),
+            Until::Task(_) => "sleeps until there is a task".to_string(),
             Until::Lock(lock) => {
                 let holder = state.locks[lock].map_or("nobody", |holder| &state.roles[holder].name);
                 let name = state.lock_names[lock];
                 format!("waits for {name}'s lock, held by {holder}")
             }
             Until::Notified(_) => "sleeps until it is notified".to_string(),
+            Until::NotifiedInTime(_) => "sleeps until it is notified, or its time is over".to_string(),
             Until::Ended(other) => format!("waits for the end of {}", state.roles[other].name),
             Until::Always => format!("waits at {point}"),
         },
@@ -192,39 +222,47 @@ fn stand(state: &State, role: usize) -> String {
 
 /// The verdict on a state in which nobody can move.
 fn end(state: &State) -> End {
-    if let Some(verdict) = &state.verdict {
-        return End { crash: true, text: verdict.clone() };
+    if let Some(Refusal { check, text }) = &state.verdict {
+        return End { crash: true, text: text.clone(), check: Some(*check) };
     }
-    if state.net.stopped {
-        let left = state.roles.iter().filter(|role| !matches!(role.stand, Stand::Ended)).count();
-        let text =
-            if left == 0 { "the server has stopped" } else { "never stops: nobody is left who could wake anybody" };
-        return End { crash: left > 0, text: text.to_string() };
-    }
-    let owed = state.net.connections.iter().any(|connection| {
-        let over = connection.fin || connection.reset;
-        match connection.fd {
-            Some(_) => over || !connection.unread.is_empty(),
-            None => !connection.unread.is_empty() && !connection.reset,
-        }
-    });
-    let unanswered = state
-        .owed
-        .iter()
-        .zip(&state.net.connections)
-        .any(|(owed, connection)| !connection.reset && connection.written < owed.len() as u64);
-    let stuck = state.roles.iter().any(|role| matches!(role.stand, Stand::Parked { until: Until::Lock(_), .. }));
-    let interesting = || state.blocks.iter().filter(|block| is_of_interest(block.label));
-    let text = if owed || stuck || !state.queue.is_empty() {
-        "hang: something waits, and nobody will move".to_string()
-    } else if unanswered {
-        "a client is dismissed without its reply".to_string()
-    } else if interesting().all(|block| block.freed.is_some()) {
-        "served, nothing left".to_string()
-    } else {
-        "served; the session waits for more".to_string()
+    let check = remaining(state).into_iter().find(|check| state.off != Some(*check));
+    let text = match check {
+        Some(Check::NeverStops) => "never stops: nobody is left who could wake anybody",
+        Some(Check::Unanswered) => "a client is dismissed without its reply",
+        Some(Check::Leak) => "the server has stopped, and its memory was not freed",
+        Some(Check::SessionWaits) => "served; the session waits for more",
+        Some(_) => "hang: something waits, and nobody will move",
+        None if state.net.stopped => "the server has stopped",
+        None => "served, nothing left",
     };
-    End { crash: text.starts_with("hang") || unanswered, text }
+    let crash = check.is_some_and(|check| check != Check::SessionWaits);
+    End { crash, text: text.to_string(), check }
+}
+
+/// What is left to do in such a state, the weightiest first.
+fn remaining(state: &State) -> Vec<Check> {
+    let (net, roles) = (&state.net, &state.roles);
+    let of_any = |what: fn(&Connection) -> bool| net.connections.iter().any(what);
+    let waits = net.connections.iter().enumerate().any(|(at, connection)| net.waits(at) && !connection.reset);
+    let stuck = |role: &Role| matches!(role.stand, Stand::Parked { until: Until::Lock(_), .. });
+    let lacks =
+        |(owed, connection): (&Vec<u8>, &Connection)| !connection.reset && connection.written < owed.len() as u64;
+    let lives = state.blocks.iter().any(|block| is_of_interest(block.label) && block.freed.is_none());
+    let stops = net.stopped;
+    let found = [
+        (Check::NeverStops, stops && roles.iter().any(|role| !matches!(role.stand, Stand::Ended))),
+        (Check::Unread, of_any(|connection| connection.fd.is_some() && !connection.unread.is_empty())),
+        (Check::Ended, of_any(|connection| connection.fd.is_some() && (connection.fin || connection.reset))),
+        // Who comes while the server stops need not be served.
+        (Check::Unaccepted, waits && !stops),
+        (Check::Discarded, of_any(Connection::is_discarded)),
+        (Check::Stuck, roles.iter().any(stuck)),
+        (Check::Queued, state.queues.iter().any(|queue| !queue.is_empty())),
+        (Check::Unanswered, state.owed.iter().zip(&net.connections).any(lacks)),
+        (Check::Leak, lives && stops),
+        (Check::SessionWaits, lives && !stops),
+    ];
+    found.into_iter().filter(|(_, holds)| *holds).map(|(check, _)| check).collect()
 }
 
 fn panel(state: &State) -> Panel {
@@ -235,7 +273,7 @@ fn panel(state: &State) -> Panel {
     });
     // The stop event is on the list in every state; that it was raised is a move. No limit is ever over here.
     let interest = interest.filter(|(name, ..)| name != "the stop event" && name != "the limit").collect();
-    let tasks = state.queue.iter().map(|name| (name.clone(), String::new(), "on"));
+    let tasks = state.queues.iter().flatten().map(|name| (name.clone(), String::new(), "on"));
     // Where the stage owns its queue: its lock, the stop flag beside it, and who sleeps in it.
     let locks = state.locks.iter().zip(&state.lock_names).filter(|(_, name)| **name == QUEUE);
     let locks = locks.map(|(holder, _)| match holder {
@@ -265,7 +303,7 @@ fn panel(state: &State) -> Panel {
         match block.freed {
             None => (block.name(), format!("live{owners}{lock}"), "on"),
             Some((role, _)) => {
-                let fatal = state.verdict.as_ref().is_some_and(|verdict| verdict.ends_with(&block.name()));
+                let fatal = state.verdict.as_ref().is_some_and(|verdict| verdict.text.ends_with(&block.name()));
                 let tone = if fatal { "bad" } else { "gone" };
                 (block.name(), format!("freed by {}", state.roles[role].name), tone)
             }
@@ -322,9 +360,10 @@ impl Walk {
 
 /// Walks through every order of the moves.
 ///
-/// # Panics
+/// # Errors
 /// If the same moves lead to different states, or if there are more than `limit` states.
-pub fn explore(scenario: &Scenario, limit: usize) -> Graph {
+pub fn explore(scenario: &Scenario, limit: usize) -> Result<Graph, Refusal> {
+    let refuse = |check, text| if scenario.off == Some(check) { Ok(()) } else { Err(Refusal { check, text }) };
     let mut walk = Walk::default();
     let mut play = Play::new(scenario);
     let roles: Vec<_> = play.world.lock().roles.iter().map(|role| role.name.clone()).collect();
@@ -339,40 +378,61 @@ pub fn explore(scenario: &Scenario, limit: usize) -> Graph {
             for role in &path {
                 play.go(*role);
             }
-            assert_eq!(walk.known.get(&play.fingerprint()), Some(&node), "the same moves, another state");
+            if walk.known.get(&play.fingerprint()) != Some(&node) {
+                refuse(Check::Nondeterministic, "the same moves, another state".to_string())?;
+            }
         }
         let role = walk.nodes[node].moves[at].role;
         let did = play.go(role);
         path.push(role);
         let (to, new) = walk.meet(&play, &path);
-        assert!(walk.nodes.len() <= limit, "more than {limit} states");
+        if walk.nodes.len() > limit {
+            refuse(Check::TooManyStates, format!("more than {limit} states"))?;
+        }
         let chosen = &mut walk.nodes[node].moves[at];
         (chosen.did, chosen.to) = (if did.is_empty() { format!("passes {}", chosen.next) } else { did }, to);
         here = new.then_some(to);
     }
     let first = if scenario.client.iter().any(|act| matches!(act, Act::Stop)) { "operator" } else { "client" };
-    Graph { roles: std::iter::once(first.to_string()).chain(roles).collect(), nodes: walk.nodes }
+    Ok(Graph { roles: std::iter::once(first.to_string()).chain(roles).collect(), nodes: walk.nodes })
 }
 
 /// Plays one order in a fresh world, as `choose` has it (of so many moves, which), and compares each step with the graph.
 ///
-/// # Panics
+/// # Errors
 /// If the graph has told anything else.
-pub fn replay(scenario: &Scenario, graph: &Graph, mut choose: impl FnMut(usize) -> usize) {
+pub fn replay(scenario: &Scenario, graph: &Graph, mut choose: impl FnMut(usize) -> usize) -> Result<(), Refusal> {
+    fn same<T: PartialEq + std::fmt::Debug>(
+        off: Option<Check>,
+        check: Check,
+        found: T,
+        told: T,
+    ) -> Result<(), Refusal> {
+        if found == told || off == Some(check) {
+            return Ok(());
+        }
+        Err(Refusal { check, text: format!("{found:?}, and the graph has told {told:?}") })
+    }
+    let off = scenario.off;
     let mut play = Play::new(scenario);
     let mut told = &graph.nodes[0];
     loop {
         let found = play.node();
-        let roles =
-            |node: &Node| node.moves.iter().map(|chosen| (chosen.role, chosen.next.clone())).collect::<Vec<_>>();
-        assert_eq!(roles(&found), roles(told), "other moves");
-        assert_eq!((&found.panel, &found.stands, &found.end), (&told.panel, &told.stands, &told.end), "another state");
+        let moves = |node: &Node| {
+            let moves = node.moves.iter().map(|chosen| (chosen.role, chosen.next.clone(), chosen.line));
+            moves.collect::<Vec<_>>()
+        };
+        same(off, Check::OtherMoves, moves(&found), moves(told))?;
+        same(off, Check::OtherPanel, &found.panel, &told.panel)?;
+        same(off, Check::OtherStands, &found.stands, &told.stands)?;
+        same(off, Check::OtherEnd, &found.end, &told.end)?;
         if told.moves.is_empty() {
-            return;
+            return Ok(());
         }
         let chosen = &told.moves[choose(told.moves.len())];
         let did = play.go(chosen.role);
-        assert!(did.is_empty() || did == chosen.did, "another deed: {did}, not {}", chosen.did);
+        let did = if did.is_empty() { format!("passes {}", chosen.next) } else { did };
+        same(off, Check::OtherDeed, &did, &chosen.did)?;
         told = &graph.nodes[chosen.to];
     }
 }

@@ -84,6 +84,17 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// A use, and whoever uses it can act on what is in it: that belongs to its past.
+    fn look(&self) {
+        act(Until::Always, |state, role| {
+            state.touch(role, self.block);
+            // SAFETY: the bytes are there until the play is over, and one thread runs at a time.
+            state.seen(role, unsafe { std::slice::from_raw_parts(self.at, self.size) });
+        });
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         let block = self.block;
@@ -95,7 +106,7 @@ impl Drop for Buffer {
 impl Deref for Buffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        act(Until::Always, |state, role| state.touch(role, self.block));
+        self.look();
         // SAFETY: the bytes are there until the play is over.
         unsafe { std::slice::from_raw_parts(self.at, self.size) }
     }
@@ -103,7 +114,7 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        act(Until::Always, |state, role| state.touch(role, self.block));
+        self.look();
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(self.at, self.size) }
     }

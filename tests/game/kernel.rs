@@ -216,7 +216,9 @@ impl Socket {
                 Ok(count) => format!("reads {} bytes", grouped(count)),
                 Err(failure) => format!("read says {}", errno(failure)),
             });
-            state.seen(role, ("read", &result, state.net.connections.iter().map(|c| c.read).sum::<u64>()));
+            // Which bytes they are follows from whose they are, and from how many came before.
+            let from = state.net.of(self.fd).map(|at| (at, state.net.connections[at].read));
+            state.seen(role, ("read", &result, from));
             result
         });
         Ok(result.unwrap_or(Ok(0))?)
@@ -243,7 +245,10 @@ impl Socket {
     #[track_caller]
     #[allow(dead_code)]
     pub fn shutdown_write(&self) {
-        act(Until::Always, |state, _| state.say("closes its sending side"));
+        act(Until::Always, |state, _| {
+            state.say("closes its sending side");
+            state.net.shutdown_write(self.fd);
+        });
     }
 }
 

@@ -6,11 +6,14 @@
 extern crate lab as real;
 extern crate self as lab;
 
+mod check;
 mod explore;
+mod facades;
 mod graph;
 mod heap;
 mod kernel;
 mod net;
+mod parts;
 mod point;
 mod runner;
 #[path = "../../lab/stages/stage3_broken.rs"]
@@ -44,16 +47,20 @@ mod stage7_broken;
 #[allow(dead_code)]
 mod stage7_fixed;
 mod sync;
+mod tables;
 mod world;
+mod wrong;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Parsing is the same in every world.
 use real::http;
 use real::schedule::Plan;
 
-use explore::{Act, Graph, Node, Scenario, explore, replay};
+use check::Refusal;
+use explore::{Act, Graph, Node, Scenario, replay};
 
 const STAGES: [&str; 10] = [
     "stage3_broken",
@@ -108,7 +115,7 @@ fn scenario(stage: &str) -> Scenario {
         let [first, second] = upload();
         vec![Act::Connect, Act::Send(first), Act::Send(second), Act::Fin]
     };
-    Scenario { serve, workers: 2, client, owed: Vec::new() }
+    Scenario::new(serve, 2, client)
 }
 
 /// Two clients, one after the other: the first one breaks off. Their uploads differ in length, and so do their replies.
@@ -120,7 +127,7 @@ fn strangers(serve: runner::Serve) -> Scenario {
         Act::Send(request)
     });
     let client = vec![Act::Connect, first, Act::Reset, Act::Connect, second];
-    Scenario { serve, workers: 1, client, owed: plans.map(Plan::reply).to_vec() }
+    Scenario { owed: plans.map(Plan::reply).to_vec(), ..Scenario::new(serve, 1, client) }
 }
 
 /// A `POST` of 4,096 bytes, head and body, in two halves.
@@ -130,6 +137,16 @@ fn upload() -> [Vec<u8>; 2] {
     bytes.resize(4096, b'x');
     let second = bytes.split_off(2048);
     [bytes, second]
+}
+
+/// Its graph, explored once.
+fn graph(stage: &str) -> &'static Graph {
+    static GRAPHS: [OnceLock<Graph>; STAGES.len()] = [const { OnceLock::new() }; STAGES.len()];
+    let at = STAGES.iter().position(|other| *other == stage).expect("a stage with a game");
+    GRAPHS[at].get_or_init(|| match explore::explore(&scenario(stage), LIMIT) {
+        Ok(graph) => graph,
+        Err(refusal) => panic!("{stage}: {refusal:?}"),
+    })
 }
 
 fn root() -> &'static Path {
@@ -150,7 +167,7 @@ fn verdicts(graph: &Graph) -> Vec<&str> {
 #[test]
 fn some_order_of_a_broken_stage_crashes_for_the_reason_that_loom_finds_and_no_order_of_a_fixed_one_does() {
     for stage in STAGES {
-        let graph = explore(&scenario(stage), LIMIT);
+        let graph = graph(stage);
         let expected: &[&str] = match stage {
             "stage3_broken" => &["served, nothing left", "use after free of session 1"],
             "stage4_broken" => &["double free of buffer 1", "served, nothing left"],
@@ -161,7 +178,7 @@ fn some_order_of_a_broken_stage_crashes_for_the_reason_that_loom_finds_and_no_or
             "stage7_fixed" => &["the server has stopped"],
             _ => &["served, nothing left"],
         };
-        assert_eq!(verdicts(&graph), expected, "{stage}");
+        assert_eq!(verdicts(graph), expected, "{stage}");
     }
 }
 
@@ -201,8 +218,8 @@ fn the_order_that_kills_a_binary_crashes_its_model_for_the_same_reason() {
         ("stage4_broken", "double free of buffer 1"),
         ("stage7_broken", NEVER),
     ] {
-        let graph = explore(&scenario(stage), LIMIT);
-        let mut node = directed(&graph, &built_in_steps(stage));
+        let graph = graph(stage);
+        let mut node = directed(graph, &built_in_steps(stage));
         // After the schedule everybody goes on, in any order.
         while let Some(chosen) = node.moves.first() {
             node = &graph.nodes[chosen.to];
@@ -218,7 +235,7 @@ fn the_order_of_stage_5_gives_a_client_a_strangers_reply_and_the_fixed_twin_has_
     let order = "client client main main main worker-1 worker-1 worker-1 worker-1 worker-1 client client main main \
                  worker-1 worker-1";
     let play = |stage: &str| {
-        let graph = explore(&scenario(stage), LIMIT);
+        let graph = graph(stage);
         let mut node = &graph.nodes[0];
         for role in order.split_whitespace() {
             let Some(chosen) = node.moves.iter().find(|chosen| graph.roles[chosen.role] == role) else {
@@ -253,20 +270,26 @@ fn other_ways(graph: &Graph) -> Vec<Vec<usize>> {
     others
 }
 
+/// Each way into a state that is not the first, and then on at random to the end.
+fn replay_every_way(scenario: &Scenario, graph: &Graph) -> Result<(), Refusal> {
+    let mut random = 1_u64;
+    for way in other_ways(graph) {
+        let mut way = way.into_iter();
+        replay(scenario, graph, |count| {
+            // A linear congruential generator, with Knuth's factor: the same orders in every run.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            way.next().unwrap_or((random >> 33) as usize % count)
+        })?;
+    }
+    Ok(())
+}
+
 /// Two states that were taken for one, and are not, would show here: in another next move, deed, state or end.
 #[test]
 fn whichever_way_a_state_is_reached_the_play_goes_on_as_the_graph_says() {
     for stage in STAGES {
-        let scenario = scenario(stage);
-        let graph = explore(&scenario, LIMIT);
-        let mut random = 1_u64;
-        for way in other_ways(&graph) {
-            let mut way = way.into_iter();
-            replay(&scenario, &graph, |count| {
-                // A linear congruential generator, with Knuth's factor: the same orders in every run.
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                way.next().unwrap_or((random >> 33) as usize % count)
-            });
+        if let Err(refusal) = replay_every_way(&scenario(stage), graph(stage)) {
+            panic!("{stage}: {refusal:?}");
         }
     }
 }
@@ -276,7 +299,7 @@ fn the_graphs_of_the_game_are_what_the_model_does() {
     for stage in STAGES {
         let path = format!("lab/stages/{stage}.rs");
         let source = std::fs::read_to_string(root().join(&path)).expect("a stage has a source");
-        let now = graph::script(stage, &path, &source, &explore(&scenario(stage), LIMIT));
+        let now = graph::script(stage, &path, &source, graph(stage));
         assert!(now.len() < 300_000, "{stage}: {} bytes are too many to load", now.len());
         if std::env::var_os("LAB_RECORD").is_some() {
             std::fs::write(recording(stage), now).expect("chapters/traces can be written to");

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 pub use std::sync::atomic::Ordering;
 
@@ -65,32 +66,101 @@ impl<T> Deref for Arc<T> {
     }
 }
 
-/// Counters. What `fetch_add` found there is seen by its thread, as in the real world.
-pub struct AtomicU64(std::sync::atomic::AtomicU64);
+#[allow(dead_code)]
+impl<T> Arc<T> {
+    /// Nothing that others can see.
+    pub fn downgrade(this: &Arc<T>) -> Weak<T> {
+        Weak { inner: std::sync::Arc::downgrade(&this.inner), block: this.block }
+    }
+}
 
+/// A share that owns nothing.
+#[allow(dead_code)]
+pub struct Weak<T> {
+    inner: std::sync::Weak<T>,
+    block: usize,
+}
+
+#[allow(dead_code)]
+impl<T> Weak<T> {
+    /// An owner more, if there is one yet.
+    #[track_caller]
+    pub fn upgrade(&self) -> Option<Arc<T>> {
+        let inner = act(Until::Always, |state, role| {
+            let inner = self.inner.upgrade();
+            if inner.is_some() {
+                change_owners(state, self.block, |owners| owners + 1);
+            }
+            state.seen(role, ("upgrade", inner.is_some()));
+            inner
+        });
+        Some(Arc { inner: inner.flatten()?, block: self.block })
+    }
+}
+
+impl<T> Clone for Weak<T> {
+    fn clone(&self) -> Self {
+        Weak { inner: self.inner.clone(), block: self.block }
+    }
+}
+
+/// A number without a lock. What a call found there is seen by its thread, as in the real world; orderings are not: here
+/// everybody sees the last value.
+pub struct AtomicU64(usize);
+
+#[allow(dead_code)]
 impl AtomicU64 {
+    #[track_caller]
     pub fn new(value: u64) -> AtomicU64 {
-        AtomicU64(std::sync::atomic::AtomicU64::new(value))
+        let number = act(Until::Always, |state, role| {
+            state.numbers.push(value);
+            state.seen(role, ("number", state.numbers.len()));
+            state.numbers.len() - 1
+        });
+        AtomicU64(number.unwrap_or_default())
     }
 
+    /// Puts there what `change` makes of the value, if anything, and gives the value.
     #[track_caller]
-    pub fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+    fn update(&self, change: impl FnOnce(u64) -> Option<u64>) -> u64 {
         let found = act(Until::Always, |state, role| {
-            let found = self.0.fetch_add(value, order);
-            state.seen(role, ("add", found));
+            let found = state.numbers[self.0];
+            state.numbers[self.0] = change(found).unwrap_or(found);
+            state.seen(role, ("found", found));
             found
         });
         found.unwrap_or_default()
     }
 
     #[track_caller]
-    pub fn load(&self, order: Ordering) -> u64 {
-        let found = act(Until::Always, |state, role| {
-            let found = self.0.load(order);
-            state.seen(role, ("load", found));
-            found
-        });
-        found.unwrap_or_default()
+    pub fn load(&self, _: Ordering) -> u64 {
+        self.update(|_| None)
+    }
+
+    #[track_caller]
+    pub fn store(&self, value: u64, _: Ordering) {
+        act(Until::Always, |state, _| state.numbers[self.0] = value);
+    }
+
+    #[track_caller]
+    pub fn swap(&self, value: u64, _: Ordering) -> u64 {
+        self.update(|_| Some(value))
+    }
+
+    #[track_caller]
+    pub fn fetch_add(&self, value: u64, _: Ordering) -> u64 {
+        self.update(|found| Some(found.wrapping_add(value)))
+    }
+
+    #[track_caller]
+    pub fn fetch_sub(&self, value: u64, _: Ordering) -> u64 {
+        self.update(|found| Some(found.wrapping_sub(value)))
+    }
+
+    #[track_caller]
+    pub fn compare_exchange(&self, current: u64, new: u64, _: Ordering, _: Ordering) -> Result<u64, u64> {
+        let found = self.update(|found| (found == current).then_some(new));
+        if found == current { Ok(found) } else { Err(found) }
     }
 }
 
@@ -105,7 +175,11 @@ pub struct UnsafeCell<T> {
 impl<T> UnsafeCell<T> {
     #[track_caller]
     pub fn new(value: T) -> UnsafeCell<T> {
-        let cell = act(Until::Always, |state, _| state.new_cell());
+        let cell = act(Until::Always, |state, role| {
+            let cell = state.new_cell();
+            state.seen(role, ("cell", cell));
+            cell
+        });
         UnsafeCell { cell: cell.unwrap_or_default(), value: std::cell::UnsafeCell::new(value) }
     }
 
@@ -136,8 +210,9 @@ pub struct MutexGuard<'a, T>(&'a Mutex<T>);
 impl<T> Mutex<T> {
     #[track_caller]
     pub fn new(value: T) -> Mutex<T> {
-        let made = act(Until::Always, |state, _| {
+        let made = act(Until::Always, |state, role| {
             state.locks.push(None);
+            state.seen(role, ("lock", state.locks.len()));
             state.lock_names.push(match type_label::<T>() {
                 "Inbox" => SESSION,
                 // What a stage that owns its queue keeps in it.
@@ -152,13 +227,37 @@ impl<T> Mutex<T> {
 
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        act(Until::Lock(self.lock), |state, role| {
-            let name = state.lock_names[self.lock];
-            state.say(format!("locks {name}"));
-            state.locks[self.lock] = Some(role);
-            state.enter(role, self.cell);
-        });
+        act(Until::Lock(self.lock), |state, role| self.take(state, role));
         MutexGuard(self)
+    }
+
+    fn take(&self, state: &mut State, role: usize) {
+        let name = state.lock_names[self.lock];
+        state.say(format!("locks {name}"));
+        state.locks[self.lock] = Some(role);
+        state.enter(role, self.cell);
+    }
+
+    /// Takes the lock if nobody has it.
+    #[track_caller]
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let taken = act(Until::Always, |state, role| {
+            let free = state.locks[self.lock].is_none();
+            if free {
+                // That it was free is seen by what it enters.
+                self.take(state, role);
+            } else {
+                state.say(format!("finds {} locked", state.lock_names[self.lock]));
+            }
+            free
+        });
+        // Not `then_some`: a guard that is not given would unlock as it goes.
+        taken.unwrap_or_default().then(|| MutexGuard(self))
+    }
+
+    fn give_back(&self, state: &mut State, role: usize) {
+        state.locks[self.lock] = None;
+        state.leave(role, self.cell);
     }
 }
 
@@ -167,8 +266,7 @@ impl<T> Drop for MutexGuard<'_, T> {
         act(Until::Always, |state, role| {
             let name = state.lock_names[self.0.lock];
             state.say(format!("unlocks {name}"));
-            state.locks[self.0.lock] = None;
-            state.leave(role);
+            self.0.give_back(state, role);
         });
     }
 }
@@ -196,8 +294,9 @@ pub struct Condvar(usize);
 impl Condvar {
     #[track_caller]
     pub fn new() -> Condvar {
-        let number = act(Until::Always, |state, _| {
+        let number = act(Until::Always, |state, role| {
             state.condvars += 1;
+            state.seen(role, ("condvar", state.condvars));
             state.condvars
         });
         Condvar(number.unwrap_or_default())
@@ -206,23 +305,39 @@ impl Condvar {
     /// Gives the lock back and falls asleep in one move.
     #[track_caller]
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.sleep(guard, Until::Notified).0
+    }
+
+    /// As [`Condvar::wait`], and wakes without having been notified when nobody else can move: no time passes here, so that
+    /// is how a wait is too long. The second part says whether it was.
+    #[track_caller]
+    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, _: Duration) -> (MutexGuard<'a, T>, bool) {
+        self.sleep(guard, Until::NotifiedInTime)
+    }
+
+    #[track_caller]
+    fn sleep<'a, T>(&self, guard: MutexGuard<'a, T>, until: fn(usize) -> Until) -> (MutexGuard<'a, T>, bool) {
         let mutex = guard.0;
         let me = act(Until::Always, |state, role| {
             state.say(format!("unlocks {}, and falls asleep", state.lock_names[mutex.lock]));
-            state.locks[mutex.lock] = None;
-            state.leave(role);
+            mutex.give_back(state, role);
             state.sleepers.push((self.0, role));
             role
         });
+        let mut late = None;
         if let Some(me) = me {
             // The lock was given back above.
             std::mem::forget(guard);
-            act(Until::Notified(me), |state, role| {
-                state.say("is awake");
-                state.seen(role, "woken");
+            late = act(until(me), |state, role| {
+                let sleepers = state.sleepers.len();
+                state.sleepers.retain(|(_, sleeper)| *sleeper != role);
+                let late = state.sleepers.len() < sleepers;
+                state.say(if late { "is awake: its time is over" } else { "is awake" });
+                state.seen(role, ("woken", late));
+                late
             });
         }
-        mutex.lock()
+        (mutex.lock(), late.unwrap_or_default())
     }
 
     #[track_caller]
@@ -260,8 +375,9 @@ pub struct AtomicBool(usize);
 impl AtomicBool {
     #[track_caller]
     pub fn new(value: bool) -> AtomicBool {
-        let number = act(Until::Always, |state, _| {
+        let number = act(Until::Always, |state, role| {
             state.flags.push(value);
+            state.seen(role, ("flag", state.flags.len()));
             state.flags.len() - 1
         });
         AtomicBool(number.unwrap_or_default())
@@ -269,21 +385,39 @@ impl AtomicBool {
 
     #[track_caller]
     pub fn load(&self, _: Ordering) -> bool {
-        let value = act(Until::Always, |state, role| {
-            let value = state.flags[self.0];
-            state.say(format!("looks at the flag: {}", if value { "set" } else { "not set" }));
-            state.seen(role, ("flag", value));
-            value
-        });
-        value.unwrap_or_default()
+        self.update("looks at the flag", |_| None)
     }
 
     #[track_caller]
     pub fn store(&self, value: bool, _: Ordering) {
         act(Until::Always, |state, _| {
-            state.say("sets the flag");
+            state.say(if value { "sets the flag" } else { "clears the flag" });
             state.flags[self.0] = value;
         });
+    }
+
+    #[track_caller]
+    pub fn swap(&self, value: bool, _: Ordering) -> bool {
+        self.update("exchanges the flag", |_| Some(value))
+    }
+
+    #[track_caller]
+    pub fn compare_exchange(&self, current: bool, new: bool, _: Ordering, _: Ordering) -> Result<bool, bool> {
+        let found = self.update("exchanges the flag", |found| (found == current).then_some(new));
+        if found == current { Ok(found) } else { Err(found) }
+    }
+
+    /// As with numbers.
+    #[track_caller]
+    fn update(&self, does: &str, change: impl FnOnce(bool) -> Option<bool>) -> bool {
+        let found = act(Until::Always, |state, role| {
+            let found = state.flags[self.0];
+            state.flags[self.0] = change(found).unwrap_or(found);
+            state.say(format!("{does}: {}", if found { "set" } else { "not set" }));
+            state.seen(role, ("flag", found));
+            found
+        });
+        found.unwrap_or_default()
     }
 }
 
@@ -311,12 +445,22 @@ impl Task for u64 {
     }
 }
 
-/// The task queue; what it holds is known to the world too.
-pub struct Queue<T>(std::sync::Mutex<VecDeque<T>>);
+/// A task queue; what it holds is known to the world too.
+pub struct Queue<T> {
+    queue: usize,
+    tasks: std::sync::Mutex<VecDeque<T>>,
+}
 
 impl<T: Task> Queue<T> {
+    #[track_caller]
     pub fn new() -> Queue<T> {
-        Queue(std::sync::Mutex::default())
+        let queue = act(Until::Always, |state, role| {
+            state.queues.push(Vec::new());
+            state.closed.push(false);
+            state.seen(role, ("queue", state.queues.len()));
+            state.queues.len() - 1
+        });
+        Queue { queue: queue.unwrap_or_default(), tasks: std::sync::Mutex::default() }
     }
 
     #[track_caller]
@@ -324,17 +468,17 @@ impl<T: Task> Queue<T> {
         act(Until::Always, |state, _| {
             let name = task.name(state);
             state.say(format!("queues {name}"));
-            state.queue.push(name);
-            self.0.lock().expect("no panic in here").push_back(task);
+            state.queues[self.queue].push(name);
+            self.tasks.lock().expect("no panic in here").push_back(task);
         });
     }
 
     #[track_caller]
     pub fn pop(&self) -> Option<T> {
-        let task = act(Until::Task, |state, role| {
-            let task = self.0.lock().expect("no panic in here").pop_front();
+        let task = act(Until::Task(self.queue), |state, role| {
+            let task = self.tasks.lock().expect("no panic in here").pop_front();
             if task.is_some() {
-                let name = state.queue.remove(0);
+                let name = state.queues[self.queue].remove(0);
                 state.say(format!("takes {name}"));
                 state.seen(role, ("take", name));
             }
@@ -344,8 +488,16 @@ impl<T: Task> Queue<T> {
     }
 
     pub fn close(&self) {
-        act(Until::Always, |state, _| state.closed = true);
+        act(Until::Always, |state, _| state.closed[self.queue] = true);
     }
+}
+
+/// Lets others go first: a place to stand, and nothing else.
+#[track_caller]
+#[allow(dead_code)]
+pub fn yield_now() {
+    crate::point::point("yield");
+    act(Until::Always, |_, _| ());
 }
 
 pub struct JoinHandle(usize);

@@ -12,6 +12,7 @@ use std::panic::Location;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::check::{Check, Part, Refusal};
 use crate::net::{Failure, Net};
 
 /// Everything that the threads share.
@@ -26,9 +27,10 @@ pub struct State {
     pub net: Net,
     pub roles: Vec<Role>,
     pub blocks: Vec<Block>,
-    /// What each task names.
-    pub queue: Vec<String>,
-    pub closed: bool,
+    /// For each task queue: what each task names.
+    pub queues: Vec<Vec<String>>,
+    /// For each task queue: whether it is closed.
+    pub closed: Vec<bool>,
     /// The holder of each lock.
     pub locks: Vec<Option<usize>>,
     /// What each lock is called.
@@ -37,10 +39,14 @@ pub struct State {
     cells: Vec<u64>,
     /// Flags that no lock guards.
     pub flags: Vec<bool>,
+    /// Numbers that no lock guards.
+    pub numbers: Vec<u64>,
     /// Who sleeps in a condition variable, the longest first: which one, and the role.
     pub sleepers: Vec<(usize, usize)>,
     pub condvars: usize,
-    pub verdict: Option<String>,
+    pub verdict: Option<Refusal>,
+    /// What is not looked for: the proof that it is this check which speaks.
+    pub off: Option<Check>,
     /// By connection: the bytes that it is owed; empty where that is not what the play is about.
     pub owed: Vec<Vec<u8>>,
     /// The role that has the baton.
@@ -58,6 +64,13 @@ pub struct Memory {
     pub layout: std::alloc::Layout,
 }
 
+impl Memory {
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the bytes were zeroed when they were allocated, and nobody else runs.
+        unsafe { std::slice::from_raw_parts(self.at, self.layout.size()) }
+    }
+}
+
 // SAFETY: one thread runs at a time, and the memory belongs to the world.
 unsafe impl Send for Memory {}
 
@@ -69,7 +82,7 @@ pub struct Role {
     /// if everybody in them has the same past to act on.
     seen: DefaultHasher,
     /// The plain memory that it may read and write, unseen by the world.
-    inside: Option<usize>,
+    inside: Vec<usize>,
 }
 
 /// Where a thread is.
@@ -90,11 +103,14 @@ pub enum Stand {
 pub enum Until {
     Always,
     Event,
-    Task,
+    /// There is a task in that queue, or there will be none.
+    Task(usize),
     Lock(usize),
     Ended(usize),
     /// This role has been notified.
     Notified(usize),
+    /// The same, or nobody else can move: then its time is over.
+    NotifiedInTime(usize),
 }
 
 /// A piece of memory of interest.
@@ -163,9 +179,9 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
     if pending.is_some() || !state.is_met(until) {
         state.roles[role].stand = Stand::Parked { point, at, until };
         state.leave_traces(role);
-        if until == Until::Task {
+        if let Until::Task(_) = until {
             // Who asks for the next task is done with the last one's session.
-            state.roles[role].inside = None;
+            state.roles[role].inside.clear();
         }
         state = world.give_back(state, role);
         state.see_traces(role);
@@ -204,15 +220,17 @@ impl World {
             net: Net::default(),
             roles: Vec::new(),
             blocks: Vec::new(),
-            queue: Vec::new(),
-            closed: false,
+            queues: Vec::new(),
+            closed: Vec::new(),
             locks: Vec::new(),
             lock_names: Vec::new(),
             cells: Vec::new(),
             flags: Vec::new(),
+            numbers: Vec::new(),
             sleepers: Vec::new(),
             condvars: 0,
             verdict: None,
+            off: None,
             owed: Vec::new(),
             turn: None,
             over: false,
@@ -233,7 +251,7 @@ impl World {
             name: name.to_string(),
             stand: Stand::Running,
             seen: DefaultHasher::new(),
-            inside: None,
+            inside: Vec::new(),
         });
         drop(state);
         let world = self.clone();
@@ -245,13 +263,14 @@ impl World {
             }));
             ME.set(None);
             let mut state = world.lock();
+            state.leave_traces(role);
             state.roles[role].stand = Stand::Ended;
             if let Err(cause) = end
                 && cause.downcast_ref::<Home>().is_none()
             {
                 let text = cause.downcast_ref::<String>().cloned();
                 let text = text.or_else(|| cause.downcast_ref::<&str>().map(|text| text.to_string()));
-                state.verdict = Some(format!("panic: {}", text.unwrap_or_default()));
+                state.refuse(Check::Panic, format!("panic: {}", text.unwrap_or_default()));
             }
             state.turn = None;
             world.moved.notify_all();
@@ -317,9 +336,11 @@ impl State {
         match until {
             Until::Always => true,
             Until::Event => self.net.has_event(),
-            Until::Task => !self.queue.is_empty() || self.closed,
+            Until::Task(queue) => !self.queues[queue].is_empty() || self.closed[queue],
             Until::Lock(lock) => self.locks[lock].is_none(),
-            Until::Notified(role) => !self.sleepers.iter().any(|(_, sleeper)| *sleeper == role),
+            Until::Notified(role) | Until::NotifiedInTime(role) => {
+                !self.sleepers.iter().any(|(_, sleeper)| *sleeper == role)
+            }
             Until::Ended(role) => matches!(self.roles[role].stand, Stand::Ended),
         }
     }
@@ -351,18 +372,20 @@ impl State {
 
     /// This role reads and writes that piece of plain memory from here on, until it leaves it or asks for the next task.
     pub fn enter(&mut self, role: usize, cell: usize) {
-        self.roles[role].inside = Some(cell);
-        self.see_traces(role);
+        let inside = &mut self.roles[role].inside;
+        inside.retain(|other| *other != cell);
+        inside.push(cell);
+        self.seen(role, self.cells[cell]);
     }
 
-    pub fn leave(&mut self, role: usize) {
+    pub fn leave(&mut self, role: usize, cell: usize) {
         self.leave_traces(role);
-        self.roles[role].inside = None;
+        self.roles[role].inside.retain(|other| *other != cell);
     }
 
     /// What is in plain memory follows from who did what there, in which order; nobody need look into it.
     fn leave_traces(&mut self, role: usize) {
-        if let Some(cell) = self.roles[role].inside {
+        for cell in self.roles[role].inside.clone() {
             let mut past = DefaultHasher::new();
             (self.cells[cell], role, self.roles[role].seen.finish()).hash(&mut past);
             self.cells[cell] = past.finish();
@@ -370,7 +393,7 @@ impl State {
     }
 
     fn see_traces(&mut self, role: usize) {
-        if let Some(cell) = self.roles[role].inside {
+        for cell in self.roles[role].inside.clone() {
             self.seen(role, self.cells[cell]);
         }
     }
@@ -395,16 +418,15 @@ impl State {
         let Some(connection) = self.net.of(fd) else { return };
         let Some(owed) = self.owed.get(connection) else { return };
         let so_far = self.net.connections[connection].written as usize;
-        if !owed[so_far..].starts_with(bytes) {
+        if !owed.get(so_far..).is_some_and(|rest| rest.starts_with(bytes)) {
             let made_for = self.owed.iter().position(|owed| owed == bytes);
             let whose = made_for.map_or("nobody".to_string(), |other| format!("client {}", other + 1));
-            self.verdict = Some(format!("client {} gets the reply to {whose}", connection + 1));
+            self.refuse(Check::Stranger, format!("client {} gets the reply to {whose}", connection + 1));
         }
     }
 
     /// A block is freed: the second time is the end.
     pub fn free(&mut self, role: usize, block: usize) {
-        self.seen(role, ("free", block));
         let name = self.blocks[block].name();
         match self.blocks[block].freed {
             None => {
@@ -413,49 +435,67 @@ impl State {
                     self.say(format!("frees {name}"));
                 }
             }
-            Some(first) => self.crash("double free", &name, role, "frees", first),
+            Some(first) => self.crash(Check::DoubleFree, "double free", &name, role, first),
         }
     }
 
     /// A block is used: if it was freed, that is the end.
     pub fn touch(&mut self, role: usize, block: usize) {
-        self.seen(role, ("use", block));
         if let Some(first) = self.blocks[block].freed {
             let name = self.blocks[block].name();
-            self.crash("use after free", &name, role, "uses", first);
+            self.crash(Check::UseAfterFree, "use after free", &name, role, first);
         }
     }
 
-    fn crash(&mut self, kind: &str, name: &str, role: usize, does: &str, (first, point): (usize, &str)) {
+    fn crash(&mut self, check: Check, kind: &str, name: &str, role: usize, (first, point): (usize, &str)) {
+        let does = if check == Check::DoubleFree { "frees" } else { "uses" };
         let first = if first == role { "it" } else { &self.roles[first].name };
         self.log.push(format!("{does} {name}, which {first} has freed at its point {point}"));
-        self.verdict = Some(format!("{kind} of {name}"));
+        self.refuse(check, format!("{kind} of {name}"));
     }
 
-    /// The world and everybody's past, as one number of 128 bits.
-    pub fn fingerprint(&self) -> u128 {
+    /// The play ends here, unless this is not looked for.
+    pub fn refuse(&mut self, check: Check, text: String) {
+        if self.off != Some(check) {
+            self.verdict = Some(Refusal { check, text });
+        }
+    }
+
+    /// The world and everybody's past, as one number of 128 bits. A test leaves parts out, to see that each is needed.
+    pub fn fingerprint(&self, without: &[Part]) -> u128 {
         let half = |salt: u64| {
             let mut hasher = DefaultHasher::new();
             salt.hash(&mut hasher);
-            self.net.hash(&mut hasher);
-            self.blocks.hash(&mut hasher);
-            (&self.queue, self.closed, &self.locks, &self.cells, &self.verdict).hash(&mut hasher);
-            (&self.flags, &self.sleepers).hash(&mut hasher);
-            for role in &self.roles {
-                role.seen.finish().hash(&mut hasher);
-                match role.stand {
-                    Stand::Running => 0.hash(&mut hasher),
-                    Stand::Parked { point, at, until } => (1, point, at.line(), until).hash(&mut hasher),
-                    Stand::Ended => 2.hash(&mut hasher),
-                }
-            }
-            for memory in &self.memory {
-                // SAFETY: the bytes were zeroed when they were allocated, and nobody else runs.
-                unsafe { std::slice::from_raw_parts(memory.at, memory.layout.size()) }.hash(&mut hasher);
+            for part in Part::ALL.iter().filter(|part| !without.contains(part)) {
+                self.hash_part(*part, &mut hasher);
             }
             hasher.finish()
         };
         u128::from(half(1)) << 64 | u128::from(half(2))
+    }
+
+    fn hash_part(&self, part: Part, hasher: &mut DefaultHasher) {
+        match part {
+            Part::Net => self.net.hash(hasher),
+            Part::Blocks => self.blocks.hash(hasher),
+            Part::Queues => self.queues.hash(hasher),
+            Part::Closed => self.closed.hash(hasher),
+            Part::Locks => self.locks.hash(hasher),
+            Part::Cells => self.cells.hash(hasher),
+            Part::Verdict => self.verdict.hash(hasher),
+            Part::Flags => self.flags.hash(hasher),
+            Part::Numbers => self.numbers.hash(hasher),
+            Part::Sleepers => self.sleepers.hash(hasher),
+            Part::Histories => self.roles.iter().for_each(|role| role.seen.finish().hash(hasher)),
+            Part::Stands => self.roles.iter().for_each(|role| match role.stand {
+                Stand::Running => 0.hash(hasher),
+                Stand::Parked { point, at, until } => (1, point, at, until).hash(hasher),
+                Stand::Ended => 2.hash(hasher),
+            }),
+            Part::Memory => self.memory.iter().for_each(|memory| memory.bytes().hash(hasher)),
+            // The explorer's.
+            Part::Client => {}
+        }
     }
 }
 

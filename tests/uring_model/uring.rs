@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use crate::kernel::{Listener, Stop};
-use crate::world::{Work, with};
+use crate::world::{Work, World, with};
 
 /// There is room for everything.
 #[derive(Clone, Copy, Default)]
@@ -65,58 +65,58 @@ impl Ring {
     }
 
     pub fn watch(&mut self, _: &Stop, token: u64) -> io::Result<()> {
-        with(|world| world.ask(token, Work::Watch));
-        Ok(())
+        act(|world| world.ask(token, Work::Watch))
     }
 
     pub fn accept(&mut self, _: &Listener, token: u64) -> io::Result<()> {
-        with(|world| {
+        act(|world| {
             world.is_asked_to_accept();
             world.ask(token, Work::Accept);
-        });
-        Ok(())
+        })
     }
 
     pub fn receive(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
-        with(|world| {
+        act(|world| {
             if world.receive_of(*socket.0).is_none() {
                 world.ask(token, Work::Receive { client: *socket.0, stopped: false });
             }
-        });
-        Ok(())
+        })
     }
 
     pub fn receive_rest(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
         self.stop_receiving(socket)?;
-        with(|world| {
+        act(|world| {
             if world.receive_of(*socket.0).is_none() {
                 world.ask(token, Work::Rest { client: *socket.0 });
             }
-        });
-        Ok(())
+        })
     }
 
     pub fn stop_receiving(&mut self, socket: &Socket) -> io::Result<()> {
-        with(|world| world.stop_receiving(*socket.0));
-        Ok(())
+        act(|world| world.stop_receiving(*socket.0))
     }
 
     pub fn send(&mut self, socket: &Socket, token: u64, bytes: Vec<u8>, from: usize) -> io::Result<()> {
-        with(|world| {
+        act(|world| {
             let client = *socket.0;
-            assert!(from < bytes.len(), "an empty send");
-            assert!(!world.sends_to(client), "two sends at a time: their order is the kernel's to choose");
+            world.is_asked_to_send(client, bytes.len() - from);
             world.ask(token, Work::Send { client, bytes, from });
-        });
-        Ok(())
+        })
     }
 
     pub fn wait_for(&mut self, seconds: Option<u32>) -> io::Result<()> {
-        with(|world| world.wait(seconds));
-        Ok(())
+        act(|world| world.wait(seconds))
     }
 
     pub fn next_event(&mut self) -> Option<Event> {
         with(|world| world.completions.pop_front())
     }
+}
+
+/// A server that was refused gets an error, whatever it asks for.
+fn act(what: impl FnOnce(&mut World)) -> io::Result<()> {
+    with(|world| {
+        what(world);
+        if world.over { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    })
 }

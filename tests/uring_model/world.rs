@@ -8,17 +8,29 @@ use std::rc::Rc;
 use lab::http::{Connection, HELLO, MAX_PENDING};
 use lab::uring::{Bytes, Event, Outcome, Socket};
 
+use crate::check::{Check, Refusal};
 use crate::runner::Served;
 
 /// The longest piece that one receive brings, in bytes.
 const PIECE: usize = 2048;
 
 thread_local! {
-    static WORLD: RefCell<World> = RefCell::new(World::new(0, Vec::new()));
+    static WORLD: RefCell<World> = RefCell::new(World::new(0, Vec::new(), Play::ToTheEnd));
 }
 
 pub fn with<T>(body: impl FnOnce(&mut World) -> T) -> T {
     WORLD.with_borrow_mut(body)
+}
+
+/// How far a play goes, and what is looked at then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Play {
+    /// Until nobody can move.
+    ToTheEnd,
+    /// Until the server is told to stop, after so many moves.
+    Stopped(usize),
+    /// With [`slow_clients`].
+    Slow,
 }
 
 /// What the kernel is busy with.
@@ -51,10 +63,15 @@ pub struct Seen {
     pub partial_sends: u64,
     pub stalls: u64,
     pub stops: u64,
+    /// Answers after which a request for more than one went on, and after which it did not.
+    pub went_on: u64,
+    pub went_out: u64,
     pub refused_accepts: u64,
     pub answers_for_the_gone: u64,
     /// Of those, the ones that came when the slot had another client.
     pub answers_after_the_place_was_taken: u64,
+    /// Clients that were there when the server was told to stop, and did not break off.
+    pub served_at_stop: u64,
 }
 
 impl Seen {
@@ -62,15 +79,39 @@ impl Seen {
         self.partial_sends += other.partial_sends;
         self.stalls += other.stalls;
         self.stops += other.stops;
+        self.went_on += other.went_on;
+        self.went_out += other.went_out;
         self.refused_accepts += other.refused_accepts;
         self.answers_for_the_gone += other.answers_for_the_gone;
+        self.served_at_stop += other.served_at_stop;
         self.answers_after_the_place_was_taken += other.answers_after_the_place_was_taken;
+    }
+
+    /// What was to happen did happen, many times over.
+    ///
+    /// # Errors
+    /// With what did not.
+    pub fn is_enough(&self, off: Option<Check>) -> Result<(), Refusal> {
+        let least = [
+            (Check::FewPartialSends, self.partial_sends, 1_000),
+            (Check::FewStalls, self.stalls, 1_000),
+            (Check::FewStops, self.stops, 500),
+            (Check::FewGoOn, self.went_on, 1_000),
+            (Check::FewGoOut, self.went_out, 1_000),
+            (Check::FewRefusals, self.refused_accepts, 500),
+            (Check::FewAnswersForTheGone, self.answers_for_the_gone, 500),
+            (Check::FewAnswersAfterThePlaceWasTaken, self.answers_after_the_place_was_taken, 50),
+        ];
+        match least.into_iter().find(|(check, seen, least)| seen <= least && off != Some(*check)) {
+            Some((check, ..)) => Err(Refusal { check, text: format!("{self:?}") }),
+            None => Ok(()),
+        }
     }
 }
 
 /// How a client goes about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
+pub enum Manner {
     /// Sends, reads, and stays.
     Stays,
     /// Ends its side when it has sent everything, and reads to the end.
@@ -85,17 +126,17 @@ pub struct Client {
     manner: Manner,
     /// All that it will send, and how much of it is sent.
     script: Vec<u8>,
-    sent: usize,
+    pub sent: usize,
     /// All that it must be answered, and, for each byte that it was sent, what is answered by then.
     expected: Vec<u8>,
     connected: bool,
     finished: bool,
-    reset: bool,
+    pub reset: bool,
     /// What the server has not received yet starts here in `script`.
-    received: usize,
+    pub received: usize,
     /// What the kernel has taken from the server, and how much of it the client has read.
-    delivered: Vec<u8>,
-    read: usize,
+    pub delivered: Vec<u8>,
+    pub read: usize,
     /// Bytes that fit between the two.
     room: usize,
     /// The server's: it has ended its direction, or both.
@@ -111,6 +152,12 @@ pub struct Client {
 
 pub struct World {
     seed: u64,
+    play: Play,
+    /// What is not looked for: the proof that it is this check which speaks.
+    off: Option<Check>,
+    refused: Option<Refusal>,
+    /// Nobody can go on: the ring gives errors from here on.
+    pub over: bool,
     pub clock: u32,
     pub stopped: bool,
     /// So many moves are made before somebody raises the stop; then for each client what it had sent, if it was accepted.
@@ -136,80 +183,23 @@ enum Move {
     Answer(usize),
 }
 
-/// A world with these clients. The same seed makes the same choices.
-pub fn begin(seed: u64, clients: Vec<Client>) {
-    WORLD.set(World::new(seed, clients));
-}
-
-/// Looks at what came of it.
-pub fn end(seed: u64, served: Served) -> Seen {
+/// Lets `serve` serve these clients, and looks at what came of it. The same seed makes the same choices.
+///
+/// # Errors
+/// With the first thing that was wrong, of all but `off`.
+pub fn play(
+    seed: u64,
+    clients: Vec<Client>,
+    play: Play,
+    off: Option<Check>,
+    serve: impl FnOnce() -> io::Result<Served>,
+) -> Result<Seen, Refusal> {
+    WORLD.set(World { off, ..World::new(seed, clients, play) });
+    let served = serve();
+    // What it left unread: sockets among it.
     let left = with(|world| std::mem::take(&mut world.completions));
     drop(left);
-    with(|world| {
-        for (index, client) in world.clients.iter().enumerate() {
-            let who = format!("seed {seed}, client {index}");
-            assert!(client.expected.starts_with(&client.delivered), "{who} was sent what it had not asked for");
-            if !client.reset {
-                assert_eq!(client.sent, client.script.len(), "{who} could not send everything");
-                assert_eq!(client.delivered.len(), client.expected.len(), "{who} was not answered");
-                assert_eq!(client.read, client.delivered.len(), "{who} could not read everything");
-                // What comes behind the last reply need not be received.
-                assert!(client.received == client.sent || client.oracle.is_over(), "{who} was not received");
-            }
-            let over = client.finished || client.oracle.is_over();
-            assert!(client.reset || client.told_the_end || client.let_go || !over, "{who} waits for the end");
-        }
-        // What was brought of a client that is gone by then is not looked at.
-        let sum = |count: fn(&Client) -> u64, all: bool| -> u64 {
-            world.clients.iter().filter(|client| all || !client.reset).map(count).sum()
-        };
-        let between = |counted: u64, count: fn(&Client) -> u64| {
-            assert!(sum(count, false) <= counted && counted <= sum(count, true), "seed {seed}: {served:?}");
-        };
-        between(served.received, |client| client.received as u64);
-        between(served.replies, |client| client.replies);
-        world.seen
-    })
-}
-
-/// As [`begin`], but the server is told to stop after so many moves.
-pub fn begin_and_stop(seed: u64, clients: Vec<Client>, moves: usize) {
-    begin(seed, clients);
-    with(|world| world.stop_in = moves);
-}
-
-/// Looks at what came of it: who had been accepted has the replies to all that had arrived.
-pub fn end_of_the_stopped(seed: u64) {
-    let left = with(|world| std::mem::take(&mut world.completions));
-    drop(left);
-    with(|world| {
-        let stopped_at = world.stopped_at.take().expect("it was told to stop");
-        for (index, (client, had_sent)) in world.clients.iter().zip(stopped_at).enumerate() {
-            let who = format!("seed {seed}, client {index}");
-            assert!(client.expected.starts_with(&client.delivered), "{who} was sent what it had not asked for");
-            let Some(had_sent) = had_sent.filter(|_| !client.reset) else { continue };
-            assert!(client.received >= had_sent || client.oracle.is_over(), "{who}: {had_sent} bytes had arrived");
-            assert_eq!(client.delivered.len(), client.due.len(), "{who} was not answered");
-            assert!(client.let_go, "{who} is still there");
-        }
-    });
-}
-
-/// The same for [`slow_clients`].
-pub fn end_of_the_slow(served: Served) {
-    let left = with(|world| std::mem::take(&mut world.completions));
-    drop(left);
-    with(|world| {
-        let said = |index: usize| String::from_utf8_lossy(&world.clients[index].delivered).into_owned();
-        assert_eq!(said(0), "", "silence is answered by silence");
-        assert_eq!(said(1).as_bytes(), HELLO, "one that was served once");
-        for half in [2, 3] {
-            assert!(said(half).starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{}", said(half));
-            assert!(world.clients[half].told_the_end);
-        }
-        assert!(world.clients.iter().all(|client| client.let_go), "somebody is still there");
-        assert_eq!(served.replies, 1);
-    });
+    with(|world| world.judge(served))
 }
 
 fn random(seed: &mut u64) -> u64 {
@@ -267,7 +257,7 @@ pub fn slow_clients() -> Vec<Client> {
 }
 
 impl Client {
-    fn new(manner: Manner, script: Vec<u8>, room: usize) -> Client {
+    pub fn new(manner: Manner, script: Vec<u8>, room: usize) -> Client {
         let mut expected = Vec::new();
         Connection::new(0).receive(&script, 0, &mut expected);
         Client {
@@ -291,6 +281,12 @@ impl Client {
         }
     }
 
+    /// When it has sent and been sent everything, and has read it.
+    pub fn after_all(self) -> Client {
+        let (sent, read) = (self.script.len(), self.expected.len());
+        Client { sent, received: sent, delivered: self.expected.clone(), read, replies: 1, ..self }
+    }
+
     /// Bytes of replies that are due and not in the kernel yet.
     fn outstanding(&self) -> usize {
         // A 408 is sent without having been asked for.
@@ -299,12 +295,16 @@ impl Client {
 }
 
 impl World {
-    fn new(seed: u64, clients: Vec<Client>) -> World {
+    fn new(seed: u64, clients: Vec<Client>, play: Play) -> World {
         World {
             seed,
+            play,
+            off: None,
+            refused: None,
+            over: false,
             clock: 0,
             stopped: false,
-            stop_in: usize::MAX,
+            stop_in: if let Play::Stopped(moves) = play { moves } else { usize::MAX },
             refused_at: None,
             stopped_at: None,
             clients,
@@ -313,6 +313,111 @@ impl World {
             completions: VecDeque::new(),
             seen: Seen::default(),
         }
+    }
+
+    /// If it does not hold, the server is refused. What is found first is the reason.
+    pub fn hold(&mut self, holds: bool, check: Check, text: impl FnOnce() -> String) {
+        if !holds && self.off != Some(check) && self.refused.is_none() {
+            self.refused = Some(Refusal { check, text: text() });
+            self.over = true;
+        }
+    }
+
+    fn judge(&mut self, served: io::Result<Served>) -> Result<Seen, Refusal> {
+        self.hold(served.is_ok() || self.over, Check::GivesUp, || format!("{served:?}"));
+        let served = served.unwrap_or(Served { received: 0, replies: 0 });
+        match self.play {
+            Play::ToTheEnd => self.end(served),
+            Play::Stopped(_) => self.end_of_the_stopped(),
+            Play::Slow => self.end_of_the_slow(served),
+        }
+        self.refused.take().map_or(Ok(self.seen), Err)
+    }
+
+    /// Nobody can move, or the server has ended.
+    fn is_served(&mut self) {
+        for index in 0..self.clients.len() {
+            let client = &self.clients[index];
+            let (delivered, expected) = (client.delivered.len(), client.expected.len());
+            let over = client.finished || client.oracle.is_over();
+            let ended = client.reset || client.told_the_end || client.let_go || !over;
+            let answered = client.reset || delivered == expected;
+            let kept = client.reset && client.token.is_some() && !client.let_go;
+            self.hold(!kept, Check::KeepsTheBroken, || format!("client {index}"));
+            self.hold(answered, Check::Unanswered, || format!("client {index}: {delivered} of {expected} bytes"));
+            self.hold(ended, Check::NoEnd, || format!("client {index} waits for the end"));
+        }
+    }
+
+    fn end(&mut self, served: Served) {
+        for index in 0..self.clients.len() {
+            let client = &self.clients[index];
+            let is_its_own = client.expected.starts_with(&client.delivered);
+            let (sent, script) = (client.sent, client.script.len());
+            let (read, delivered) = (client.read, client.delivered.len());
+            // What comes behind the last reply need not be received.
+            let (received, over) = (client.received, client.oracle.is_over());
+            let reset = client.reset;
+            let who = || format!("client {index}");
+            self.hold(is_its_own, Check::Stranger, who);
+            self.hold(reset || sent == script, Check::Unsent, || format!("{}: {sent} of {script} bytes", who()));
+            self.hold(reset || read == delivered, Check::Untaken, || format!("{}: {read} of {delivered} bytes", who()));
+            self.hold(reset || over || received == sent, Check::Unreceived, || {
+                format!("{}: {received} of {sent} bytes", who())
+            });
+        }
+        self.is_served();
+        // What was brought of a client that is gone by then is not looked at.
+        let sum = |count: fn(&Client) -> u64| {
+            let of = |all: bool| self.clients.iter().filter(|client| all || !client.reset).map(count).sum();
+            of(false)..=of(true)
+        };
+        let (bytes, replies) = (sum(|client| client.received as u64), sum(|client| client.replies));
+        self.hold(bytes.contains(&served.received), Check::MiscountsBytes, || format!("{served:?}, not {bytes:?}"));
+        self.hold(replies.contains(&served.replies), Check::MiscountsReplies, || {
+            format!("{served:?}, not {replies:?}")
+        });
+    }
+
+    /// Who had been accepted has the replies to all that had arrived.
+    fn end_of_the_stopped(&mut self) {
+        // A server that has ended by itself has left everybody.
+        let stopped_at = self.stopped_at.take().unwrap_or_default();
+        for (index, had_sent) in stopped_at.into_iter().enumerate() {
+            let client = &self.clients[index];
+            let is_its_own = client.expected.starts_with(&client.delivered);
+            let (received, kept) = (client.received, !client.let_go);
+            let (delivered, due) = (client.delivered.len(), client.due.len());
+            let had_sent = had_sent.filter(|_| !client.reset);
+            let who = || format!("client {index}");
+            self.hold(is_its_own, Check::StrangerAtStop, who);
+            let Some(had_sent) = had_sent else { continue };
+            self.seen.served_at_stop += 1;
+            self.hold(received >= had_sent, Check::UnreceivedAtStop, || format!("{}: {received} bytes", who()));
+            self.hold(delivered == due, Check::UnansweredAtStop, || format!("{}: {delivered} of {due} bytes", who()));
+            self.hold(!kept, Check::KeptAtStop, who);
+        }
+    }
+
+    /// Of [`slow_clients`]: nobody can move any more.
+    fn is_let_go(&mut self) {
+        for index in 0..self.clients.len() {
+            let is_over = self.clients[index].let_go;
+            self.hold(is_over, Check::KeptInVain, || format!("client {index} is still there"));
+        }
+    }
+
+    fn end_of_the_slow(&mut self, served: Served) {
+        let said = |index: usize| String::from_utf8_lossy(&self.clients[index].delivered).into_owned();
+        let said: Vec<_> = (0..self.clients.len()).map(said).collect();
+        self.hold(said[0].is_empty(), Check::BreaksSilence, || said[0].clone());
+        self.hold(said[1].as_bytes() == HELLO, Check::SpoilsReply, || said[1].clone());
+        for half in [2, 3] {
+            let is_told = said[half].starts_with("HTTP/1.1 408 Request Timeout\r\n");
+            self.hold(is_told, Check::NoTimeout, || said[half].clone());
+            self.hold(self.clients[half].told_the_end, Check::NoEndOfTimeout, || format!("client {half}"));
+        }
+        self.hold(served.replies == 1, Check::MiscountsSlow, || format!("{served:?}"));
     }
 
     fn up_to(&mut self, limit: usize) -> usize {
@@ -325,15 +430,22 @@ impl World {
 
     pub fn ask(&mut self, token: u64, work: Work) {
         if let Work::Receive { client, .. } | Work::Rest { client } | Work::Send { client, .. } = work {
-            assert!(self.clients[client].token.is_none_or(|known| known == token), "a client changes its token");
+            let same = self.clients[client].token.is_none_or(|known| known == token);
+            self.hold(same, Check::TokenChanges, || format!("client {client}"));
             self.clients[client].token = Some(token);
         }
         self.requests.push(Request { token, work });
     }
 
-    pub fn is_asked_to_accept(&self) {
-        assert!(!self.accepts(), "the listener is asked twice");
-        assert_ne!(self.refused_at, Some(self.clock), "who asks again at once is refused again");
+    pub fn is_asked_to_accept(&mut self) {
+        self.hold(!self.accepts(), Check::AcceptsTwice, String::new);
+        self.hold(self.refused_at != Some(self.clock), Check::AcceptsAtOnce, String::new);
+    }
+
+    pub fn is_asked_to_send(&mut self, client: usize, bytes: usize) {
+        let who = || format!("client {client}");
+        self.hold(bytes > 0, Check::EmptySend, who);
+        self.hold(!self.sends_to(client), Check::TwoSends, who);
     }
 
     fn accepts(&self) -> bool {
@@ -355,7 +467,7 @@ impl World {
         }
     }
 
-    pub fn sends_to(&self, client: usize) -> bool {
+    fn sends_to(&self, client: usize) -> bool {
         self.requests.iter().any(|request| matches!(request.work, Work::Send { client: other, .. } if other == client))
     }
 
@@ -365,8 +477,12 @@ impl World {
 
     /// Lets somebody move until there is an answer.
     pub fn wait(&mut self, milliseconds: Option<u32>) {
-        assert!(self.completions.is_empty(), "it waits with answers before its eyes");
+        let left = self.completions.len();
+        self.hold(left == 0, Check::LeavesAnswers, || format!("{left} of them"));
         self.nobody_is_forgotten();
+        if self.over {
+            return;
+        }
         let mut more = self.up_to(4);
         loop {
             if self.stopped && self.stopped_at.is_none() {
@@ -392,14 +508,24 @@ impl World {
                 self.clock += 1;
                 return;
             } else {
-                // Everybody waits for somebody else. What is missing then is seen at the end.
-                assert!(!self.stopped, "it was told to stop, and nothing is left to do");
+                // Everybody waits for somebody else; this kernel has answered what it could.
+                assert!(!self.requests.iter().any(|request| matches!(request.work, Work::Send { .. })));
+                if self.stopped {
+                    self.hold(false, Check::NeverStops, String::new);
+                    self.over = true;
+                    return;
+                }
+                if self.play == Play::Slow {
+                    self.is_let_go()
+                } else {
+                    self.is_served()
+                }
                 self.stopped = true;
             }
         }
     }
 
-    /// Before it sleeps: who leaves his replies untaken is not received from, and everybody else is.
+    /// Before it sleeps: a client that leaves its replies untaken is not received from, and everybody else is.
     fn nobody_is_forgotten(&mut self) {
         for index in 0..self.clients.len() {
             let client = &self.clients[index];
@@ -409,14 +535,17 @@ impl World {
             let (full, outstanding) = (client.outstanding() >= MAX_PENDING, client.outstanding());
             // What one receive brought before it was stopped comes on top: 18 bytes are answered by 52.
             let limit = MAX_PENDING + 40 * PIECE * 3;
-            assert!(outstanding < limit, "client {index} is owed {outstanding} bytes");
-            match self.receive_of(index) {
-                Some(Work::Receive { stopped, .. }) => {
-                    assert!(*stopped || !full, "more is received of client {index}, who is owed {outstanding} bytes")
-                }
-                Some(_) => assert!(self.stopped_at.is_some()),
-                None => assert!(full || self.stopped_at.is_some(), "nothing is received of client {index}"),
-            }
+            let stops = self.stopped_at.is_some();
+            let (received, too_much, rest) = match self.receive_of(index) {
+                Some(Work::Receive { stopped, .. }) => (true, full && !*stopped, false),
+                Some(_) => (true, false, true),
+                None => (false, false, false),
+            };
+            let who = || format!("client {index}, which is owed {outstanding} bytes");
+            self.hold(outstanding < limit, Check::OwesTooMuch, who);
+            self.hold(!too_much, Check::ReceivesTooMuch, who);
+            self.hold(!rest || stops, Check::ReceivesTheRest, who);
+            self.hold(received || full || stops, Check::ReceivesNothing, who);
         }
     }
 
@@ -535,17 +664,24 @@ impl World {
                 } else {
                     let room = state.room - (state.delivered.len() - state.read);
                     let most = room.min(bytes.len() - from);
-                    let count = if self.one_in(3) { 1 + self.up_to(most) } else { most };
+                    let count = if self.one_in(3) && most > 0 { 1 + self.up_to(most) } else { most };
                     self.seen.partial_sends += u64::from(from + count < bytes.len());
+                    let ended = self.clients[client].told_the_end;
+                    self.hold(!ended, Check::BehindTheEnd, || format!("client {client}"));
                     let state = &mut self.clients[client];
-                    assert!(!state.told_the_end, "bytes behind the end of the stream");
                     state.delivered.extend_from_slice(&bytes[from..from + count]);
+                    assert!(state.delivered.len() - state.read <= state.room, "more than fits");
                     (None, false, Outcome::Sent(Ok(count), bytes))
                 }
             }
         };
-        if let (Some(work), true) = (again, more) {
-            self.requests.push(Request { token, work });
+        match again {
+            Some(work) if more => {
+                self.seen.went_on += 1;
+                self.requests.push(Request { token, work });
+            }
+            Some(_) => self.seen.went_out += 1,
+            None => {}
         }
         self.completions.push_back(Event { token, more, outcome });
     }
