@@ -1,7 +1,7 @@
 //! The exhibits: what each stage shows, how it must end, and what to say about it.
 
-use crate::heap::Heap;
-use crate::runner::Reading;
+use crate::server::{Reading, Threads};
+use crate::world::heap::Heap;
 
 /// One exhibit.
 #[derive(Debug)]
@@ -39,21 +39,6 @@ pub struct Variant {
     pub reading: Reading,
     /// What it shows then.
     pub stage: Stage,
-}
-
-/// Which threads a stage has besides `main`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threads {
-    /// As many workers as the reader asks for: `worker-1`, `worker-2` ...
-    Workers,
-    /// One for every connection: `conn-1`, `conn-2` ...
-    PerConnection,
-    /// None.
-    None,
-    /// Reactors, as many as the reader asks for, with one listener for all: `reactor-1`, `reactor-2` ...
-    Reactors,
-    /// The same, each with a listener of its own on the same port.
-    Shards,
 }
 
 /// A file of the repository, compiled in.
@@ -96,8 +81,7 @@ pub enum Wild {
     StreamAndReset,
     /// Uploads 10 MiB as a `POST`, and waits for the reply.
     Upload,
-    /// Opens [`CROWD`](crate::runner::CROWD) connections one after another, each with a `GET` and its reply, then as many
-    /// at once.
+    /// Opens connections one after another, each with a `GET` and its reply, then as many at once.
     Arrivals,
     /// Sends a `GET` in two writes, one right after the other, and waits for the reply.
     InTwoWrites,

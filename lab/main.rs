@@ -22,22 +22,22 @@ fn command() -> Command {
             "Measures what a schedule point costs when nobody directs: a loop of a hundred million points against the \
              same loop without. Build with --release for a figure that means something.",
         ))
-        .subcommand(lab::cost::command())
-        .subcommand(lab::caught::command())
-        .subcommand(lab::bench::command())
+        .subcommand(lab::tools::cost::command())
+        .subcommand(lab::tools::detect::command())
+        .subcommand(lab::tools::bench::command())
         .after_help("A stage is a program of its own: cargo run --bin stage3_broken -- --help")
 }
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
     if let Some(("cost", matches)) = matches.subcommand() {
-        return lab::cost::run(matches);
+        return lab::tools::cost::run(matches);
     }
     if let Some(("caught", matches)) = matches.subcommand() {
-        return lab::caught::run(matches);
+        return lab::tools::detect::run(matches);
     }
     if let Some(("bench", matches)) = matches.subcommand() {
-        return lab::bench::run(matches);
+        return lab::tools::bench::run(matches);
     }
     let text = match matches.subcommand_name() {
         None => tour(),

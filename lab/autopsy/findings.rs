@@ -1,13 +1,13 @@
 //! What the records say about the cause of a death.
 
-use super::objects::Block;
-use super::rows::{Place, Story};
+use super::names::Block;
 use super::stale::stale;
 use super::stop;
-use crate::blackbox::{Kind, Record, Waiting};
+use super::story::{Place, Story};
 use crate::catalogue::{Expect, Wild};
-use crate::quiescence::Armed;
-use crate::trace::{Ending, Hang, Outcome};
+use crate::direct::outcome::{Ending, Hang, Outcome};
+use crate::direct::quiescence::Armed;
+use crate::record::blackbox::{Kind, Record, Waiting};
 
 /// A mistake with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

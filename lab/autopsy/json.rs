@@ -3,15 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::findings::{self, Finding, Mistake};
-use super::objects::{errno, mask};
-use super::rows::{Event, Place, Story};
 use super::stale::{Stale, stale};
 use super::stop;
-use crate::blackbox::{Kind, Waiting};
-use crate::herd::{Counts, Herd};
-use crate::quiescence::Sleeper;
-use crate::runner::signal_name;
-use crate::trace::{Ending, Outcome, Run};
+use super::story::{Event, Place, Story};
+use crate::direct::outcome::{Ending, Outcome, Run};
+use crate::direct::quiescence::Sleeper;
+use crate::record::blackbox::{Kind, Waiting};
+use crate::record::wakeups::{Counts, Herd};
+use crate::words::{errno, mask, signal_name};
 
 /// Raised when a key changes its meaning or goes away; not when one is added.
 pub const VERSION: u32 = 1;
@@ -210,7 +209,7 @@ fn ending(run: &Run) -> Value {
 
 fn steps(story: &Story<'_>) -> Vec<Value> {
     let run = story.run;
-    let one = |(n, step): (usize, &crate::trace::Step)| {
+    let one = |(n, step): (usize, &crate::direct::outcome::Step)| {
         let mut value = json!({ "number": n + 1, "role": step.role, "what": step.what });
         let (outcome, detail) = match &step.outcome {
             Outcome::Passed => ("passed", None),

@@ -1,12 +1,12 @@
 //! The autopsy: what a run was, and why it ended as it did.
 //!
 //! - [`lanes`] draws an interleaving as a table
-//! - `objects` gives addresses and descriptors their names
-//! - `rows` makes rows of the records
+//! - `names` gives addresses and descriptors their names
+//! - `story` makes rows of the records
 //! - `findings` looks for the cause of a death, or of a survival, and says nothing that the records do not bear out
 //! - `stale` finds keys that outlived what they stood for
 //! - `stop` looks at how a server stops
-//! - `report` and `json` write it down
+//! - `text` and `json` write it down
 //!
 //! # The trace
 //!
@@ -64,14 +64,13 @@
 mod findings;
 mod json;
 pub mod lanes;
-mod objects;
-mod report;
-mod rows;
+mod names;
 mod stale;
 mod stop;
+mod story;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use json::{VERSION, herd, json, trace_json};
-pub use objects::{count, thousands};
-pub use report::{ending, report};
+pub use text::{ending, report};

@@ -1,8 +1,9 @@
 //! Keys that outlive what they stood for: a worker takes a task, the descriptor of its session is closed and its number
 //! given to the next client, and the worker comes back with its old key.
 
-use super::rows::{Place, Story};
-use crate::blackbox::{Kind, Record};
+use super::names::number_of;
+use super::story::{Place, Story};
+use crate::record::blackbox::{Kind, Record};
 
 /// One such coming back.
 #[derive(Clone, Debug)]
@@ -34,11 +35,6 @@ impl Stale {
     pub fn did_harm(&self) -> bool {
         self.written.is_some() || self.rearmed.is_some()
     }
-}
-
-/// The number of the descriptor in a key: its lower half. The upper half is a generation, or 0.
-pub fn number_of(key: u64) -> u64 {
-    key & u64::from(u32::MAX)
 }
 
 /// The first coming back of a run; one that did harm before one that did not.
@@ -95,5 +91,5 @@ fn reported(story: &Story<'_>, key: u64, accepted: usize, rearmed: usize) -> Opt
 }
 
 #[cfg(test)]
-#[path = "stale_tests.rs"]
+#[path = "tests_stale.rs"]
 mod tests;

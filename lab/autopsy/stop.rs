@@ -1,8 +1,8 @@
 //! How a server stops, and how it does not: the notification that came before the sleep, the last bytes of a client, and the
 //! sessions that were cut at the limit.
 
-use super::rows::{Place, Story};
-use crate::blackbox::{Kind, Record};
+use super::story::{Place, Story};
+use crate::record::blackbox::{Kind, Record};
 
 /// A lost wake-up: a thread looked at a flag, and fell asleep after the one notification that told of its change.
 #[derive(Clone, Debug)]

@@ -1,12 +1,14 @@
 //! The autopsy of runs that were made by hand.
 
-use super::objects::{Objects, count, mask, thousands};
+use super::names::Objects;
 use super::*;
-use crate::blackbox::{Fault, Kind, Record, ServedCounts, Waiting};
 use crate::catalogue;
-use crate::heap::Heap;
-use crate::runner::{LISTENER, Reading, STOP};
-use crate::trace::{ClientTotals, Ending, Hang, Outcome, Run, Step};
+use crate::direct::client::ClientTotals;
+use crate::direct::outcome::{Ending, Hang, Outcome, Run, Step};
+use crate::record::blackbox::{Fault, Kind, Record, ServedCounts, Waiting};
+use crate::server::{LISTENER, Reading, STOP};
+use crate::words::{count, mask, thousands};
+use crate::world::heap::Heap;
 
 const CLIENT: usize = 0;
 const MAIN: usize = 1;

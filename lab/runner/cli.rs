@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::Reading;
-use crate::blackbox::MAX_ROLES;
-use crate::catalogue::{Expect, Stage, Threads};
-use crate::heap::Heap;
+use crate::catalogue::{Expect, Stage};
+use crate::record::blackbox::MAX_ROLES;
+use crate::server::{Reading, Threads};
+use crate::words::signal_name;
+use crate::world::heap::Heap;
 
 /// What the reader asked for.
 #[derive(Clone, Debug)]
@@ -41,8 +42,8 @@ pub enum What {
 
 fn command(stage: &Stage) -> Command {
     let ends = match stage.expect {
-        Expect::Signal { signal, text: "" } => format!("{} kills the server", super::signal_name(signal)),
-        Expect::Signal { signal, text } => format!("{} kills the server (`{text}`)", super::signal_name(signal)),
+        Expect::Signal { signal, text: "" } => format!("{} kills the server", signal_name(signal)),
+        Expect::Signal { signal, text } => format!("{} kills the server (`{text}`)", signal_name(signal)),
         Expect::Serves => "it serves its client to the end".to_string(),
         Expect::Hangs => "it hangs, and the lab proves it".to_string(),
         Expect::Herds => "one connection wakes every thread, and the lab counts them".to_string(),

@@ -7,19 +7,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::cli::Options;
-use super::judge::{ANOTHER, Scene};
+use super::end::{End, publish, say};
 use super::process::{self, Process, Setup};
-use super::{End, Serve, say};
 use crate::autopsy;
-use crate::blackbox::{Blackbox, CAPACITY, Kind, ServedCounts};
 use crate::catalogue::{Expect, Stage};
-use crate::client::Client;
-use crate::director::{Director, Verdict};
-use crate::heap::Heap;
-use crate::kernel::{Stop, any_port};
-use crate::point::Mode;
-use crate::schedule::{self, CLIENTS, OPERATOR, Schedule};
-use crate::trace::{Ending, Loss, Misdelivery, Outcome, Run, Step};
+use crate::direct::client::{Client, Misdelivery};
+use crate::direct::director::{Director, Verdict};
+use crate::direct::hang_oracle::{ANOTHER, Scene};
+use crate::direct::outcome::{Ending, Loss, Outcome, Run, Step};
+use crate::direct::schedule::{self, CLIENTS, OPERATOR, Schedule};
+use crate::record::blackbox::{Blackbox, Kind, Mode, ServedCounts};
+use crate::server::Serve;
+use crate::world::heap::Heap;
+use crate::world::kernel::{Stop, any_port};
 
 /// How long a server may take to listen, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let (workers, reading, drain) = (options.workers, options.reading, options.drain);
     let threads = stage.threads;
     let setup = Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Directed, address, core: true };
-    let blackbox = new_blackbox()?;
+    let blackbox = process::new_blackbox()?;
     if schedule.second.is_some() {
         blackbox.add_client(CLIENTS[1]).expect("the box is empty");
     }
@@ -57,7 +57,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
     let (run, verdict) = if options.bare { bare(&plan, blackbox, options)? } else { in_process(&plan, blackbox)? };
     process::check(run.ending, &blackbox)?;
-    super::publish(&run, options)?;
+    publish(&run, options)?;
     let end = judge(&run, &verdict, options);
     if let End::Signal(signal) = end
         && !options.json
@@ -77,14 +77,6 @@ fn read_schedule(stage: &Stage, options: &Options) -> Result<Schedule> {
     };
     Schedule::parse_for(&text, &stage.points(), stage.threads, options.workers)
         .map_err(|error| anyhow::anyhow!("{name}, {error}"))
-}
-
-/// A box, or the sentence that says why there is none.
-pub fn new_blackbox() -> Result<Blackbox> {
-    Blackbox::new(CAPACITY).context(
-        "no shared memory for the black box: it needs memfd_create(2), which Linux has since 3.17 and which a sandbox may \
-         forbid; run the lab outside of it",
-    )
 }
 
 /// The server in a process of its own, director and client here.
@@ -230,7 +222,7 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             if let Verdict::Stuck(_) = verdict {
                 // The server's thread is this process's first, and never comes back.
                 let run = gather(plan, &blackbox, &clients, steps, Ending::Signal(libc::SIGKILL), &verdict);
-                let code = super::publish(&run, options).map_or(process::PANICKED, |()| 1);
+                let code = publish(&run, options).map_or(process::PANICKED, |()| 1);
                 std::process::exit(code);
             }
             ours.raise();

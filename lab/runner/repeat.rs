@@ -10,10 +10,12 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::cli::Options;
-use super::{End, process, say, signal_name};
+use super::end::{End, say};
+use super::process;
 use crate::catalogue::{Expect, Stage};
-use crate::heap::Heap;
-use crate::kernel;
+use crate::words::signal_name;
+use crate::world::heap::Heap;
+use crate::world::kernel;
 
 /// An environment to run in.
 struct Environment {

@@ -236,9 +236,9 @@ mod tests {
     use std::io::{self, ErrorKind};
     use std::time::Duration;
 
-    use real::blackbox::Blackbox;
-    use real::client::Client;
+    use real::direct::client::Client;
     use real::kernel::{Epoll, Events, Interest, Listener, Socket};
+    use real::record::blackbox::Blackbox;
     use real::schedule::Plan;
 
     use super::*;

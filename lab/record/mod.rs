@@ -1,0 +1,4 @@
+//! What a run leaves behind: the black box, and what the reactors counted.
+
+pub mod blackbox;
+pub mod wakeups;
