@@ -6,7 +6,9 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::record::blackbox::{self, Kind};
+use crate::record::blackbox;
+use crate::record::event::Kind;
+pub use crate::record::names::{LIMIT, LISTENER, STOP, TICK};
 use crate::record::wakeups::{Counts, Herd};
 use crate::world::kernel::{self, Listener, Socket, Stop};
 use crate::world::point::watched;
@@ -15,15 +17,6 @@ use crate::world::point::watched;
 pub(crate) fn listen(threads: Threads, address: SocketAddr) -> io::Result<Listener> {
     if threads == Threads::Shards { Listener::bind_shared(address) } else { Listener::bind(address) }
 }
-
-/// The token of the listener's events.
-pub const LISTENER: u64 = 0;
-/// The token of the event that stops the server.
-pub const STOP: u64 = u64::MAX;
-/// The token of the event that says that the limit of a drain is over.
-pub const LIMIT: u64 = u64::MAX - 1;
-/// The token of the event that says that another second is over.
-pub const TICK: u64 = u64::MAX - 2;
 
 /// What a stage is given.
 pub struct Server {

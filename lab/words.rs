@@ -42,6 +42,11 @@ pub fn count(number: u64, one: &str) -> String {
     format!("{} {noun}", thousands(number))
 }
 
+/// An address, as a debugger writes it. As a string it fits where a JSON reader's numbers are too small.
+pub fn address(address: u64) -> String {
+    format!("{address:#x}")
+}
+
 /// The name of an errno.
 pub fn errno(number: i32) -> String {
     let name = match number {

@@ -1,13 +1,13 @@
 //! What the records say about the cause of a death.
 
-use super::names::Block;
 use super::stale::stale;
 use super::stop;
 use super::story::{Place, Story};
 use crate::catalogue::{Expect, Wild};
 use crate::direct::outcome::{Ending, Hang, Outcome};
 use crate::direct::quiescence::Armed;
-use crate::record::blackbox::{Kind, Record, Waiting};
+use crate::record::event::{Kind, Record, Waiting};
+use crate::record::names::Block;
 
 /// A mistake with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +47,7 @@ pub fn cause<'a>(story: &'a Story<'_>) -> Option<Finding<'a>> {
     let Ending::Signal(signal) = run.ending else { return None };
     let fault = run.fault.filter(|fault| fault.signal == signal)?;
     let end = run.records.len();
-    let recorded = |kind: Kind| !matches!(kind, Kind::Step | Kind::Point | Kind::Refused);
-    let last = run.records.iter().rposition(|record| record.role == fault.role && recorded(record.kind))?;
+    let last = run.records.iter().rposition(|record| record.role == fault.role && record.kind.is_a_deed())?;
     // The very last thing that the thread did: was it a second free?
     let freed_again = || {
         let record = &run.records[last];
@@ -251,7 +250,7 @@ pub struct KeptAlive<'a> {
 
 /// See [`KeptAlive`]; only while the schedule was kept, since it is the schedule's order that kills the twin.
 pub fn kept_alive<'a>(story: &'a Story<'_>) -> Option<KeptAlive<'a>> {
-    let at = story.map_drops.iter().copied().find(|at| *at < story.over)?;
+    let at = story.objects.map_drops.iter().copied().find(|at| *at < story.over)?;
     let record = &story.run.records[at];
     let block = story.objects.block(record.a, at)?;
     let freed = block.freed.first().map(|free| story.place(*free));

@@ -8,9 +8,8 @@ use super::stop;
 use super::story::{Event, Place, Story};
 use crate::direct::outcome::{Ending, Outcome, Run};
 use crate::direct::quiescence::Sleeper;
-use crate::record::blackbox::{Kind, Waiting};
 use crate::record::wakeups::{Counts, Herd};
-use crate::words::{errno, mask, signal_name};
+use crate::words::{address, errno, signal_name};
 
 /// Raised when a key changes its meaning or goes away; not when one is added.
 pub const VERSION: u32 = 1;
@@ -152,11 +151,6 @@ pub fn trace_json(run: &Run) -> Value {
     })
 }
 
-/// An address does not fit into the numbers of every JSON reader.
-fn address(address: u64) -> String {
-    format!("{address:#x}")
-}
-
 fn place(story: &Story<'_>, place: Place) -> Value {
     json!({
         "role": story.role(place.role),
@@ -214,7 +208,7 @@ fn steps(story: &Story<'_>) -> Vec<Value> {
         let (outcome, detail) = match &step.outcome {
             Outcome::Passed => ("passed", None),
             Outcome::Refused { waiting, address, holder } => {
-                value["waiting_for"] = json!(waiting_name(*waiting));
+                value["waiting_for"] = json!(waiting.name());
                 value["held_by"] = json!(holder.map(|role| story.role(role)));
                 ("refused", Some(story.waits(*waiting, *address, *holder, run.records.len())))
             }
@@ -316,91 +310,9 @@ fn stale_key(story: &Story<'_>, found: &Stale) -> Value {
     })
 }
 
-fn waiting_name(waiting: Waiting) -> &'static str {
-    match waiting {
-        Waiting::Lock => "lock",
-        Waiting::Task => "task",
-        Waiting::Event => "event",
-        Waiting::Thread => "thread",
-        Waiting::Reply => "reply",
-        Waiting::Connection => "connection",
-        Waiting::Bytes => "bytes",
-        Waiting::Room => "room",
-        Waiting::Notice => "notification",
-    }
-}
-
-/// What a call gave: its bytes, or the name of its error.
-fn result(bytes: u64) -> (&'static str, Value) {
-    match bytes as i64 {
-        n @ 0.. => ("bytes", json!(n)),
-        error => ("error", json!(errno(-error as i32))),
-    }
-}
-
 fn record(story: &Story<'_>, at: usize) -> Value {
     let record = &story.run.records[at];
-    let objects = &story.objects;
-    let (a, b, c) = (record.a, record.b, record.c);
-    let name = || json!(objects.block(a, at).map(|block| block.name.as_str()));
-    let bits = |bits: u64| json!(mask(bits & 0xff_ffff));
-    let (kind, numbers): (&str, Vec<(&str, Value)>) = match record.kind {
-        Kind::Point => ("point", vec![("point", json!(record.label)), ("occurrence", json!(a))]),
-        Kind::Step => ("step", vec![("step", json!(a))]),
-        Kind::Refused => {
-            let waiting = Waiting::from_u8(b as u8).map(waiting_name);
-            let lock = (b == Waiting::Lock as u64).then(|| objects.lock(c, at));
-            ("refused", vec![("step", json!(a)), ("waiting_for", json!(waiting)), ("object", json!(lock))])
-        }
-        Kind::Wait => ("epoll_wait", vec![("count", json!(a))]),
-        Kind::Ready => {
-            ("ready", vec![("token", json!(a as i64)), ("object", json!(objects.token(a, at))), ("events", bits(b))])
-        }
-        Kind::Accept => ("accept", vec![("fd", json!(a))]),
-        Kind::Nobody => ("accept", vec![("fd", Value::Null), ("error", json!(errno(libc::EAGAIN)))]),
-        Kind::Read => ("read", vec![("fd", json!(a)), result(b)]),
-        Kind::Write => ("write", vec![("fd", json!(a)), result(b)]),
-        Kind::Shutdown => ("shutdown", vec![("fd", json!(a))]),
-        Kind::Add | Kind::Modify => {
-            let one_shot = c & libc::EPOLLONESHOT as u64 != 0;
-            let edge = c & libc::EPOLLET as u32 as u64 != 0;
-            let kind = if record.kind == Kind::Add { "epoll_add" } else { "epoll_modify" };
-            let token = ("token", json!(b as i64));
-            let modes = [("events", bits(c)), ("edge_triggered", json!(edge)), ("one_shot", json!(one_shot))];
-            (kind, [("fd", json!(a)), token].into_iter().chain(modes).collect())
-        }
-        Kind::Close => ("close", vec![("fd", json!(a))]),
-        Kind::Push => ("push", vec![("object", json!(objects.task(a, at))), ("queued", json!(b))]),
-        Kind::Pop => ("pop", vec![("object", json!(objects.task(a, at))), ("queued", json!(b))]),
-        Kind::Alloc => {
-            ("allocate", vec![("address", json!(address(a))), ("size", json!(b)), ("own_pages", json!(c == 1))])
-        }
-        Kind::Free => ("free", vec![("address", json!(address(a))), ("size", json!(b))]),
-        Kind::Use => ("use", vec![("address", json!(address(a)))]),
-        Kind::Owners => ("owners", vec![("address", json!(address(a))), ("owners", json!(b))]),
-        Kind::Lock => ("lock", vec![("address", json!(address(a))), ("object", json!(objects.lock(a, at)))]),
-        Kind::Unlock => ("unlock", vec![("address", json!(address(a))), ("object", json!(objects.lock(a, at)))]),
-        Kind::Begin => ("begin", vec![]),
-        Kind::End => ("end", vec![]),
-        Kind::ClientConnect => ("client_connect", vec![("port", json!(a))]),
-        Kind::ClientSend => ("client_send", vec![("bytes", json!(a)), ("total", json!(b))]),
-        Kind::ClientFin => ("client_fin", vec![]),
-        Kind::ClientReset => ("client_reset", vec![]),
-        Kind::ClientReceive => ("client_receive", vec![("bytes", json!(a)), ("total", json!(b))]),
-        Kind::Hang => ("hang", vec![("owed", json!(a)), ("unread", json!(b))]),
-        Kind::Look => ("look", vec![("address", json!(address(a))), ("set", json!(b == 1))]),
-        Kind::Set => ("set", vec![("address", json!(address(a))), ("set", json!(b == 1))]),
-        Kind::Sleep => ("sleep", vec![("address", json!(address(a)))]),
-        Kind::Woken => ("woken", vec![("address", json!(address(a)))]),
-        Kind::Notify => {
-            let slept = (b != u64::MAX).then_some(b);
-            ("notify", vec![("address", json!(address(a))), ("slept", json!(slept)), ("all", json!(c == 1))])
-        }
-        Kind::Stop => ("stop", vec![]),
-        Kind::Cut => ("cut", vec![("fd", json!(a)), ("unanswered", json!(b)), ("replies", json!(c))]),
-        Kind::Stuck => ("stuck", vec![("other", json!(story.role(a as usize)))]),
-        Kind::ClientEnd => ("client_end", vec![("error", json!((a != 0).then(|| errno(a as i32))))]),
-    };
+    let (kind, numbers) = story.seen(at).json();
     let mut value = Map::new();
     value.insert("number".into(), json!(record.number));
     value.insert("nanos".into(), json!(record.nanos));
@@ -409,9 +321,6 @@ fn record(story: &Story<'_>, at: usize) -> Value {
     value.insert("label".into(), json!(record.label));
     value.insert("file".into(), json!(record.file));
     value.insert("line".into(), json!(record.line));
-    if matches!(record.kind, Kind::Alloc | Kind::Free | Kind::Use | Kind::Owners) {
-        value.insert("object".into(), name());
-    }
     value.extend(numbers.into_iter().map(|(key, number)| (key.to_string(), number)));
     Value::Object(value)
 }

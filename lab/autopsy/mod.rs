@@ -1,7 +1,6 @@
 //! The autopsy: what a run was, and why it ended as it did.
 //!
 //! - [`lanes`] draws an interleaving as a table
-//! - `names` gives addresses and descriptors their names
 //! - `story` makes rows of the records
 //! - `findings` looks for the cause of a death, or of a survival, and says nothing that the records do not bear out
 //! - `stale` finds keys that outlived what they stood for
@@ -64,7 +63,6 @@
 mod findings;
 mod json;
 pub mod lanes;
-mod names;
 mod stale;
 mod stop;
 mod story;

@@ -1,9 +1,9 @@
 //! Keys that outlive what they stood for: a worker takes a task, the descriptor of its session is closed and its number
 //! given to the next client, and the worker comes back with its old key.
 
-use super::names::number_of;
 use super::story::{Place, Story};
-use crate::record::blackbox::{Kind, Record};
+use crate::record::event::{Kind, Record};
+use crate::record::names::number_of;
 
 /// One such coming back.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //! sessions that were cut at the limit.
 
 use super::story::{Place, Story};
-use crate::record::blackbox::{Kind, Record};
+use crate::record::event::{Kind, Record};
 
 /// A lost wake-up: a thread looked at a flag, and fell asleep after the one notification that told of its change.
 #[derive(Clone, Debug)]

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::lanes::{ACROSS, Row};
-use super::names::{Objects, is_of_interest};
 use crate::direct::outcome::{Ending, Outcome, Run};
-use crate::record::blackbox::{Kind, MAIN, Record, Waiting};
-use crate::words::{count, errno, mask, signal_name, thousands};
+use crate::record::event::{Kind, Record, Seen, Waiting};
+use crate::record::names::{Objects, role_name};
+use crate::words::{count, signal_name};
 
 /// Rows that are kept of a long stretch in which nobody directed.
 const TAIL: usize = 12;
@@ -43,10 +43,6 @@ pub struct Story<'a> {
     steps: Vec<Option<usize>>,
     /// From this record on nobody directed any more.
     pub over: usize,
-    /// The records that say that a role had to wait.
-    refused: Vec<usize>,
-    /// The records that say that the reactor's map gave up its share of something.
-    pub map_drops: Vec<usize>,
 }
 
 impl<'a> Story<'a> {
@@ -63,22 +59,12 @@ impl<'a> Story<'a> {
             }
             steps.push(if at < over { current[record.role] } else { None });
         }
-        let those = |wanted: &dyn Fn(&Record) -> bool| -> Vec<usize> {
-            (0..run.records.len()).filter(|at| wanted(&run.records[*at])).collect()
-        };
-        Story {
-            run,
-            objects: Objects::new(&run.records),
-            steps,
-            over,
-            refused: those(&|record| record.kind == Kind::Refused),
-            map_drops: those(&|record| record.role == MAIN && gives_up_a_share(record)),
-        }
+        Story { run, objects: Objects::new(&run.records), steps, over }
     }
 
     /// The role's name.
     pub fn role(&self, role: usize) -> &str {
-        self.run.roles.get(role).map_or("a thread without a role", String::as_str)
+        role_name(&self.run.roles, role)
     }
 
     /// Where a record was made. A drop has no caller to name and carries the place of what its thread did before; where
@@ -169,30 +155,12 @@ impl<'a> Story<'a> {
 
     /// `waits for session 1's lock (worker-1 has it)`
     pub fn waits(&self, waiting: Waiting, address: u64, holder: Option<usize>, at: usize) -> String {
-        match waiting {
-            Waiting::Lock => {
-                let holder = holder.map(|role| format!(" ({} has it)", self.role(role))).unwrap_or_default();
-                format!("waits for {}{holder}", self.objects.lock(address, at))
-            }
-            Waiting::Task => "waits for a task".to_string(),
-            Waiting::Event => "waits for an event".to_string(),
-            Waiting::Thread => match holder {
-                Some(role) => format!("waits for the end of {}", self.role(role)),
-                None => "waits for the end of a thread".to_string(),
-            },
-            Waiting::Reply => "waits for a reply".to_string(),
-            Waiting::Connection => "waits for a connection".to_string(),
-            Waiting::Bytes => format!("waits for bytes on fd {address}"),
-            Waiting::Room => format!("waits for room in fd {address}"),
-            Waiting::Notice => "waits for a notification".to_string(),
-        }
+        waiting.named(address, holder, &self.run.roles, &self.objects, at)
     }
 
-    /// The role that has taken the lock at `address` and not given it back, as of record `at`.
-    fn holder(&self, address: u64, at: usize) -> Option<usize> {
-        let of_it = |record: &&Record| matches!(record.kind, Kind::Lock | Kind::Unlock) && record.a == address;
-        let last = self.run.records[..at].iter().rev().find(of_it)?;
-        (last.kind == Kind::Lock).then_some(last.role)
+    /// A record among the others.
+    pub fn seen(&self, at: usize) -> Seen<'_> {
+        Seen { records: &self.run.records, at, roles: &self.run.roles, objects: &self.objects }
     }
 }
 
@@ -269,7 +237,7 @@ impl Walk<'_> {
                 Kind::Step => self.step(at, record),
                 Kind::Point => self.point(at, record),
                 _ => {
-                    if let Some(text) = self.text(at, record) {
+                    if let Some(text) = self.story.seen(at).lane() {
                         self.push(at, record, text);
                     }
                     // What comes then is the lab's doing: it tells the server to stop.
@@ -403,119 +371,4 @@ impl Walk<'_> {
             },
         }
     }
-
-    /// What a record looks like in a lane; `None` if it is not to be seen there.
-    fn text(&self, at: usize, record: &Record) -> Option<String> {
-        let story = self.story;
-        let objects = &story.objects;
-        let name = |address: u64| objects.name(address, at);
-        let of_fd = |preposition: &str| match objects.many_connections {
-            true => format!(" {preposition} fd {}", record.a),
-            false => String::new(),
-        };
-        let text = match record.kind {
-            Kind::Wait if record.a == 0 => "epoll_wait: no event".to_string(),
-            Kind::Ready => {
-                let source = objects.token(record.a, at);
-                if source == "listener" || source == "stop" || source == "limit" {
-                    format!("epoll_wait: {source}")
-                } else {
-                    format!("epoll_wait: {source} {}", mask(record.b))
-                }
-            }
-            Kind::Accept => format!("accept fd {}", record.a),
-            Kind::Nobody => "accept: EAGAIN".to_string(),
-            Kind::Read => match record.b as i64 {
-                0 => format!("read{}: end of stream", of_fd("from")),
-                n @ 1.. => format!("read {}{}", count(n as u64, "byte"), of_fd("from")),
-                error => format!("read{}: {}", of_fd("from"), errno(-error as i32)),
-            },
-            Kind::Write => match record.b as i64 {
-                n @ 0.. => format!("write {}{}", count(n as u64, "byte"), of_fd("to")),
-                error => format!("write{}: {}", of_fd("to"), errno(-error as i32)),
-            },
-            Kind::Shutdown => format!("shut down fd {}", record.a),
-            Kind::Modify if record.c & (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP) as u64 == 0 => {
-                format!("watch fd {} for a break", record.a)
-            }
-            Kind::Modify if record.c & libc::EPOLLONESHOT as u64 != 0 => format!("re-arm fd {}", record.a),
-            Kind::Modify => format!("modify fd {}", record.a),
-            Kind::Close => format!("close fd {}", record.a),
-            Kind::Push => format!("queue {}", objects.task(record.a, at)),
-            Kind::Pop => format!("take {}", objects.task(record.a, at)),
-            Kind::Alloc if is_of_interest(record.label) => format!("allocate {}", name(record.a)),
-            Kind::Free if is_of_interest(record.label) => {
-                let again = objects.block(record.a, at).is_some_and(|block| block.freed.iter().any(|free| *free < at));
-                format!("free {}{}", name(record.a), if again { " again" } else { "" })
-            }
-            Kind::Use => {
-                let block = objects.block(record.a, at)?;
-                if !block.freed.iter().any(|free| *free < at) {
-                    return None;
-                }
-                format!("use {}", block.name)
-            }
-            Kind::Owners if self.tells(at, record) => {
-                format!("give up {}: {} left", name(record.a), count(record.b, "owner"))
-            }
-            Kind::Lock => format!("lock {}", objects.locked(record.a, at)),
-            Kind::Unlock if self.is_waited_for(at, record) => format!("unlock {}", objects.locked(record.a, at)),
-            Kind::Refused => {
-                let waiting = Waiting::from_u8(record.b as u8)?;
-                let holder = match waiting {
-                    Waiting::Lock => story.holder(record.c, at),
-                    Waiting::Thread => Some(record.c as usize),
-                    _ => None,
-                };
-                story.waits(waiting, record.c, holder, at)
-            }
-            Kind::ClientConnect => "connect".to_string(),
-            Kind::ClientSend => format!("send {}", count(record.a, "byte")),
-            Kind::ClientFin => "FIN".to_string(),
-            Kind::ClientReset => "RST".to_string(),
-            Kind::ClientReceive => format!("receive {}", count(record.a, "byte")),
-            Kind::ClientEnd if record.a == 0 => "end of stream".to_string(),
-            Kind::ClientEnd => errno(record.a as i32),
-            Kind::Look => format!("look at the flag: {}", if record.b == 1 { "set" } else { "not set" }),
-            Kind::Set if record.b == 1 => "set the flag".to_string(),
-            Kind::Set => "clear the flag".to_string(),
-            Kind::Sleep => format!("sleep in {}", objects.variable(record.a, at)),
-            Kind::Woken => "woken".to_string(),
-            Kind::Notify if record.b == u64::MAX => "notify who sleeps".to_string(),
-            Kind::Notify if record.b == 0 => "notify: nobody sleeps".to_string(),
-            Kind::Notify => {
-                let woken = if record.c == 1 { record.b } else { 1 };
-                format!("notify: {woken} of {} asleep", record.b)
-            }
-            Kind::Stop => "tells the server to stop".to_string(),
-            Kind::Cut => format!("cut fd {}", record.a),
-            Kind::Stuck => format!("waits for the end of {}", story.role(record.a as usize)),
-            Kind::Hang if record.a == 1 => "waits for its reply".to_string(),
-            Kind::Hang => format!("waits for {} replies", thousands(record.a)),
-            _ => return None,
-        };
-        Some(text)
-    }
-
-    /// Whether a change of the number of owners is worth a row: a share is given up by the reactor's map, or after it.
-    fn tells(&self, at: usize, record: &Record) -> bool {
-        let born = self.story.objects.block(record.a, at).map_or(0, |block| block.allocated);
-        let by_the_map = |drop: &usize| (born..=at).contains(drop) && self.story.run.records[*drop].a == record.a;
-        gives_up_a_share(record) && self.story.map_drops.iter().any(by_the_map)
-    }
-
-    /// Whether somebody stands at this lock when it is given back.
-    fn is_waited_for(&self, at: usize, record: &Record) -> bool {
-        let records = &self.story.run.records;
-        self.story.refused.iter().filter(|when| **when < at).any(|when| {
-            let refused = &records[*when];
-            let taken = |got: &Record| got.kind == Kind::Lock && got.a == record.a && got.role == refused.role;
-            (refused.b, refused.c) == (Waiting::Lock as u64, record.a) && !records[*when..at].iter().any(taken)
-        })
-    }
-}
-
-/// A new share is recorded without a label.
-fn gives_up_a_share(record: &Record) -> bool {
-    record.kind == Kind::Owners && !record.label.is_empty() && is_of_interest(record.label)
 }

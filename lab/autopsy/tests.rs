@@ -1,11 +1,12 @@
 //! The autopsy of runs that were made by hand.
 
-use super::names::Objects;
 use super::*;
 use crate::catalogue;
 use crate::direct::client::ClientTotals;
 use crate::direct::outcome::{Ending, Hang, Outcome, Run, Step};
-use crate::record::blackbox::{Fault, Kind, Record, ServedCounts, Waiting};
+use crate::record::blackbox::{Fault, ServedCounts};
+use crate::record::event::{Kind, Record, Waiting};
+use crate::record::names::Objects;
 use crate::server::{LISTENER, Reading, STOP};
 use crate::words::{count, mask, thousands};
 use crate::world::heap::Heap;

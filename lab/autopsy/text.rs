@@ -9,7 +9,7 @@ use crate::catalogue::{self, Expect};
 use crate::direct::client::Misdelivery;
 use crate::direct::outcome::{Ending, Hang, Loss, Outcome, Run, Stuck};
 use crate::direct::quiescence::Armed;
-use crate::record::blackbox::{Kind, Record, Waiting};
+use crate::record::event::{Kind, Record, Waiting};
 use crate::words::{count, errno, signal_name, thousands};
 
 /// Where the text of an entry begins.

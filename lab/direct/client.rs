@@ -11,7 +11,8 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::direct::schedule::{MAX_SEND, Plan};
-use crate::record::blackbox::{Blackbox, CLIENT, Kind};
+use crate::record::blackbox::{Blackbox, CLIENT};
+use crate::record::event::Kind;
 
 const CHUNK: usize = 64 * 1024;
 /// The states of `/proc/net/tcp` (`tcp_states.h`).

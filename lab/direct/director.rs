@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crate::direct::client::{Client, Connection};
 use crate::direct::outcome::{Hang, Outcome, Step, Stuck};
 use crate::direct::schedule::{Action, OPERATOR, Schedule, client_of, is_thread};
-use crate::record::blackbox::{Blackbox, Kind, State, Waiting, futex_wait, futex_wake};
+use crate::record::blackbox::{Blackbox, State, futex_wait, futex_wake};
+use crate::record::event::{Kind, Waiting};
 
 /// How long a role that waits for an event may take to notice one that the kernel is still delivering.
 const GRACE: Duration = Duration::from_millis(200);
@@ -474,21 +475,9 @@ impl Run<'_, '_> {
             State::Ended => "has ended".to_string(),
             State::Asleep => "sleeps in epoll_wait".to_string(),
             State::Blocked => match self.blocked(role) {
-                Some(Outcome::Refused { waiting: Waiting::Lock, holder: Some(holder), .. }) => {
-                    format!("waits for a lock that {} holds", blackbox.roles()[holder])
-                }
-                Some(Outcome::Refused { waiting: Waiting::Task, .. }) => "waits for a task".to_string(),
-                Some(Outcome::Refused { waiting: Waiting::Event, .. }) => "waits for an event".to_string(),
-                Some(Outcome::Refused { waiting: Waiting::Connection, .. }) => "waits for a connection".to_string(),
-                Some(Outcome::Refused { waiting: Waiting::Bytes, address, .. }) => {
-                    format!("waits for bytes on fd {address}")
-                }
-                Some(Outcome::Refused { waiting: Waiting::Room, address, .. }) => {
-                    format!("waits for room in fd {address}")
-                }
-                Some(Outcome::Refused { waiting: Waiting::Notice, .. }) => "waits for a notification".to_string(),
-                Some(Outcome::Refused { waiting: Waiting::Thread, holder: Some(other), .. }) => {
-                    format!("waits for the end of {}", blackbox.roles()[other])
+                Some(Outcome::Refused { waiting, address, holder }) => {
+                    let roles = blackbox.roles();
+                    waiting.text(address, holder.map(|role| roles[role].as_str()))
                 }
                 _ => "waits for a thread".to_string(),
             },

@@ -3,7 +3,8 @@
 use super::client::{ClientTotals, Misdelivery};
 use crate::catalogue::Stage;
 use crate::direct::quiescence::{Proof, Sleeper};
-use crate::record::blackbox::{Blackbox, Fault, Record, ServedCounts, Waiting};
+use crate::record::blackbox::{Blackbox, Fault, ServedCounts};
+use crate::record::event::{Record, Waiting};
 use crate::record::wakeups::Herd;
 use crate::world::heap::Heap;
 

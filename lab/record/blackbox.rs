@@ -11,6 +11,8 @@ use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+pub use super::event::{CLIENT, MAIN};
+use super::event::{Kind, Record, Waiting};
 use super::wakeups::{Counts, Herd};
 
 /// The most threads that can have a role: `main`, the workers, the client.
@@ -21,163 +23,6 @@ pub const CAPACITY: usize = 1 << 16;
 const WORDS: usize = 8;
 const NAME: usize = 24;
 const MESSAGE: usize = 240;
-
-/// What a [`Record`] says. The meaning of its three numbers `a`, `b`, `c` stands beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// A role passed the point `label`; a: its occurrence, counted from 1.
-    Point = 1,
-    /// The director let step a pass (counted from 1). Written by the parent, on behalf of the role.
-    Step,
-    /// Step a waits: b is a [`Waiting`], c the address it waits for.
-    Refused,
-    /// `epoll_wait(2)` gave a events.
-    Wait,
-    /// One of them; a: its token, b: its event mask.
-    Ready,
-    /// `accept4(2)` gave the socket a.
-    Accept,
-    /// `read(2)` on fd a gave b (bytes, or a negated errno).
-    Read,
-    /// `write(2)` on fd a gave b (bytes, or a negated errno).
-    Write,
-    /// `shutdown(2)` of fd a, for writing; b is 1 if for reading too.
-    Shutdown,
-    /// `epoll_ctl(2)` ADD of fd a, with token b and event mask c.
-    Add,
-    /// `epoll_ctl(2)` MOD of fd a, with token b and event mask c.
-    Modify,
-    /// fd a was closed.
-    Close,
-    /// A task was queued; a: what it names (an address, or a number), b: tasks in the queue after it.
-    Push,
-    /// A task was taken; a and b as in `Push`.
-    Pop,
-    /// Memory was allocated at a, b bytes, for a `label`; c is 1 if it has pages of its own.
-    Alloc,
-    /// The memory at a is given back.
-    Free,
-    /// The memory at a is about to be used through a raw pointer.
-    Use,
-    /// The owners of the shared memory at a are now b.
-    Owners,
-    /// The lock at a is taken.
-    Lock,
-    /// The lock at a is given back.
-    Unlock,
-    /// A thread began.
-    Begin,
-    /// A thread came to its end.
-    End,
-    /// The client connected; a: its own port.
-    ClientConnect,
-    /// The client sent a bytes; b: all it has sent.
-    ClientSend,
-    /// The client closed its sending side.
-    ClientFin,
-    /// The client broke the connection off with an RST.
-    ClientReset,
-    /// The client received a bytes; b: all it has received.
-    ClientReceive,
-    /// The client saw the end of the stream: a is 0, or an errno.
-    ClientEnd,
-    /// Nobody can move any more: the client is owed a replies, and b bytes wait in the server's socket. Written by the
-    /// parent.
-    Hang,
-    /// `accept4(2)` on the listener a found nobody (`EAGAIN`). Only where the wake-ups are what it is about.
-    Nobody,
-    /// The flag at a was looked at, and had the value b (0 or 1).
-    Look,
-    /// The flag at a got the value b (0 or 1).
-    Set,
-    /// The condition variable at a: the thread gives its lock back, and sleeps until it is notified.
-    Sleep,
-    /// The condition variable at a: the thread was notified, and has its lock again.
-    Woken,
-    /// The condition variable at a was notified; b: how many threads slept in it, where that is known (a directed run), c is 1
-    /// if all of them are woken, and 0 for one.
-    Notify,
-    /// The server was told to stop. Written by the parent.
-    Stop,
-    /// fd a was given up before its client had all that it was owed: b bytes of the client were without an answer, c replies
-    /// not written.
-    Cut,
-    /// Nobody can move any more after the server was told to stop. Written by the parent, on behalf of the role that waits.
-    Stuck,
-}
-
-impl Kind {
-    const LAST: u8 = Kind::Stuck as u8;
-
-    fn from_u8(value: u8) -> Option<Kind> {
-        // SAFETY: `Kind` is `repr(u8)` and its values run from 1 to LAST without a gap.
-        (1..=Kind::LAST).contains(&value).then(|| unsafe { std::mem::transmute::<u8, Kind>(value) })
-    }
-}
-
-/// What a role that cannot go on is waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Waiting {
-    /// A lock that another role holds.
-    Lock = 1,
-    /// A task in the queue.
-    Task,
-    /// An event on an epoll instance.
-    Event,
-    /// The end of another thread.
-    Thread,
-    /// Bytes from the server (the client's side only).
-    Reply,
-    /// A client that connects.
-    Connection,
-    /// Bytes of a client, in a read that blocks.
-    Bytes,
-    /// Room in a socket, in a write that blocks.
-    Room,
-    /// A notification on a condition variable.
-    Notice,
-}
-
-impl Waiting {
-    /// The inverse of `as u8`.
-    pub fn from_u8(value: u8) -> Option<Waiting> {
-        use Waiting::*;
-        let all = [Lock, Task, Event, Thread, Reply, Connection, Bytes, Room, Notice];
-        all.into_iter().find(|waiting| *waiting as u8 == value)
-    }
-
-    /// Whether a packet can end it, and not another thread.
-    pub(crate) fn is_for_the_kernel(self) -> bool {
-        matches!(self, Waiting::Event | Waiting::Connection | Waiting::Bytes | Waiting::Room)
-    }
-}
-
-/// One entry of the box.
-#[derive(Clone, Copy, Debug)]
-pub struct Record {
-    /// Its place in the order, from 0.
-    pub number: u64,
-    /// Nanoseconds since the box was made.
-    pub nanos: u64,
-    /// Who: an index into the roles.
-    pub role: usize,
-    /// What.
-    pub kind: Kind,
-    /// The name that goes with it, where there is one.
-    pub label: &'static str,
-    /// Where in the source.
-    pub file: &'static str,
-    /// The line in `file`.
-    pub line: u32,
-    /// See [`Kind`].
-    pub a: u64,
-    /// See [`Kind`].
-    pub b: u64,
-    /// See [`Kind`].
-    pub c: u64,
-}
 
 /// Who watches this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -345,11 +190,6 @@ pub(crate) fn last_place() -> &'static Location<'static> {
 }
 
 const NO_ROLE: usize = usize::MAX;
-/// The client's role: it is there from the start, in the parent.
-pub const CLIENT: usize = 0;
-/// The role of the reactor's thread.
-pub const MAIN: usize = 1;
-
 fn text(address: u64, length: u64) -> &'static str {
     if address == 0 {
         return "";
@@ -771,5 +611,51 @@ mod tests {
         blackbox.set_message(&"é".repeat(MESSAGE));
         blackbox.set_message("later");
         assert_eq!(blackbox.message(), Some("é".repeat(MESSAGE / 2)));
+    }
+
+    #[test]
+    fn every_event_goes_through_the_box_and_back() {
+        let blackbox = Blackbox::new(Kind::ALL.len()).expect("there is a memfd");
+        let place = Location::caller();
+        for (n, kind) in (0..).zip(Kind::ALL) {
+            blackbox.record(n as usize % MAX_ROLES, *kind, "label", place, n, u64::MAX - n, n << 40);
+        }
+        let records = blackbox.records();
+        assert_eq!(records.len(), Kind::ALL.len());
+        for ((n, kind), got) in (0..).zip(Kind::ALL).zip(&records) {
+            let sent = Record {
+                number: n,
+                nanos: got.nanos,
+                role: n as usize % MAX_ROLES,
+                kind: *kind,
+                label: "label",
+                file: place.file(),
+                line: place.line(),
+                a: n,
+                b: u64::MAX - n,
+                c: n << 40,
+            };
+            assert_eq!(*got, sent);
+        }
+    }
+
+    #[test]
+    fn every_reason_to_wait_goes_through_the_box_and_back() {
+        let blackbox = Blackbox::new(Waiting::ALL.len()).expect("there is a memfd");
+        for waiting in Waiting::ALL {
+            blackbox.record(MAIN, Kind::Refused, "", Location::caller(), 1, *waiting as u64, 0);
+            blackbox.slot(MAIN).waiting.store(*waiting as u32, Ordering::Relaxed);
+            let stored = blackbox.slot(MAIN).waiting.load(Ordering::Relaxed);
+            assert_eq!(Waiting::from_u8(stored as u8), Some(*waiting));
+        }
+        let back: Vec<_> = blackbox.records().iter().filter_map(|record| Waiting::from_u8(record.b as u8)).collect();
+        assert_eq!(back, Waiting::ALL);
+    }
+
+    #[test]
+    fn a_number_that_is_no_event_and_no_reason_is_none() {
+        assert_eq!((Kind::from_u8(0), Waiting::from_u8(0)), (None, None));
+        let beyond = (Kind::ALL.len() as u8 + 1, Waiting::ALL.len() as u8 + 1);
+        assert_eq!((Kind::from_u8(beyond.0), Waiting::from_u8(beyond.1)), (None, None));
     }
 }

@@ -11,7 +11,8 @@ use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::record::blackbox::{self, Kind};
+use crate::record::blackbox;
+use crate::record::event::Kind;
 use crate::world::point::{point, watched};
 
 static PAGES: AtomicBool = AtomicBool::new(false);

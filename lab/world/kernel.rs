@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::Location;
 
-use crate::record::blackbox::{self, Kind, Waiting};
+use crate::record::blackbox;
+use crate::record::event::{Kind, Waiting};
 use crate::world::point::{asleep, directed, in_the_kernel, point, until, watched};
 
 #[track_caller]

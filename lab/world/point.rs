@@ -7,7 +7,8 @@
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 
-use crate::record::blackbox::{self, Blackbox, Kind, Mode, State, Waiting};
+use crate::record::blackbox::{self, Blackbox, Mode, State};
+use crate::record::event::{Kind, Waiting};
 
 /// Whether anybody watches.
 #[inline(always)]

@@ -14,7 +14,8 @@ pub use std::cell::UnsafeCell;
 pub use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::tsan;
-use crate::record::blackbox::{self, Blackbox, Kind, State, Waiting};
+use crate::record::blackbox::{self, Blackbox, State};
+use crate::record::event::{Kind, Waiting};
 use crate::world::heap::{Raw, type_label};
 use crate::world::point::{directed, until, watched};
 

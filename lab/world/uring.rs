@@ -17,7 +17,8 @@ use std::{fmt, io, ptr, slice};
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use crate::record::blackbox::{self, Kind, Waiting};
+use crate::record::blackbox;
+use crate::record::event::{Kind, Waiting};
 use crate::world::kernel::Stop;
 use crate::world::point::{asleep, in_the_kernel, point, until, watched};
 

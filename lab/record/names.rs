@@ -1,9 +1,13 @@
 //! What the addresses and numbers of the records stand for: `session 1`, `buffer 2`, `session 1's lock`, `fd 7`.
 
-use std::collections::HashMap;
-
-use crate::record::blackbox::{Kind, Record};
-use crate::server::{LIMIT, LISTENER, STOP};
+/// The token of the listener's events.
+pub const LISTENER: u64 = 0;
+/// The token of the event that stops the server.
+pub const STOP: u64 = u64::MAX;
+/// The token of the event that says that the limit of a drain is over.
+pub const LIMIT: u64 = u64::MAX - 1;
+/// The token of the event that says that another second is over.
+pub const TICK: u64 = u64::MAX - 2;
 
 /// Memory that was allocated, and what became of it.
 #[derive(Clone, Debug)]
@@ -12,7 +16,9 @@ pub struct Block {
     pub name: String,
     /// Its type: `Session`.
     pub label: &'static str,
+    /// Where it begins.
     pub address: u64,
+    /// In bytes.
     pub size: u64,
     /// It has pages of its own, which are taken away when it is freed.
     pub own_pages: bool,
@@ -41,54 +47,21 @@ pub fn is_of_interest(label: &str) -> bool {
 /// Everything in the records that has a name.
 #[derive(Debug, Default)]
 pub struct Objects {
+    /// Memory, in the order in which it was allocated.
     pub blocks: Vec<Block>,
     /// Locks outside of any block, in order of appearance.
-    locks: Vec<u64>,
+    pub(super) locks: Vec<u64>,
     /// Which descriptor a token stood for, from which record on.
-    tokens: Vec<(usize, u64, u64)>,
+    pub(super) tokens: Vec<(usize, u64, u64)>,
     /// Whether there was more than one connection.
     pub many_connections: bool,
+    /// The records that say that a role had to wait.
+    pub(super) refused: Vec<usize>,
+    /// The records that say that the reactor's map gave up its share of something.
+    pub map_drops: Vec<usize>,
 }
 
 impl Objects {
-    pub fn new(records: &[Record]) -> Objects {
-        let mut objects = Objects::default();
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        let (mut accepted, mut hangs) = (0, false);
-        for (at, record) in records.iter().enumerate() {
-            match record.kind {
-                Kind::Alloc => {
-                    let count = counts.entry(record.label).or_default();
-                    *count += 1;
-                    objects.blocks.push(Block {
-                        name: format!("{} {count}", record.label.to_lowercase()),
-                        label: record.label,
-                        address: record.a,
-                        size: record.b,
-                        own_pages: record.c == 1,
-                        allocated: at,
-                        freed: Vec::new(),
-                    });
-                }
-                Kind::Free => {
-                    if let Some(block) = objects.blocks.iter_mut().rev().find(|block| block.address == record.a) {
-                        block.freed.push(at);
-                    }
-                }
-                Kind::Lock if objects.block(record.a, at).is_none() && !objects.locks.contains(&record.a) => {
-                    objects.locks.push(record.a);
-                }
-                Kind::Add => objects.tokens.push((at, record.b, record.a)),
-                // Who connects after a hang is of the lab.
-                Kind::Accept if !hangs => accepted += 1,
-                Kind::Hang => hangs = true,
-                _ => {}
-            }
-        }
-        objects.many_connections = accepted > 1;
-        objects
-    }
-
     /// The block that an address lay in when record `at` was made: of those that were allocated there, the newest.
     pub fn block(&self, address: u64, at: usize) -> Option<&Block> {
         self.blocks.iter().rev().find(|block| block.allocated <= at && block.contains(address))
@@ -168,4 +141,9 @@ impl Objects {
 /// The number of the descriptor in a key: its lower half. The upper half is a generation, or 0.
 pub fn number_of(key: u64) -> u64 {
     key & u64::from(u32::MAX)
+}
+
+/// The role's name.
+pub fn role_name(roles: &[String], role: usize) -> &str {
+    roles.get(role).map_or("a thread without a role", String::as_str)
 }
