@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Command;
-use lab::catalogue::{self, Expect, STAGES};
+use lab::autopsy::verdicts;
+use lab::catalogue::{self, STAGES};
 use lab::point::point;
 
 fn command() -> Command {
@@ -53,17 +54,7 @@ fn main() -> ExitCode {
 fn list() -> String {
     let mut text = String::new();
     for stage in STAGES {
-        let ends = match stage.expect {
-            Expect::Signal { signal: libc::SIGSEGV, .. } => "SIGSEGV".to_string(),
-            Expect::Signal { signal: libc::SIGABRT, text } => format!("SIGABRT, {text}"),
-            Expect::Signal { signal, .. } => format!("signal {signal}"),
-            Expect::Serves => "serves".to_string(),
-            Expect::Hangs => "hangs, exit status 1".to_string(),
-            Expect::Herds => "wakes everybody for one connection, exit status 1".to_string(),
-            Expect::Misdelivers => "a stranger's bytes, exit status 1".to_string(),
-            Expect::NeverStops => "told to stop, it never does, exit status 1".to_string(),
-            Expect::Loses => "bytes missing, exit status 1".to_string(),
-        };
+        let ends = verdicts::case(stage.expect).in_list();
         let _ = writeln!(text, "  {:<15} {}", stage.name, stage.title);
         let _ = writeln!(text, "  {:<15} ends: {ends}", "");
         let _ = writeln!(text, "  {:<15} {}\n", "", catalogue::command(stage.name));

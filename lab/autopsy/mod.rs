@@ -2,9 +2,9 @@
 //!
 //! - [`lanes`] draws an interleaving as a table
 //! - `story` makes rows of the records
-//! - `findings` looks for the cause of a death, or of a survival, and says nothing that the records do not bear out
-//! - `stale` finds keys that outlived what they stood for
-//! - `stop` looks at how a server stops
+//! - `findings` looks for the cause of a survival, and says nothing that the records do not bear out
+//! - [`verdicts`] has a file for each way to end: what shows it, how it is reported, what is said of it elsewhere
+//! - `page` is what a report is written on
 //! - `text` and `json` write it down
 //!
 //! # The trace
@@ -63,12 +63,13 @@
 mod findings;
 mod json;
 pub mod lanes;
-mod stale;
-mod stop;
+mod page;
 mod story;
 #[cfg(test)]
 mod tests;
 mod text;
+mod verdict;
+pub mod verdicts;
 
-pub use json::{VERSION, herd, json, trace_json};
+pub use json::{VERSION, json, trace_json};
 pub use text::{ending, report};

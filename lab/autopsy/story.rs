@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use serde_json::{Value, json};
+
 use super::lanes::{ACROSS, Row};
-use crate::direct::outcome::{Ending, Outcome, Run};
+use crate::direct::outcome::{Ending, Evidence, Outcome, Run};
 use crate::record::event::{Kind, Record, Seen, Waiting};
 use crate::record::names::{Objects, role_name};
 use crate::words::{count, signal_name};
@@ -156,6 +158,17 @@ impl<'a> Story<'a> {
     /// `waits for session 1's lock (worker-1 has it)`
     pub fn waits(&self, waiting: Waiting, address: u64, holder: Option<usize>, at: usize) -> String {
         waiting.named(address, holder, &self.run.roles, &self.objects, at)
+    }
+
+    /// A place as JSON.
+    pub fn json(&self, place: Place) -> Value {
+        json!({
+            "role": self.role(place.role),
+            "step": place.step,
+            "file": place.file,
+            "line": place.line,
+            "record": place.number,
+        })
     }
 
     /// A record among the others.
@@ -337,7 +350,7 @@ impl Walk<'_> {
     fn is_misdelivered(&self, at: usize, record: &Record) -> bool {
         let run = self.story.run;
         let later = |later: &Record| later.kind == Kind::ClientReceive && later.role == record.role;
-        run.misdelivery.as_ref().is_some_and(|wrong| wrong.client == record.role)
+        matches!(&run.evidence, Some(Evidence::Misdelivers(wrong)) if wrong.client == record.role)
             && !run.records[at + 1..].iter().any(later)
     }
 

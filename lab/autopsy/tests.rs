@@ -3,7 +3,7 @@
 use super::*;
 use crate::catalogue;
 use crate::direct::client::ClientTotals;
-use crate::direct::outcome::{Ending, Hang, Outcome, Run, Step};
+use crate::direct::outcome::{Ending, Evidence, Hang, Outcome, Run, Step};
 use crate::record::blackbox::{Fault, ServedCounts};
 use crate::record::event::{Kind, Record, Waiting};
 use crate::record::names::Objects;
@@ -67,11 +67,8 @@ impl Records {
             served: None,
             client: ClientTotals::default(),
             millis: 1.5,
-            hang: None,
-            misdelivery: None,
+            evidence: None,
             herd: Default::default(),
-            stuck: None,
-            loss: None,
         }
     }
 }
@@ -511,7 +508,15 @@ fn a_hang_names_the_connection_the_bytes_that_wait_and_what_each_thread_does() {
     run.client.sent = 8192;
     run.served = Some(ServedCounts { received: 4096, replies: 0 });
     let doing = vec![("main".to_string(), "waits for an event".to_string())];
-    run.hang = Some(Hang { session: 1, fd: 6, unread: 4096, owed: 1, doing, proof: None, serves_another: true });
+    run.evidence = Some(Evidence::Hangs(Hang {
+        session: 1,
+        fd: 6,
+        unread: 4096,
+        owed: 1,
+        doing,
+        proof: None,
+        serves_another: true,
+    }));
     let text = report(&run, 80, false);
     let hangs = "hangs session 1 (fd 6): 4,096 bytes wait in its socket (FIONREAD), and nobody reads";
     let proof = "main waits for an event, asked again, and there is none; the client is owed 1 reply";
@@ -524,6 +529,7 @@ fn a_hang_names_the_connection_the_bytes_that_wait_and_what_each_thread_does() {
         assert_eq!(value["hang"]["threads"][0]["role"], "main");
     }
     // Nothing unread: a hang all the same, but not the one that the chapter explains.
-    run.hang.as_mut().expect("set above").unread = 0;
+    let Some(Evidence::Hangs(hang)) = &mut run.evidence else { unreachable!("set above") };
+    hang.unread = 0;
     assert!(!report(&run, 80, false).contains("the edge was reported"));
 }

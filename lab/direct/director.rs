@@ -10,7 +10,7 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::direct::client::{Client, Connection};
-use crate::direct::outcome::{Hang, Outcome, Step, Stuck};
+use crate::direct::outcome::{Evidence, Hang, Outcome, Step, Stuck};
 use crate::direct::schedule::{Action, OPERATOR, Schedule, client_of, is_thread};
 use crate::record::blackbox::{Blackbox, State, futex_wait, futex_wake};
 use crate::record::event::{Kind, Waiting};
@@ -24,15 +24,13 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// How a direction ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Direction {
     /// Every step passed, was refused and passed later, or is unmet; the points are open.
     Over,
     /// The server's process died, or ended by itself.
     Died,
-    /// After the steps nobody could move, and the client had not got its replies.
-    Hangs(Hang),
-    /// The server was told to stop, and after the steps nobody could move.
-    Stuck(Stuck),
+    /// After the steps nobody could move.
+    Shown(Evidence),
     /// The lab itself failed: what did not come in time, or what the client could not do.
     Failed(String),
 }
@@ -72,21 +70,21 @@ struct Run<'a, 'b> {
 
 impl Director<'_> {
     /// Runs the schedule with a client for each of its plans, and says what became of each step.
-    pub fn run(&mut self, clients: &mut [Client]) -> (Vec<Step>, Verdict) {
+    pub fn run(&mut self, clients: &mut [Client]) -> (Vec<Step>, Direction) {
         let count = self.schedule.steps.len();
         let (outcomes, done) = (vec![Outcome::NotReached; count], vec![false; count]);
         let mut run = Run { director: self, clients, outcomes, done };
         let stayed = run.steps().and_then(|()| match run.director.schedule.stops() {
-            true => run.stay_to_the_end().map(|stuck| stuck.map(Verdict::Stuck)),
-            false => run.stay().map(|hang| hang.map(Verdict::Hangs)),
+            true => run.stay_to_the_end().map(|stuck| stuck.map(|stuck| Direction::Shown(Evidence::NeverStops(stuck)))),
+            false => run.stay().map(|hang| hang.map(|hang| Direction::Shown(Evidence::Hangs(hang)))),
         });
         let verdict = match stayed {
-            Ok(None) => Verdict::Over,
+            Ok(None) => Direction::Over,
             Ok(Some(verdict)) => verdict,
-            Err(Stop::Died) => Verdict::Died,
-            Err(Stop::Failed(why)) => Verdict::Failed(why),
+            Err(Stop::Died) => Direction::Died,
+            Err(Stop::Failed(why)) => Direction::Failed(why),
         };
-        if verdict != Verdict::Died {
+        if verdict != Direction::Died {
             run.name_unmet();
         }
         let outcomes = run.outcomes;
@@ -525,7 +523,7 @@ mod tests {
     struct Outcomes {
         passed: Vec<String>,
         outcomes: Vec<Outcome>,
-        verdict: Verdict,
+        verdict: Direction,
     }
 
     fn direct(text: &str, main: &[&'static str], worker: &[&'static str]) -> Outcomes {
@@ -551,7 +549,7 @@ mod tests {
         for _ in 0..50 {
             let order = "worker-1 first\nmain first\nmain second\nworker-1 second\nmain third\n";
             let run = direct(order, &POINTS, &POINTS);
-            assert_eq!(run.verdict, Verdict::Over);
+            assert_eq!(run.verdict, Direction::Over);
             assert!(run.outcomes.iter().all(|outcome| *outcome == Outcome::Passed));
             let listed: Vec<&str> = run.passed.iter().map(String::as_str).filter(|p| *p != "worker-1 third").collect();
             assert_eq!(listed, ["worker-1 first", "main first", "main second", "worker-1 second", "main third"]);
@@ -561,7 +559,7 @@ mod tests {
     #[test]
     fn points_that_are_not_listed_are_passed_on_the_way() {
         let run = direct("main third\nworker-1 second\n", &POINTS, &POINTS);
-        assert_eq!(run.verdict, Verdict::Over);
+        assert_eq!(run.verdict, Direction::Over);
         let at = |what: &str| run.passed.iter().position(|passed| passed == what).expect("it passed");
         assert!(at("main first") < at("main third") && at("main third") < at("worker-1 second"), "{:?}", run.passed);
     }
@@ -569,7 +567,7 @@ mod tests {
     #[test]
     fn a_step_whose_role_has_ended_is_unmet_by_name() {
         let run = direct("main first\nworker-1 third\nmain second\n", &POINTS, &["first", "second"]);
-        assert_eq!(run.verdict, Verdict::Over);
+        assert_eq!(run.verdict, Direction::Over);
         assert_eq!(run.outcomes[0], Outcome::Passed);
         assert_eq!(run.outcomes[1], Outcome::Unmet("has ended".to_string()));
         assert_eq!(run.outcomes[2], Outcome::Passed);
@@ -584,7 +582,7 @@ mod tests {
         let limit = Some(Duration::from_millis(20));
         let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
-        assert!(matches!(&verdict, Verdict::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
+        assert!(matches!(&verdict, Direction::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
         assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
     }
 
@@ -600,7 +598,7 @@ mod tests {
         let limit = Some(Duration::from_millis(1));
         let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
         let (_, verdict) = director.run(std::slice::from_mut(&mut client));
-        assert!(matches!(verdict, Verdict::Failed(_)));
+        assert!(matches!(verdict, Direction::Failed(_)));
         assert_eq!(asked.get(), 4);
     }
 
@@ -612,6 +610,6 @@ mod tests {
         let (mut alive, traced) = (|| false, || false);
         let mut director = director(blackbox, &schedule, None, &mut alive, &traced);
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
-        assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Verdict::Died));
+        assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Direction::Died));
     }
 }

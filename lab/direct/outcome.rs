@@ -1,7 +1,7 @@
 //! What the black box held, and what the parent saw, put together after a run.
 
 use super::client::{ClientTotals, Misdelivery};
-use crate::catalogue::Stage;
+use crate::catalogue::{Stage, Verdict};
 use crate::direct::quiescence::{Proof, Sleeper};
 use crate::record::blackbox::{Blackbox, Fault, ServedCounts};
 use crate::record::event::{Record, Waiting};
@@ -35,16 +35,35 @@ pub struct Run {
     pub client: ClientTotals,
     /// Milliseconds from the start of the server's process to its end.
     pub millis: f64,
-    /// The hang, if there was one; the server was told to stop after it.
-    pub hang: Option<Hang>,
     /// What its reactors counted, where several share a port.
     pub herd: Herd,
-    /// The bytes that went to the wrong client, if any did; the server was told to stop after it.
-    pub misdelivery: Option<Misdelivery>,
-    /// The end that the server did not come to, if it was told to stop and could not; it was killed after it.
-    pub stuck: Option<Stuck>,
-    /// What a client lost, if it lost anything.
-    pub loss: Option<Loss>,
+    /// What was shown of it beyond how it ended, if anything was.
+    pub evidence: Option<Evidence>,
+}
+
+/// What a verdict rests on that the director, the kernel or a client has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The server was told to stop after it.
+    Hangs(Hang),
+    /// The server was killed after it.
+    NeverStops(Stuck),
+    /// The server was told to stop after it.
+    Misdelivers(Misdelivery),
+    /// What a client lost.
+    Loses(Loss),
+}
+
+impl Evidence {
+    /// The verdict that it is the evidence for.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Evidence::Hangs(_) => Verdict::Hangs,
+            Evidence::NeverStops(_) => Verdict::NeverStops,
+            Evidence::Misdelivers(_) => Verdict::Misdelivers,
+            Evidence::Loses(_) => Verdict::Loses,
+        }
+    }
 }
 
 /// A server that was told to stop, and in which nobody can move any more.
@@ -103,11 +122,8 @@ impl Run {
             stderr: String::new(),
             served: blackbox.served(),
             client: ClientTotals::default(),
-            hang: None,
             herd: blackbox.herd(),
-            misdelivery: None,
-            stuck: None,
-            loss: None,
+            evidence: None,
             millis: 0.0,
         }
     }

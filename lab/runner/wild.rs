@@ -11,6 +11,7 @@ use super::arrivals;
 use super::cli::Options;
 use super::end::{End, say};
 use super::process::{self, Process, Setup};
+use crate::autopsy::verdicts;
 use crate::catalogue::{Stage, Wild};
 use crate::direct::client::{self, Client};
 use crate::direct::hang_oracle::{Played, Scene};
@@ -321,7 +322,7 @@ impl Odds {
             "used_freed_memory": self.abused,
             "ends": self.ends,
             "lives": self.lives,
-            "herd": crate::autopsy::herd(&self.herd),
+            "herd": verdicts::herd_json(&self.herd),
         })
     }
 }

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::embedded::{Crowd, Expected, Sampler};
 use super::model::{Client, Live, Load, Report, Row, Subject, Work};
 use super::{calls, idle, plot, report, wrk};
-use crate::catalogue::{self, Expect};
+use crate::catalogue::{self, Verdict};
 use crate::runner::say;
 use crate::tools::cost::{Server, beside_this_program, raise_file_limit, thousands};
 
@@ -51,7 +51,7 @@ impl Options {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let by_default = specs.is_empty();
         if by_default {
-            let serving = catalogue::STAGES.iter().filter(|stage| stage.expect == Expect::Serves);
+            let serving = catalogue::STAGES.iter().filter(|stage| stage.expect == Verdict::Serves);
             specs.extend(serving.map(|stage| Spec::Stage(stage.name.to_string())));
         }
         Options {

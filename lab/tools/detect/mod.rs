@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::catalogue::{Expect, STAGES, Stage};
+use crate::catalogue::{self, STAGES, Stage};
 use crate::runner::say;
 pub use measure::{Settings, measure, version};
 pub use table::{Cell, Data, Verdict};
@@ -154,7 +154,7 @@ pub fn programs() -> Vec<&'static Stage> {
 
 /// Whether a program is a control: nothing is wrong with it.
 pub fn is_correct(stage: &Stage) -> bool {
-    stage.expect == Expect::Serves
+    stage.expect == catalogue::Verdict::Serves
 }
 
 /// The verb's command line.
