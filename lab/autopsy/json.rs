@@ -156,6 +156,8 @@ fn record(story: &Story<'_>, at: usize) -> Value {
     value.insert("label".into(), json!(record.label));
     value.insert("file".into(), json!(record.file));
     value.insert("line".into(), json!(record.line));
+    value.insert("inherited".into(), json!(record.inherited));
+    value.insert("in_step".into(), json!(record.step));
     value.extend(numbers.into_iter().map(|(key, number)| (key.to_string(), number)));
     Value::Object(value)
 }

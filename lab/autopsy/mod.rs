@@ -19,7 +19,9 @@
 //!   of the records that `allocated` and `freed` it (more than one if it was freed twice)
 //! - `steps`: the schedule, each with its `number`, `role`, `what`, `outcome` (`passed`, `refused`, `held back`, `unmet`,
 //!   `not reached`) and, where there is something to say, a `detail`. Empty when nobody directed
-//! - `records`: each with its `number`, `nanos`, `role`, `kind`, `label`, `file`, `line`, and by its kind:
+//! - `records`: each with its `number`, `nanos`, `role`, `kind`, `label`, `file`, `line`, whether that place is
+//!   `inherited` from what its thread did before (a drop has no caller to name), the step that its role was `in_step` (`null`
+//!   before its first and after the last of all), and by its kind:
 //!   `point` and `occurrence`; `step`; `count` and `events` (of `epoll_wait(2)`: how many, and each one's mask); `fd`; `token`; `bytes` or `error`; `address`, `size`, `own_pages`; `owners`;
 //!   `queued`; `waiting_for`; `object`, the name of what an address, a token or a lock stood for
 //! - `rows`: the lanes, each with its `step` (on the first row of a step), `role`, `text`, `mark`, and the number of the

@@ -41,27 +41,16 @@ pub struct Place {
 pub struct Story<'a> {
     pub run: &'a Run,
     pub objects: Objects,
-    /// The step that each record belongs to.
-    steps: Vec<Option<usize>>,
     /// From this record on nobody directed any more.
     pub over: usize,
 }
 
 impl<'a> Story<'a> {
     pub fn new(run: &'a Run) -> Story<'a> {
-        let over = end_of_schedule(&run.records);
-        let mut current: Vec<Option<usize>> = Vec::new();
-        let mut steps = Vec::with_capacity(run.records.len());
-        for (at, record) in run.records.iter().enumerate() {
-            if record.role >= current.len() {
-                current.resize(record.role + 1, None);
-            }
-            if record.kind == Kind::Step {
-                current[record.role] = Some(record.a as usize);
-            }
-            steps.push(if at < over { current[record.role] } else { None });
-        }
-        Story { run, objects: Objects::new(&run.records), steps, over }
+        // That it never stops is said of the schedule, not of what anybody does after it.
+        let goes_on = |record: &Record| record.over && record.kind != Kind::Stuck;
+        let over = run.records.iter().position(goes_on).unwrap_or(run.records.len());
+        Story { run, objects: Objects::new(&run.records), over }
     }
 
     /// The role's name.
@@ -69,32 +58,15 @@ impl<'a> Story<'a> {
         role_name(&self.run.roles, role)
     }
 
-    /// Where a record was made. A drop has no caller to name and carries the place of what its thread did before; where
-    /// that thread has passed a point of the same file since, the point is the nearer one.
+    /// Where a record was made.
     pub fn place(&self, at: usize) -> Place {
-        let record = &self.run.records[at];
-        let mut line = record.line;
-        if matches!(record.kind, Kind::Owners | Kind::Free | Kind::Close | Kind::Unlock) {
-            let mut point = None;
-            for before in self.run.records[..at].iter().rev().filter(|before| before.role == record.role) {
-                match before.kind {
-                    Kind::Step | Kind::Refused => {}
-                    Kind::Point if before.file == record.file => point = point.or(Some(before.line)),
-                    Kind::Point => {}
-                    _ if (before.file, before.line) == (record.file, record.line) => {
-                        line = point.unwrap_or(line);
-                        break;
-                    }
-                    _ => break,
-                }
-            }
-        }
-        Place { role: record.role, step: self.steps[at], file: record.file, line, number: record.number }
+        let Record { role, step, file, line, number, .. } = self.run.records[at];
+        Place { role, step, file, line, number }
     }
 
     /// The step that a record belongs to.
     pub fn step(&self, at: usize) -> Option<usize> {
-        self.steps[at]
+        self.run.records[at].step
     }
 
     /// Every row, in order: what the trace has.
@@ -175,29 +147,6 @@ impl<'a> Story<'a> {
     pub fn seen(&self, at: usize) -> Seen<'_> {
         Seen { records: &self.run.records, at, roles: &self.run.roles, objects: &self.objects }
     }
-}
-
-fn is_clients(kind: Kind) -> bool {
-    use Kind::*;
-    matches!(kind, ClientConnect | ClientSend | ClientFin | ClientReset | ClientReceive | ClientEnd | Hang | Stop)
-}
-
-/// Where nobody directs any more: at the first point that is passed after the one of the last step.
-fn end_of_schedule(records: &[Record]) -> usize {
-    let Some(last) = records.iter().rposition(|record| record.kind == Kind::Step) else { return records.len() };
-    let role = records[last].role;
-    let mut own = false;
-    for (at, record) in records.iter().enumerate().skip(last + 1) {
-        match record.kind {
-            Kind::Point if record.role == role && !own => own = true,
-            Kind::Point => return at,
-            // A client has no points; what it does next is not of the schedule.
-            kind if is_clients(kind) && own => return at,
-            kind if is_clients(kind) => own = true,
-            _ => {}
-        }
-    }
-    records.len()
 }
 
 /// Reads that follow one another in a lane become one row.

@@ -88,6 +88,7 @@ impl Director<'_> {
             run.name_unmet();
         }
         let outcomes = run.outcomes;
+        self.blackbox.end_schedule();
         self.blackbox.open();
         let steps = self.schedule.steps.iter().zip(outcomes);
         let steps =
@@ -106,6 +107,7 @@ impl Run<'_, '_> {
             if let Some(step) = late {
                 self.pass(step)?;
             } else if next == self.done.len() {
+                self.director.blackbox.end_schedule();
                 return Ok(());
             } else {
                 self.wait_for_the_kernel(next)?;
@@ -148,6 +150,7 @@ impl Run<'_, '_> {
     fn pass(&mut self, step: usize) -> Result<(), Stop> {
         let action = self.director.schedule.steps[step].action.clone();
         let role = self.role(&self.director.schedule.steps[step].role).expect("a ready role is there");
+        self.director.blackbox.begin_step(role, step as u32 + 1);
         self.note(role, Kind::Step, [step as u64 + 1, 0, 0]);
         self.done[step] = true;
         let was_late = self.outcomes[step] != Outcome::NotReached;

@@ -20,7 +20,7 @@ pub const MAX_ROLES: usize = 80;
 /// The most records that are kept, unless a test says otherwise.
 pub const CAPACITY: usize = 1 << 16;
 
-const WORDS: usize = 8;
+const WORDS: usize = 9;
 const NAME: usize = 24;
 const MESSAGE: usize = 240;
 
@@ -69,6 +69,8 @@ pub(crate) struct Slot {
     pub(crate) grant: AtomicU32,
     point: [AtomicU64; 2],
     pub(crate) occurrence: AtomicU64,
+    /// The step of the schedule that the role is in, from 1; 0 before its first.
+    step: AtomicU32,
     pub(crate) waiting: AtomicU32,
     pub(crate) address: AtomicU64,
     pub(crate) holder: AtomicU32,
@@ -156,6 +158,8 @@ struct Layout {
     open: AtomicU32,
     /// 1 when a directed thread waits for events in the kernel, and is woken by it.
     in_the_kernel: AtomicU32,
+    /// 1 once all steps of the schedule have been seen to.
+    schedule_over: AtomicU32,
     roles: AtomicU32,
     port: AtomicU32,
     fault: [AtomicU64; 4],
@@ -184,9 +188,31 @@ thread_local! {
     static ROLE: Cell<usize> = const { Cell::new(NO_ROLE) };
     static PLACE: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
 }
-/// The place in the source that this thread last recorded. A drop has no caller to name, so it names this.
-pub(crate) fn last_place() -> &'static Location<'static> {
-    PLACE.get().unwrap_or(Location::caller())
+
+/// Where a record is made.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    at: &'static Location<'static>,
+    /// A drop has no caller to name, and has the place of what its thread did before.
+    inherited: bool,
+}
+
+impl From<&'static Location<'static>> for Place {
+    fn from(at: &'static Location<'static>) -> Place {
+        Place { at, inherited: false }
+    }
+}
+
+/// The last place in the source that this thread has recorded, for what has none of its own.
+pub(crate) fn last_place() -> Place {
+    Place { at: PLACE.get().unwrap_or(Location::caller()), inherited: true }
+}
+
+/// This thread has passed a point: in the file that it is in, that is the nearer place.
+pub(crate) fn came_to(at: &'static Location<'static>) {
+    if PLACE.get().is_some_and(|last| last.file() == at.file()) {
+        PLACE.set(Some(at));
+    }
 }
 
 const NO_ROLE: usize = usize::MAX;
@@ -319,6 +345,16 @@ impl Blackbox {
         }
     }
 
+    /// The director lets `role` go on with this step, counted from 1.
+    pub(crate) fn begin_step(&self, role: usize, step: u32) {
+        self.slot(role).step.store(step, Ordering::Relaxed);
+    }
+
+    /// All steps have been seen to; what comes now is of no step.
+    pub(crate) fn end_schedule(&self) {
+        self.layout.schedule_over.store(1, Ordering::Relaxed);
+    }
+
     /// Whether a directed thread waits for events in the kernel, so that it is the kernel who chooses whom to wake.
     pub(crate) fn is_in_the_kernel(&self) -> bool {
         self.layout.in_the_kernel.load(Ordering::Acquire) == 1
@@ -340,6 +376,11 @@ impl Blackbox {
         b: u64,
         c: u64,
     ) {
+        self.record_at(role, kind, label, at.into(), [a, b, c]);
+    }
+
+    fn record_at(&self, role: usize, kind: Kind, label: &'static str, place: Place, [a, b, c]: [u64; 3]) {
+        let Place { at, inherited } = place;
         // Relaxed: what follows in one thread, or happens after, has the higher number all the same; and an order between
         // two threads that only the box had made would hide their race from a sanitizer.
         let number = self.layout.next.fetch_add(1, Ordering::Relaxed);
@@ -348,7 +389,11 @@ impl Blackbox {
         entry[0].store(0, Ordering::Release);
         let who = role as u64 & 0xff;
         let packed = kind as u64 | who << 8 | (label.len() as u64 & 0xffff) << 16 | u64::from(at.line()) << 32;
-        let words = [nanos().wrapping_sub(self.born), packed, label.as_ptr() as u64, ptr::from_ref(at) as u64, a, b, c];
+        let step = u64::from(self.slot(role).step.load(Ordering::Relaxed));
+        let over = u64::from(self.layout.schedule_over.load(Ordering::Relaxed));
+        let made = step | u64::from(inherited) << 32 | over << 33;
+        let (label, at) = (label.as_ptr() as u64, ptr::from_ref(at) as u64);
+        let words = [nanos().wrapping_sub(self.born), packed, made, label, at, a, b, c];
         for (to, word) in entry[1..].iter().zip(words) {
             to.store(word, Ordering::Relaxed);
         }
@@ -370,7 +415,7 @@ impl Blackbox {
     fn read(&self, number: u64) -> Option<Record> {
         let entry = &self.ring[(number % self.ring.len() as u64) as usize];
         let before = entry[0].load(Ordering::Acquire);
-        let [nanos, packed, label, at, a, b, c] = std::array::from_fn(|i| entry[i + 1].load(Ordering::Acquire));
+        let [nanos, packed, made, label, at, a, b, c] = std::array::from_fn(|i| entry[i + 1].load(Ordering::Acquire));
         if before != number + 1 || entry[0].load(Ordering::Acquire) != before {
             return None;
         }
@@ -385,6 +430,9 @@ impl Blackbox {
             label: text(label, packed >> 16 & 0xffff),
             file: at.file(),
             line: (packed >> 32) as u32,
+            inherited: made >> 32 & 1 == 1,
+            step: Some(made as u32 as usize).filter(|step| *step > 0 && made >> 33 & 1 == 0),
+            over: made >> 33 & 1 == 1,
             a,
             b,
             c,
@@ -486,10 +534,11 @@ impl Blackbox {
 }
 
 /// Records for the role of this thread; nothing happens in a thread without one.
-pub(crate) fn note(kind: Kind, label: &'static str, at: &'static Location<'static>, [a, b, c]: [u64; 3]) {
-    PLACE.set(Some(at));
+pub(crate) fn note(kind: Kind, label: &'static str, place: impl Into<Place>, numbers: [u64; 3]) {
+    let place = place.into();
+    PLACE.set(Some(place.at));
     if let (Some(blackbox), Some(role)) = (Blackbox::current(), Blackbox::role()) {
-        blackbox.record(role, kind, label, at, a, b, c);
+        blackbox.record_at(role, kind, label, place, numbers);
     }
 }
 
@@ -631,6 +680,9 @@ mod tests {
                 label: "label",
                 file: place.file(),
                 line: place.line(),
+                inherited: false,
+                step: None,
+                over: false,
                 a: n,
                 b: u64::MAX - n,
                 c: n << 40,
@@ -650,6 +702,40 @@ mod tests {
         }
         let back: Vec<_> = blackbox.records().iter().filter_map(|record| Waiting::from_u8(record.b as u8)).collect();
         assert_eq!(back, Waiting::ALL);
+    }
+
+    #[test]
+    fn a_record_has_the_step_that_its_role_was_in() {
+        let blackbox = Blackbox::new(8).expect("there is a memfd");
+        put(&blackbox, 0);
+        blackbox.begin_step(MAIN, 3);
+        put(&blackbox, 1);
+        blackbox.record(CLIENT, Kind::ClientFin, "", Location::caller(), 0, 0, 0);
+        blackbox.begin_step(CLIENT, 4);
+        put(&blackbox, 2);
+        blackbox.end_schedule();
+        put(&blackbox, 3);
+        let made: Vec<_> = blackbox.records().iter().map(|record| (record.step, record.over)).collect();
+        assert_eq!(made, [(None, false), (Some(3), false), (None, false), (Some(3), false), (None, true)]);
+    }
+
+    #[test]
+    fn what_has_no_place_of_its_own_has_the_last_one_and_says_so() {
+        let here = Location::caller();
+        assert!(last_place().inherited && !Place::from(here).inherited);
+        note(Kind::Use, "", here, [0; 3]);
+        assert_eq!(last_place().at, here);
+        // A point of this file is nearer.
+        let point = point_of_this_file();
+        came_to(point);
+        assert_eq!(last_place().at, point);
+        note(Kind::Close, "", last_place(), [0; 3]);
+        assert_eq!(last_place().at, point);
+    }
+
+    #[track_caller]
+    fn point_of_this_file() -> &'static Location<'static> {
+        Location::caller()
     }
 
     #[test]

@@ -30,6 +30,13 @@ pub struct Record {
     pub file: &'static str,
     /// The line in `file`.
     pub line: u32,
+    /// Its place is that of what its thread did before: a drop has no caller to name.
+    pub inherited: bool,
+    /// The step of the schedule that its role was in, from 1; `None` before its first, after the last of all, and where nobody
+    /// directed.
+    pub step: Option<usize>,
+    /// It was made when all steps of the schedule had been seen to.
+    pub over: bool,
     /// See [`Kind`].
     pub a: u64,
     /// See [`Kind`].

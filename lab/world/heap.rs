@@ -11,7 +11,7 @@ use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::record::blackbox;
+use crate::record::blackbox::{self, Place};
 use crate::record::event::Kind;
 use crate::world::point::{point, watched};
 
@@ -50,7 +50,7 @@ pub(crate) fn keep() {
     unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, 16 << 20) };
 }
 
-fn note(kind: Kind, label: &'static str, at: &'static Location<'static>, address: usize, size: usize) {
+fn note(kind: Kind, label: &'static str, at: impl Into<Place>, address: usize, size: usize) {
     if watched() {
         let pages = PAGES.load(Ordering::Relaxed);
         blackbox::note(kind, label, at, [address as u64, size as u64, u64::from(pages)]);
@@ -87,7 +87,7 @@ fn allocate(size: usize, label: &'static str, at: &'static Location<'static>) ->
 
 /// # Safety
 /// `block` is one of `allocate`'s, of this `size`, and not yet freed. (A broken stage breaks just this.)
-unsafe fn deallocate(block: *mut u8, size: usize, label: &'static str, at: &'static Location<'static>) {
+unsafe fn deallocate(block: *mut u8, size: usize, label: &'static str, at: impl Into<Place>) {
     note(Kind::Free, label, at, block as usize, size);
     if PAGES.load(Ordering::Relaxed) {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;

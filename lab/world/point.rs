@@ -40,6 +40,7 @@ fn pass(name: &'static str, at: &'static Location<'static>) {
         park(blackbox, role, State::Parked);
     }
     blackbox.record(role, Kind::Point, name, at, occurrence, 0, 0);
+    blackbox::came_to(at);
 }
 
 fn is_directed(blackbox: &Blackbox) -> bool {

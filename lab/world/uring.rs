@@ -560,7 +560,7 @@ fn refused(error: io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, format!("the kernel refuses: {why}"))
 }
 
-fn note(kind: Kind, at: &'static Location<'static>, fd: RawFd, result: i32) {
+fn note(kind: Kind, at: impl Into<blackbox::Place>, fd: RawFd, result: i32) {
     if watched() {
         blackbox::note(kind, "", at, [fd as u64, i64::from(result) as u64, 0]);
     }

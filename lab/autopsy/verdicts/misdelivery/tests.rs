@@ -24,7 +24,21 @@ fn run(deeds: &[Deed]) -> Run {
     run.roles = ["client", "main", "worker-1", "worker-2"].map(String::from).to_vec();
     let record = |(number, &(role, kind, a, b)): (usize, &Deed)| {
         let (number, line) = (number as u64, number as u32);
-        Record { number, nanos: number, role, kind, label: "", file: "lab/stages/made_up.rs", line, a, b, c: 0 }
+        Record {
+            number,
+            nanos: number,
+            role,
+            kind,
+            label: "",
+            file: "lab/stages/made_up.rs",
+            line,
+            inherited: false,
+            step: None,
+            over: false,
+            a,
+            b,
+            c: 0,
+        }
     };
     run.records = deeds.iter().enumerate().map(record).collect();
     run
