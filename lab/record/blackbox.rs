@@ -128,7 +128,7 @@ impl Slot {
     }
 }
 
-/// How the server's process ended by itself, if it did: written by [`Blackbox::serve_ended`].
+/// How the server's process ended by itself, if it did: what it counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServedCounts {
     /// Bytes the server counted as received.

@@ -268,7 +268,7 @@ impl Ring {
     /// Hands over what was asked, and sleeps until there is an answer, or for `seconds`, if there is a limit. In a directed
     /// run there is none, as time stands still ([`crate::world::kernel::seconds`]).
     ///
-    /// Where many answers came the last time, as many are waited for again, but not longer than for [`LINGER`]: one wake-up
+    /// Where many answers came the last time, as many are waited for again, but not longer than for `LINGER`: one wake-up
     /// and one system call bring them all. (The kernel completes only a few more than it was asked to wait for, even if more
     /// could be.)
     ///

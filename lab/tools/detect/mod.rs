@@ -2,8 +2,8 @@
 //! tool that reports a correct program has not found the bug of a broken one.
 //!
 //! - [`measure`]: builds the programs as a tool wants them, runs them under it, and counts
-//! - [`reports`]: what kinds of reports a tool has printed
-//! - [`table`]: the cells as data, what they mean together, and the table of the book
+//! - `reports`: what kinds of reports a tool has printed
+//! - `table`: the cells as data, what they mean together, and the table of the book
 
 mod measure;
 mod reports;
