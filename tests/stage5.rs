@@ -125,3 +125,28 @@ fn a_second_client_is_only_there_where_a_schedule_names_one() {
     let trace: Value = serde_json::from_str(&std::fs::read_to_string(&trace).expect("it was written")).expect("JSON");
     assert!(!trace["roles"].as_array().expect("a list").contains(&"client-2".into()), "{}", trace["roles"]);
 }
+
+/// The third client breaks off and its number goes to the second; the first one, who has the same plan as the second, has its
+/// own number and its own reply.
+#[test]
+fn the_reply_to_a_third_client_is_named_as_its() {
+    let order = "client plan POST 2048\nclient-2 plan POST 2048\nclient-3 plan POST 1024\nclient connect\nmain wait\n\
+                 client-3 connect\nmain wait\nclient-3 send 1082\nmain wait\nmain queue\nworker-1 take\nworker-1 find\n\
+                 worker-1 leave\nclient-3 reset\nmain wait\nmain remove\nclient-2 connect\nmain wait\nclient-2 send 2106\n\
+                 main wait\nmain queue\nworker-2 take\nworker-1 return\nworker-1 take 2\nclient-2 receive\nclient receive\n";
+    let (_folder, path) = schedule(order);
+    let (code, value) = json("stage5_broken", &["--schedule", &path]);
+    let wrong = &value["misdelivery"];
+    assert_eq!(
+        (code, &wrong["client"], &wrong["made_for"]),
+        (Some(1), &"client-2".into(), &"client-3".into()),
+        "{wrong}"
+    );
+    assert_eq!((&wrong["got"], &wrong["due"]), (&reply(1024).into(), &reply(2048).into()));
+    assert_eq!(value["stale_key"]["sessions"], serde_json::json!([2, 3]));
+    let text = run("stage5_broken", &["--schedule", &path]).stdout;
+    assert!(text.contains("client-2 received 57 bytes, which are the reply to client-3"), "{text}");
+    let (code, value) = json("stage5_fixed", &["--schedule", &path]);
+    assert_eq!((code, &value["misdelivery"]), (Some(0), &Value::Null), "{value:#}");
+    assert_eq!((&value["client"]["replies"], &value["served"]["replies"]), (&2.into(), &2.into()), "{value:#}");
+}

@@ -202,7 +202,7 @@
             const [step, role, text, mark, line, panel] = this.rows[this.at];
             this.lanes.mark(this.at);
             this.panel.show(panel);
-            const outside = role === 'client' ? 'The client: outside the server, so no line of it.' : 'No line: nobody passed one.';
+            const outside = role?.startsWith('client') ? 'The client: outside the server, so no line of it.' : 'No line: nobody passed one.';
             this.source.show(line, outside);
             this.slider.value = this.at;
             const place = `Row ${this.at + 1} of ${this.rows.length}`;

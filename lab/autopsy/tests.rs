@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::catalogue;
-use crate::direct::client::ClientTotals;
+use crate::direct::client::{ClientTotals, Misdelivery};
 use crate::direct::outcome::{Ending, Evidence, Hang, Outcome, Run, Step};
 use crate::record::blackbox::{Fault, ServedCounts};
 use crate::record::event::{Kind, Record, Waiting};
@@ -500,6 +500,50 @@ fn the_trace_has_every_record_under_speaking_keys() {
     // A row points to its record.
     let last = value["rows"].as_array().and_then(|rows| rows.last()).expect("a row");
     assert_eq!(last["record"], records.last().expect("a record")["number"]);
+}
+
+#[test]
+fn bytes_that_were_made_for_a_third_client_are_said_to_be_its() {
+    const THREE: usize = 4;
+    let mut records = Records::default();
+    records.add(CLIENT, Kind::ClientReceive, "", [57, 57, 0]).add(THREE, Kind::ClientReceive, "", [57, 57, 0]).add(
+        ONE,
+        Kind::ClientReceive,
+        "",
+        [57, 57, 0],
+    );
+    let mut run = records.run("stage5_broken", &[], Ending::Exit(0));
+    run.roles = ["client", "main", "client-2", "worker-1", "client-3"].map(String::from).to_vec();
+    let wrong = |client, made_for| Misdelivery { client, got: b"4 bytes".into(), due: b"8 bytes".into(), made_for };
+    run.evidence = Some(Evidence::Misdelivers(wrong(ONE, Some(THREE))));
+    let text = report(&run, 100, false);
+    let (stranger, due) = ("client-2 received 7 bytes, which are the reply to client-3", "it is owed   b\"8 bytes\"");
+    contains(&text, &[stranger, due]);
+    assert_eq!(
+        (text.matches("<- not its own").count(), &json(&run)["misdelivery"]["made_for"]),
+        (1, &"client-3".into())
+    );
+    run.evidence = Some(Evidence::Misdelivers(wrong(THREE, Some(CLIENT))));
+    let text = report(&run, 100, false);
+    contains(&text, &["client-3 received 7 bytes, which are the reply to client\n"]);
+    let value = json(&run);
+    assert_eq!(
+        (&value["misdelivery"]["client"], &value["misdelivery"]["made_for"]),
+        (&"client-3".into(), &"client".into())
+    );
+}
+
+#[test]
+fn a_sleep_whose_time_is_over_is_told_as_that() {
+    let mut records = Records::default();
+    records.add(ONE, Kind::Sleep, "", [7, 0, 0]).add(ONE, Kind::Woken, "", [7, 1, 0]);
+    records.add(TWO, Kind::Sleep, "", [7, 0, 0]).add(TWO, Kind::Woken, "", [7, 0, 0]);
+    let run = records.run("stage7_fixed", &[], Ending::Exit(0));
+    let records = trace_json(&run)["records"].clone();
+    assert_eq!((&records[1]["time_over"], &records[3]["time_over"]), (&true.into(), &serde_json::Value::Null));
+    let texts: Vec<_> =
+        trace_json(&run)["rows"].as_array().expect("a list").iter().map(|row| row["text"].clone()).collect();
+    assert!(texts.contains(&"its time is over".into()) && texts.contains(&"woken".into()), "{texts:?}");
 }
 
 #[test]

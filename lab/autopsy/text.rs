@@ -115,7 +115,7 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
             // Told above.
             Outcome::Refused { waiting: Waiting::Lock, .. } if survived => {}
             Outcome::Refused { waiting: Waiting::Thread | Waiting::Notice, .. } if is_stuck => {}
-            Outcome::Refused { waiting: Waiting::Notice, .. } if survived => {}
+            Outcome::Refused { waiting: Waiting::Notice | Waiting::NoticeOrTime, .. } if survived => {}
             Outcome::Refused { waiting, address, holder } => {
                 let waits = story.waits(*waiting, *address, *holder, run.records.len());
                 page.entry("refused", &format!("{title}: {} {waits}", step.role));

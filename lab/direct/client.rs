@@ -73,6 +73,11 @@ impl Client {
         self.role
     }
 
+    /// What it has to send, in all.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
     /// What it got that was not the reply that is due, if it ever did.
     pub fn misdelivery(&self) -> Option<&Misdelivery> {
         self.misdelivery.as_ref()

@@ -111,6 +111,7 @@ impl Run<'_, '_> {
                 return Ok(());
             } else {
                 self.wait_for_the_kernel(next)?;
+                self.let_time_run_out(next)?;
                 if self.is_ready(next) {
                     self.pass(next)?
                 } else {
@@ -212,6 +213,14 @@ impl Run<'_, '_> {
     }
 
     /// What a blocked role waits for.
+    fn waits_for(&self, role: usize) -> Option<Waiting> {
+        match self.blocked(role)? {
+            Outcome::Refused { waiting, .. } => Some(waiting),
+            _ => None,
+        }
+    }
+
+    /// As what a step of this role is refused, if it is blocked.
     fn blocked(&self, role: usize) -> Option<Outcome> {
         use std::sync::atomic::Ordering::Relaxed;
         let slot = self.director.blackbox.slot(role);
@@ -257,6 +266,22 @@ impl Run<'_, '_> {
             self.ask_the_blocked()?;
         }
         Ok(())
+    }
+
+    /// A thread that waits for a time, and that nobody has notified, can come to this step in one way only: its time runs out.
+    fn let_time_run_out(&mut self, step: usize) -> Result<(), Stop> {
+        let role = self.role(&self.director.schedule.steps[step].role);
+        let waits = |role: &usize| self.waits_for(*role) == Some(Waiting::NoticeOrTime);
+        let Some(role) = role.filter(waits).filter(|_| self.is_first_of_its_role(step)) else { return Ok(()) };
+        self.director.blackbox.slot(role).end_time();
+        self.grant(role);
+        self.settle()?;
+        self.ask_the_blocked()
+    }
+
+    /// Whether a thread waits for a time, or spins: then it moves again without anybody's help, and nothing hangs for sure.
+    fn somebody_waits_for_a_time(&self) -> bool {
+        (0..self.director.blackbox.role_count()).any(|role| self.waits_for(role).is_some_and(Waiting::is_for_a_time))
     }
 
     /// Whether this role sleeps in the kernel, and what the client did so far has certainly not woken it. That is so once
@@ -337,7 +362,8 @@ impl Run<'_, '_> {
     }
 
     /// After the steps: everybody goes on, the client too, until it has its replies or nobody can move. What cannot move
-    /// now can never move again, since all that could wake it is in this room: a hang is seen, not waited for.
+    /// now can never move again, since all that could wake it is in this room: a hang is seen, not waited for. Only time is not
+    /// in the room: as soon as somebody waits for it, the points are opened, and the clock decides.
     fn stay(&mut self) -> Result<Option<Hang>, Stop> {
         let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * GRACE);
         let mut still_since: Option<(Instant, Connection)> = None;
@@ -350,6 +376,9 @@ impl Run<'_, '_> {
                 client.go_on().map_err(|error| Stop::Failed(format!("the client was not served: {error}")))?;
             }
             self.let_all_go_on()?;
+            if self.somebody_waits_for_a_time() {
+                return Ok(None);
+            }
             let moved = (self.director.blackbox.written(), totals(self)) != before;
             let connection = self.clients[waits].connection().map_err(|error| Stop::Failed(error.to_string()))?;
             match still_since {
@@ -374,7 +403,7 @@ impl Run<'_, '_> {
 
     /// After the steps of a schedule in which the server is told to stop: everybody goes on, the clients too, until the server
     /// has ended or nobody can move. Who then waits for another thread waits for ever: a packet wakes the reactor at most, and
-    /// it is not there any more.
+    /// it is not there any more. Who waits for a time is left to the clock, as in `stay`.
     fn stay_to_the_end(&mut self) -> Result<Option<Stuck>, Stop> {
         while self.director.stays {
             let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
@@ -386,6 +415,9 @@ impl Run<'_, '_> {
                 }
             }
             self.let_all_go_on()?;
+            if self.somebody_waits_for_a_time() {
+                return Ok(None);
+            }
             if (self.director.blackbox.written(), totals(self)) != before {
                 continue;
             }
@@ -421,7 +453,8 @@ impl Run<'_, '_> {
                 None => {
                     let before = blackbox.written();
                     self.ask_the_blocked()?;
-                    if blackbox.written() == before {
+                    // Who spins may record each look, in vain or not.
+                    if blackbox.written() == before || self.somebody_waits_for_a_time() {
                         return Ok(());
                     }
                 }

@@ -188,8 +188,10 @@ fn sleeper(thread: Thread) -> io::Result<Option<Sleeper>> {
     };
     let count = |key| value(key).parse::<u64>().unwrap_or_default();
     let switches = count("voluntary_ctxt_switches") + count("nonvoluntary_ctxt_switches");
-    let call = call(&thread.file("syscall").unwrap_or_default());
-    let sleeps = value("State").starts_with('S') && call != Some("nanosleep");
+    let line = thread.file("syscall").unwrap_or_default();
+    let call = call(&line);
+    let for_a_time = call == Some("nanosleep") || (call == Some("futex") && is_timed_futex(&line));
+    let sleeps = value("State").starts_with('S') && !for_a_time;
     Ok(sleeps.then(|| Sleeper { name: value("Name").to_string(), call: call.unwrap_or_default(), switches }))
 }
 
@@ -213,6 +215,11 @@ fn call(line: &str) -> Option<&'static str> {
         (libc::SYS_clock_nanosleep, "nanosleep"),
     ];
     known.into_iter().find(|(known, _)| *known == number).map(|(_, name)| name)
+}
+
+/// Whether a wait in `futex(2)`, of such a line, has a limit: its fourth argument is the address of one.
+fn is_timed_futex(line: &str) -> bool {
+    line.split(' ').nth(4).is_some_and(|limit| limit != "0x0")
 }
 
 /// The descriptor that a process has for the socket of that inode.
@@ -357,6 +364,42 @@ mod tests {
         // More than the client's window has room for: the rest stays with the server.
         while scene.server.write(&[0; 65_536]).is_ok() {}
         assert!(scene.is_never_still());
+    }
+
+    #[test]
+    fn who_sleeps_in_a_futex_for_a_time_is_not_still() {
+        use std::sync::{Condvar, Mutex};
+        assert!(is_timed_futex("202 0x5 0x189 0x0 0x7f52 0x0 0xffffffff 0x1 0x2"));
+        assert!(!is_timed_futex("202 0x5 0x189 0x0 0x0 0x0 0xffffffff 0x1 0x2"));
+        let (lock, changed) = (Mutex::new(true), Condvar::new());
+        let still = std::thread::scope(|scope| {
+            let still = [None, Some(Duration::from_secs(1000))].map(|time| {
+                let (tell, told) = std::sync::mpsc::channel();
+                let (lock, changed) = (&lock, &changed);
+                scope.spawn(move || {
+                    tell.send(Thread::current()).expect("somebody asks");
+                    let mut waits = lock.lock().expect("no panic");
+                    while *waits {
+                        waits = match time {
+                            Some(time) => changed.wait_timeout(waits, time).expect("no panic").0,
+                            None => changed.wait(waits).expect("no panic"),
+                        };
+                    }
+                });
+                let thread = told.recv().expect("it says who it is");
+                let line = || thread.file("syscall").expect("it is there");
+                // In the wait itself, and not in the lock.
+                let is_in = |line: &str| call(line) == Some("futex") && is_timed_futex(line) == time.is_some();
+                while !is_in(&line()) || !thread.file("status").expect("it is there").contains("State:\tS") {
+                    std::thread::yield_now();
+                }
+                sleeper(thread).expect("/proc can be read").is_some()
+            });
+            *lock.lock().expect("no panic") = false;
+            changed.notify_all();
+            still
+        });
+        assert_eq!(still, [true, false]);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! client    reset             # breaks the connection off with an RST
 //! client    receive           # takes the replies that are there
 //! reactors  wait              # where there are several reactors: `reactor-1 wait`, `reactor-2 wait` and so on
-//! client-2  connect           # a second client, with a plan of its own
+//! client-2  connect           # a second client, with a plan of its own; there may be a third, `client-3`
 //! operator  stop              # the server is told to stop, as SIGTERM tells it
 //! ```
 //!
@@ -23,7 +23,7 @@
 use std::fmt;
 
 use crate::http;
-use crate::record::blackbox::MAX_ROLES;
+use crate::record::blackbox::{MAX_ROLES, MAX_THREADS};
 use crate::server::Threads;
 
 /// The longest directed send, in bytes: a longer one may arrive in two pieces.
@@ -34,16 +34,15 @@ pub const MAX_SEND: u64 = 16 * 1024;
 pub struct Schedule {
     /// In order.
     pub steps: Vec<Step>,
-    /// What the client has to send.
-    pub plan: Plan,
-    /// What the second client has to send, if there is one.
-    pub second: Option<Plan>,
+    /// What each client has to send, in the order of [`CLIENTS`]: for the first client, and for all up to the last that is
+    /// named.
+    pub plans: Vec<Plan>,
 }
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Who: `main`, `worker-1`, `conn-1`, `client`, `client-2`.
+    /// Who: `main`, `worker-1`, `conn-1`, one of [`CLIENTS`].
     pub role: String,
     /// What.
     pub action: Action,
@@ -123,12 +122,8 @@ impl fmt::Display for Plan {
 /// The text of the schedule, which [`Schedule::parse`] reads back.
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.plan != Plan::Raw {
-            writeln!(f, "{:<9} plan {}", CLIENTS[0], self.plan)?;
-        }
-        if let Some(plan) = self.second.filter(|plan| *plan != Plan::Raw) {
-            writeln!(f, "{:<9} plan {plan}", CLIENTS[1])?;
-        }
+        let mut plans = CLIENTS.iter().zip(&self.plans).filter(|(_, plan)| **plan != Plan::Raw);
+        plans.try_for_each(|(client, plan)| writeln!(f, "{client:<9} plan {plan}"))?;
         self.steps.iter().try_for_each(|step| writeln!(f, "{:<9} {}", step.role, step.action))
     }
 }
@@ -142,7 +137,10 @@ impl fmt::Display for Error {
 /// In a line's place of a role: the line stands for one of each reactor, in their order.
 const REACTORS: &str = "reactors";
 /// The names of the clients.
-pub const CLIENTS: [&str; 2] = ["client", "client-2"];
+pub const CLIENTS: [&str; 3] = ["client", "client-2", "client-3"];
+
+// `main`, each client and the operator have a role beside the threads.
+const _: () = assert!(MAX_ROLES == MAX_THREADS + CLIENTS.len() + 2);
 
 /// Who tells the server to stop.
 pub const OPERATOR: &str = "operator";
@@ -173,8 +171,8 @@ impl Schedule {
     /// # Errors
     /// As those of [`Schedule::parse`].
     pub fn parse_for(text: &str, points: &[&str], threads: Threads, workers: usize) -> Result<Schedule, Error> {
-        let mut schedule = Schedule { steps: Vec::new(), plan: Plan::Raw, second: None };
-        let mut roles = vec![CLIENTS[0].to_string(), CLIENTS[1].to_string(), "main".to_string()];
+        let mut schedule = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+        let mut roles = CLIENTS.into_iter().chain(["main"]).map(str::to_string).collect::<Vec<_>>();
         let mut stopped = false;
         let others = match threads {
             Threads::Workers => {
@@ -182,9 +180,8 @@ impl Schedule {
                 format!("there are {workers} workers")
             }
             Threads::PerConnection => {
-                // Without the two that are there already.
-                roles.extend((1..=MAX_ROLES - 2).map(|n| format!("conn-{n}")));
-                format!("the threads of connections are `conn-1` to `conn-{}`", MAX_ROLES - 2)
+                roles.extend((1..=MAX_THREADS).map(|n| format!("conn-{n}")));
+                format!("the threads of connections are `conn-1` to `conn-{MAX_THREADS}`")
             }
             Threads::None => "this server has one thread".to_string(),
             Threads::Reactors | Threads::Shards => {
@@ -198,24 +195,26 @@ impl Schedule {
             let Some((&role, rest)) = words.split_first() else { continue };
             let all = role == REACTORS && matches!(threads, Threads::Reactors | Threads::Shards);
             if !all && !roles.iter().any(|known| known == role) && role != OPERATOR {
-                // The first four are enough to choose from, and to be named where none is like it.
+                if role.strip_prefix("client-").is_some_and(|number| number.parse::<u64>().is_ok()) {
+                    let (count, known) = (CLIENTS.len(), CLIENTS.map(|client| format!("`{client}`")).join(", "));
+                    return Err(fail(format!("no such role: `{role}`; at most {count} clients can come: {known}")));
+                }
+                // The first thread is enough to choose from, and to be named where none is like it.
                 let known = roles.iter().map(String::as_str);
-                let known = known.take(if threads == Threads::PerConnection { 4 } else { usize::MAX });
+                let first = if threads == Threads::PerConnection { CLIENTS.len() + 2 } else { usize::MAX };
+                let known = known.take(first);
                 return Err(fail(format!("no such role: `{role}`{} ({others})", nearest(role, known))));
             }
             let Some((&name, arguments)) = rest.split_first() else {
                 return Err(fail(format!("`{role}` does what? A step is a role and a point: `main wait`")));
             };
             let client = client_of(role);
-            if client == Some(1) {
-                schedule.second.get_or_insert(Plan::Raw);
+            if let Some(client) = client {
+                let clients = schedule.plans.len().max(client + 1);
+                schedule.plans.resize(clients, Plan::Raw);
             }
             if let (Some(client), "plan") = (client, name) {
-                let plan = parse_plan(arguments).map_err(fail)?;
-                match client {
-                    0 => schedule.plan = plan,
-                    _ => schedule.second = Some(plan),
-                }
+                schedule.plans[client] = parse_plan(arguments).map_err(fail)?;
                 continue;
             }
             let action = if client.is_some() {
@@ -254,8 +253,8 @@ impl Schedule {
         if schedule.steps.is_empty() {
             return Err(Error { line: 1, reason: "there is no step in it".to_string() });
         }
-        for (client, plan) in CLIENTS.into_iter().zip(schedule.plans()) {
-            schedule.check_client(client, plan)?;
+        for (client, plan) in CLIENTS.into_iter().zip(&schedule.plans) {
+            schedule.check_client(client, *plan)?;
         }
         Ok(schedule)
     }
@@ -263,11 +262,6 @@ impl Schedule {
     /// Whether the server is told to stop by a step.
     pub fn stops(&self) -> bool {
         self.steps.iter().any(|step| step.action == Action::Stop)
-    }
-
-    /// What the clients have to send, in the order of [`CLIENTS`].
-    pub fn plans(&self) -> impl Iterator<Item = Plan> {
-        std::iter::once(self.plan).chain(self.second)
     }
 
     /// A client connects first, sends no more than its plan has, and says nothing after its end.
@@ -409,6 +403,7 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::catalogue;
+    use crate::record::blackbox::Blackbox;
 
     const POINTS: [&str; 4] = ["wait", "queue", "read", "rearm"];
 
@@ -431,13 +426,38 @@ mod tests {
             "client    plan GET 2\nclient-2  plan POST 9\nclient    connect\nclient-2  connect\nclient-2  send 60\n";
         let schedule = Schedule::parse(text, &POINTS, 2).expect("it is well formed");
         assert_eq!(schedule.to_string(), text);
-        assert_eq!(schedule.plans().collect::<Vec<_>>(), [Plan::Get(2), Plan::Post(9)]);
-        assert_eq!(Schedule::parse("client connect", &POINTS, 2).expect("it is well formed").second, None);
+        assert_eq!(schedule.plans, [Plan::Get(2), Plan::Post(9)]);
+        assert_eq!(Schedule::parse("client connect", &POINTS, 2).expect("it is well formed").plans, [Plan::Raw]);
         assert_eq!(error("client connect\nclient-2 send 1"), "line 2: the client connects first: `client-2 connect`");
         assert_eq!(
             error("client-2 plan GET 1\nclient-2 connect\nclient-2 send 1000"),
             "line 3: the plan has not so many bytes left: see `client-2 plan`"
         );
+    }
+
+    #[test]
+    fn three_clients_can_come_each_with_a_plan_of_its_own_and_no_fourth() {
+        let text = "client    plan GET 2\nclient-2  plan POST 9\nclient-3  plan GET 1\nclient-3  connect\n\
+                    client    connect\nclient-2  connect\nclient-3  send 29\nclient-2  fin\n";
+        let schedule = Schedule::parse(text, &POINTS, 2).expect("it is well formed");
+        assert_eq!(schedule.to_string(), text);
+        assert_eq!(schedule.plans, [Plan::Get(2), Plan::Post(9), Plan::Get(1)]);
+        // Whom nobody names, before the last that is named, is there and does nothing.
+        let third = Schedule::parse("client-3 plan GET 1\nclient-3 connect", &POINTS, 2).expect("it is well formed");
+        assert_eq!(third.plans, [Plan::Raw, Plan::Raw, Plan::Get(1)]);
+        assert_eq!(error("client connect\nclient-3 send 1"), "line 2: the client connects first: `client-3 connect`");
+        let fourth = "no such role: `client-4`; at most 3 clients can come: `client`, `client-2`, `client-3`";
+        assert_eq!(error("client connect\nclient-4 connect"), format!("line 2: {fourth}"));
+    }
+
+    #[test]
+    fn every_thread_has_a_role_beside_all_clients_and_the_operator_and_nobody_else_has() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        for outside in CLIENTS.into_iter().skip(1).chain([OPERATOR]) {
+            assert!(blackbox.add_client(outside).is_some());
+        }
+        let added = (0..100).filter(|n| blackbox.add_role(&format!("worker-{n}")).is_some()).count();
+        assert_eq!((added, blackbox.role_count()), (78, MAX_ROLES));
     }
 
     #[test]
@@ -513,7 +533,9 @@ mod tests {
         );
         assert_eq!(
             error("worker-1 read", Threads::PerConnection),
-            format!("line 1: no such role: `worker-1`; there are `client`, `client-2`, `main`, `conn-1` {connections}")
+            format!(
+                "line 1: no such role: `worker-1`; there are `client`, `client-2`, `client-3`, `main`, `conn-1` {connections}"
+            )
         );
         assert_eq!(
             error("conn-79 read", Threads::PerConnection),
@@ -521,7 +543,7 @@ mod tests {
         );
         assert_eq!(
             error("worker-1 read", Threads::None),
-            "line 1: no such role: `worker-1`; there are `client`, `client-2`, `main` (this server has one thread)"
+            "line 1: no such role: `worker-1`; there are `client`, `client-2`, `client-3`, `main` (this server has one thread)"
         );
         Schedule::parse_for("conn-78 read", &POINTS, Threads::PerConnection, 4)
             .expect("it is the last that has a role");

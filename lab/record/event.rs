@@ -302,8 +302,15 @@ events! {
         |r, s| Some(format!("sleep in {}", s.objects.variable(r.a, s.at))),
     }
 
-    /// The condition variable at a: the thread was notified, and has its lock again.
-    Woken { "woken", |r, _| vec![("address", json!(address(r.a)))], |_, _| Some("woken".to_string()) }
+    /// The condition variable at a: the thread was notified, and has its lock again; b is 1 if instead its time was over.
+    Woken {
+        "woken",
+        |r, _| {
+            let time_over = (r.b == 1).then_some(("time_over", json!(true)));
+            [("address", json!(address(r.a)))].into_iter().chain(time_over).collect()
+        },
+        |r, _| Some(if r.b == 1 { "its time is over".to_string() } else { "woken".to_string() }),
+    }
 
     /// The condition variable at a was notified; b: how many threads slept in it, where that is known (a directed run), c is 1
     /// if all of them are woken, and 0 for one.
@@ -505,7 +512,7 @@ fn flag(r: &Record, _: &Seen<'_>) -> Vec<(&'static str, Value)> {
 
 /// Makes [`Waiting`] and what is said of each reason of one list.
 macro_rules! reasons {
-    ($($(#[$meaning:meta])+ $reason:ident $(= $code:literal)? { $name:literal, kernel: $kernel:literal, $text:expr })+) => {
+    ($($(#[$meaning:meta])+ $reason:ident $(= $code:literal)? { $name:literal, kernel: $kernel:literal, time: $time:literal, $text:expr })+) => {
         /// What a role that cannot go on is waiting for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
@@ -531,6 +538,13 @@ macro_rules! reasons {
                 }
             }
 
+            /// Whether it ends by itself, or is no sleep: a thread that waits like that is never proved to hang.
+            pub(crate) fn is_for_a_time(self) -> bool {
+                match self {
+                    $(Waiting::$reason => $time,)+
+                }
+            }
+
             /// `waits for bytes on fd 6`: for what is at `address`, and that `holder` has.
             pub fn text(self, address: u64, holder: Option<&str>) -> String {
                 let text: fn(u64, Option<&str>) -> String = match self {
@@ -545,27 +559,33 @@ macro_rules! reasons {
 reasons! {
     /// A lock that another role holds.
     Lock = 1 {
-        "lock", kernel: false,
+        "lock", kernel: false, time: false,
         |_, holder| format!("waits for a lock that {} holds", holder.unwrap_or("a thread"))
     }
     /// A task in the queue.
-    Task { "task", kernel: false, |_, _| "waits for a task".to_string() }
+    Task { "task", kernel: false, time: false, |_, _| "waits for a task".to_string() }
     /// An event on an epoll instance.
-    Event { "event", kernel: true, |_, _| "waits for an event".to_string() }
+    Event { "event", kernel: true, time: false, |_, _| "waits for an event".to_string() }
     /// The end of another thread.
     Thread {
-        "thread", kernel: false, |_, holder| format!("waits for the end of {}", holder.unwrap_or("a thread"))
+        "thread", kernel: false, time: false, |_, holder| format!("waits for the end of {}", holder.unwrap_or("a thread"))
     }
     /// Bytes from the server (the client's side only).
-    Reply { "reply", kernel: false, |_, _| "waits for a reply".to_string() }
+    Reply { "reply", kernel: false, time: false, |_, _| "waits for a reply".to_string() }
     /// A client that connects.
-    Connection { "connection", kernel: true, |_, _| "waits for a connection".to_string() }
+    Connection { "connection", kernel: true, time: false, |_, _| "waits for a connection".to_string() }
     /// Bytes of a client, in a read that blocks.
-    Bytes { "bytes", kernel: true, |fd, _| format!("waits for bytes on fd {fd}") }
+    Bytes { "bytes", kernel: true, time: false, |fd, _| format!("waits for bytes on fd {fd}") }
     /// Room in a socket, in a write that blocks.
-    Room { "room", kernel: true, |fd, _| format!("waits for room in fd {fd}") }
+    Room { "room", kernel: true, time: false, |fd, _| format!("waits for room in fd {fd}") }
     /// A notification on a condition variable.
-    Notice { "notification", kernel: false, |_, _| "waits for a notification".to_string() }
+    Notice { "notification", kernel: false, time: false, |_, _| "waits for a notification".to_string() }
+    /// A notification on a condition variable, or the end of a time.
+    NoticeOrTime {
+        "notification or time", kernel: false, time: true, |_, _| "waits for a notification, for a time".to_string()
+    }
+    /// What another thread does: it has looked in vain, and looks again and again ([`crate::sync::spin_loop`]).
+    Turn { "another thread", kernel: false, time: true, |_, _| "spins".to_string() }
 }
 
 impl Waiting {

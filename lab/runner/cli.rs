@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
-use crate::record::blackbox::MAX_ROLES;
+use crate::record::blackbox::MAX_THREADS;
 use crate::server::{Reading, Threads};
 use crate::world::heap::Heap;
 
@@ -180,7 +180,7 @@ fn command(stage: &Stage) -> Command {
             Arg::new("workers")
                 .long("workers")
                 .value_name("N")
-                .value_parser(value_parser!(u64).range(1..=(MAX_ROLES as u64 - 2)))
+                .value_parser(value_parser!(u64).range(1..=MAX_THREADS as u64))
                 .default_value("4")
                 .help(match stage.threads {
                     Threads::Workers => "How many worker threads",
@@ -247,7 +247,7 @@ fn by_default(matches: &ArgMatches, name: &str) -> bool {
 
 /// How many cores this process may use.
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_ROLES - 2))
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS))
 }
 
 /// The other exhibit of stage 7.

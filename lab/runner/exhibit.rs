@@ -16,7 +16,7 @@ use crate::direct::client::{Client, Misdelivery};
 use crate::direct::director::{Direction, Director};
 use crate::direct::hang_oracle::{ANOTHER, Scene};
 use crate::direct::outcome::{Ending, Evidence, Loss, Outcome, Run, Step};
-use crate::direct::schedule::{self, CLIENTS, OPERATOR, Schedule};
+use crate::direct::schedule::{CLIENTS, OPERATOR, Schedule};
 use crate::record::blackbox::{Blackbox, Mode, ServedCounts};
 use crate::record::event::Kind;
 use crate::server::Serve;
@@ -50,8 +50,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let threads = stage.threads;
     let setup = Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Directed, address, core: true };
     let blackbox = process::new_blackbox()?;
-    if schedule.second.is_some() {
-        blackbox.add_client(CLIENTS[1]).expect("the box is empty");
+    // The first client's role is there.
+    for (client, _) in CLIENTS.into_iter().zip(&schedule.plans).skip(1) {
+        blackbox.add_client(client).expect("the box is empty");
     }
     if schedule.stops() {
         blackbox.add_client(OPERATOR).expect("the box is empty");
@@ -122,8 +123,8 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Direction)> {
 fn new_clients(plan: &Plan<'_>, blackbox: Blackbox, port: u16, patience: Duration) -> Vec<Client> {
     let roles = blackbox.roles();
     let role = |name: &str| roles.iter().position(|role| role == name).expect("the client's role is there");
-    let plans = CLIENTS.into_iter().zip(plan.schedule.plans());
-    plans.map(|(name, plan)| Client::new(blackbox, port, plan, patience).playing(role(name))).collect()
+    let plans = CLIENTS.into_iter().zip(&plan.schedule.plans);
+    plans.map(|(name, plan)| Client::new(blackbox, port, *plan, patience).playing(role(name))).collect()
 }
 
 /// The clients do what is left of their plans; after bytes that went to the wrong one, nobody does.
@@ -183,17 +184,22 @@ fn confirm(verdict: &mut Direction, clients: &mut [Client], scene: Scene) {
     hang.serves_another = scene.serves_another();
 }
 
-/// The bytes that went to the wrong client, and whose they were: the client's to which just these are due.
-fn misdelivery(clients: &[Client], plans: impl Iterator<Item = schedule::Plan>) -> Option<Misdelivery> {
+/// The bytes that went to the wrong client, and whose they were: the client's that waits for just these. Where several do, whose
+/// they were is not known.
+fn misdelivery(clients: &[Client]) -> Option<Misdelivery> {
     let found = clients.iter().find_map(Client::misdelivery)?.clone();
-    let mut others = clients.iter().zip(plans).filter(|(client, _)| client.role() != found.client);
-    let owner = others.find(|(_, plan)| found.got.starts_with(&plan.reply()));
-    Some(match owner {
-        Some((client, plan)) => {
-            let got = found.got[..plan.reply().len()].to_vec();
+    let waits = |client: &&Client| {
+        let owed = client.plan().replies_to(client.totals().sent) > client.totals().replies;
+        client.role() != found.client && owed && found.got.starts_with(&client.plan().reply())
+    };
+    let mut owners = clients.iter().filter(waits);
+    let (owner, other) = (owners.next(), owners.next());
+    Some(match (owner, other) {
+        (Some(client), None) => {
+            let got = found.got[..client.plan().reply().len()].to_vec();
             Misdelivery { got, made_for: Some(client.role()), ..found }
         }
-        None => found,
+        _ => found,
     })
 }
 
@@ -266,7 +272,7 @@ fn gather(
         served,
         client: clients.iter().map(Client::totals).sum(),
         evidence: shown
-            .or_else(|| misdelivery(clients, plan.schedule.plans()).map(Evidence::Misdelivers))
+            .or_else(|| misdelivery(clients).map(Evidence::Misdelivers))
             .or_else(|| clients.iter().find_map(|client| loss(plan, client, client.failure()?)).map(Evidence::Loses)),
         ..run
     }
@@ -325,4 +331,64 @@ fn foreign_malloc() -> Option<String> {
             .then(|| std::ffi::CStr::from_ptr(info.dli_fname).to_string_lossy().into_owned())
     };
     path.filter(|path| !path.contains("libc.so") && !path.contains("libc-2"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::direct::schedule::Plan;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    /// Three clients, of which each has sent the whole of its plan, and the server's ends of their connections.
+    fn three(plans: [Plan; 3]) -> (Vec<Client>, Vec<TcpStream>) {
+        let blackbox = Blackbox::new(64).expect("there is a memfd");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let mut servers = Vec::new();
+        let clients = CLIENTS.into_iter().zip(plans).map(|(name, plan)| {
+            let role = blackbox.roles().iter().position(|role| role == name);
+            let role = role.or_else(|| blackbox.add_client(name)).expect("there is room");
+            let mut client = Client::new(blackbox, port, plan, PATIENCE).playing(role);
+            client.connect().expect("it listens");
+            servers.push(listener.accept().expect("somebody has connected").0);
+            client.send(plan.length().expect("it has an end")).expect("there is room");
+            client
+        });
+        (clients.collect(), servers)
+    }
+
+    fn give(clients: &mut [Client], servers: &mut [TcpStream], at: usize, reply: &[u8]) -> io::Result<()> {
+        servers[at].write_all(reply).expect("there is room");
+        clients[at].receive()
+    }
+
+    #[test]
+    fn whose_the_bytes_were_is_said_of_three_clients_too() {
+        let plans = [Plan::Post(16), Plan::Post(8), Plan::Post(4)];
+        for (got, owner) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
+            let (mut clients, mut servers) = three(plans);
+            assert_eq!(misdelivery(&clients), None);
+            let reply = plans[owner].reply();
+            assert!(give(&mut clients, &mut servers, got, &[&reply[..], b"HTTP"].concat()).is_err());
+            let wrong = misdelivery(&clients).expect("it was not its own");
+            let roles = (clients[got].role(), Some(clients[owner].role()));
+            assert_eq!((wrong.client, wrong.made_for), roles, "{got} got what is {owner}'s");
+            assert_eq!((wrong.got, wrong.due), (reply, plans[got].reply()));
+        }
+    }
+
+    #[test]
+    fn nobody_is_named_who_has_its_reply_and_nobody_where_two_wait_for_the_same() {
+        let same = [Plan::Post(16), Plan::Get(1), Plan::Get(1)];
+        let hello = Plan::Get(1).reply();
+        let (mut clients, mut servers) = three(same);
+        assert!(give(&mut clients, &mut servers, 0, &hello).is_err());
+        assert_eq!(misdelivery(&clients).map(|wrong| wrong.made_for), Some(None), "it may be the one's or the other's");
+        // Once client-2 has its own, they can only be client-3's.
+        give(&mut clients, &mut servers, 1, &hello).expect("it is its own");
+        assert_eq!(misdelivery(&clients).map(|wrong| wrong.made_for), Some(Some(clients[2].role())));
+        give(&mut clients, &mut servers, 2, &hello).expect("it is its own");
+        assert_eq!(misdelivery(&clients).map(|wrong| wrong.made_for), Some(None), "nobody waits for these");
+    }
 }

@@ -4,6 +4,7 @@
 //! load, a test and a branch not taken. In a directed run the thread waits there until the director's schedule says that
 //! it is its turn; in every recorded run the box notes that it passed.
 
+use std::cell::Cell;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 
@@ -35,6 +36,7 @@ pub fn point(name: &'static str) {
 fn pass(name: &'static str, at: &'static Location<'static>) {
     let (Some(blackbox), Some(role)) = (Blackbox::current(), Blackbox::role()) else { return };
     let occurrence = count(name);
+    GAVE_WAY.set(false);
     if is_directed(blackbox) {
         blackbox.slot(role).set_point(name, occurrence);
         park(blackbox, role, State::Parked);
@@ -80,6 +82,23 @@ pub(crate) fn until<T>(
     None
 }
 
+/// In a directed run, a thread that waits for what another one does without a lock or a sleep lets it be known here, between two
+/// looks. Nobody else moves while it looks: once it has looked again in vain since its last point, it stands as blocked until it
+/// is asked to look again. Says whether this is so.
+pub(crate) fn give_way() -> bool {
+    let (Some(blackbox), Some(role)) = (Blackbox::current(), Blackbox::role()) else { return false };
+    if !is_directed(blackbox) {
+        return false;
+    }
+    if GAVE_WAY.replace(true) {
+        let slot = blackbox.slot(role);
+        slot.waiting.store(Waiting::Turn as u32, Ordering::Relaxed);
+        slot.address.store(0, Ordering::Relaxed);
+        park(blackbox, role, State::Blocked);
+    }
+    true
+}
+
 /// Whether in this directed run it is the kernel who chooses whom to wake.
 pub(crate) fn in_the_kernel() -> bool {
     directed() && Blackbox::current().is_some_and(|blackbox| blackbox.is_in_the_kernel())
@@ -99,6 +118,8 @@ pub(crate) fn asleep<T>(call: impl FnOnce() -> T) -> T {
 /// How often this thread has been at each point: names are few, and nothing may be allocated here.
 const NAMES: usize = 32;
 thread_local! {
+    /// Whether this thread has given way since its last point.
+    static GAVE_WAY: Cell<bool> = const { Cell::new(false) };
     static COUNTS: std::cell::RefCell<[(&'static str, u64); NAMES]> = const { std::cell::RefCell::new([("", 0); NAMES]) };
 }
 

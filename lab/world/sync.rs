@@ -1,4 +1,4 @@
-//! What threads share: `Arc`, `Mutex`, `Condvar`, atomics, a cell without a lock, the task queue, threads.
+//! What threads share: `Arc` and `Weak`, `Mutex`, `Condvar`, atomics, a cell without a lock, the task queue, threads.
 //!
 //! Each is std's, with two things added for when somebody watches: owners, locks and tasks are recorded, and in a directed
 //! run a wait is announced to the director instead of blocking in the kernel.
@@ -7,17 +7,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
-use std::sync::atomic::AtomicU32;
 use std::sync::{PoisonError, TryLockError};
+use std::time::Instant;
 
 pub use std::cell::UnsafeCell;
-pub use std::sync::atomic::{AtomicU64, Ordering};
+/// Counters are not recorded: each step of a server counts something, and a box full of that tells nothing.
+pub use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub use std::time::Duration;
 
 use super::tsan;
 use crate::record::blackbox::{self, Blackbox, State};
 use crate::record::event::{Kind, Waiting};
 use crate::world::heap::{Raw, type_label};
-use crate::world::point::{directed, until, watched};
+use crate::world::point::{directed, give_way, until, watched};
 
 /// Shared ownership: the value is dropped with its last owner.
 pub struct Arc<T> {
@@ -37,6 +39,11 @@ impl<T> Arc<T> {
         arc
     }
 
+    /// Knows of the value without owning it: it is dropped with its last owner all the same.
+    pub fn downgrade(this: &Arc<T>) -> Weak<T> {
+        Weak { inner: std::sync::Arc::downgrade(this.share()) }
+    }
+
     fn share(&self) -> &std::sync::Arc<T> {
         self.inner.as_ref().expect("it is there until the drop")
     }
@@ -53,9 +60,16 @@ impl<T> Arc<T> {
 impl<T> Clone for Arc<T> {
     #[track_caller]
     fn clone(&self) -> Self {
-        let arc = Arc { inner: self.inner.clone() };
+        Arc::another(self.share().clone(), Location::caller())
+    }
+}
+
+impl<T> Arc<T> {
+    /// There is one owner more.
+    fn another(share: std::sync::Arc<T>, at: &'static Location<'static>) -> Arc<T> {
+        let arc = Arc { inner: Some(share) };
         if watched() {
-            blackbox::note(Kind::Owners, "", Location::caller(), [arc.address(), arc.owners(), 0]);
+            blackbox::note(Kind::Owners, "", at, [arc.address(), arc.owners(), 0]);
         }
         arc
     }
@@ -89,6 +103,37 @@ impl<T> Deref for Arc<T> {
     }
 }
 
+/// Knows of a value that [`Arc`]s own, and can become an owner as long as there is one.
+pub struct Weak<T> {
+    inner: std::sync::Weak<T>,
+}
+
+impl<T> Weak<T> {
+    /// Knows of nothing.
+    pub const fn new() -> Weak<T> {
+        Weak { inner: std::sync::Weak::new() }
+    }
+
+    /// Becomes an owner; `None` if the last one has gone, or is just going.
+    #[track_caller]
+    pub fn upgrade(&self) -> Option<Arc<T>> {
+        let at = Location::caller();
+        self.inner.upgrade().map(|share| Arc::another(share, at))
+    }
+}
+
+impl<T> Default for Weak<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Clone for Weak<T> {
+    fn clone(&self) -> Self {
+        Weak { inner: self.inner.clone() }
+    }
+}
+
 /// A lock around a value. A panic while it is held does not poison it: a panic ends the server.
 pub struct Mutex<T> {
     /// The role that holds it, while somebody watches.
@@ -112,25 +157,41 @@ impl<T> Mutex<T> {
     /// Waits until nobody holds the lock, and takes it.
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.lock_at(Location::caller())
+    }
+
+    fn lock_at(&self, at: &'static Location<'static>) -> MutexGuard<'_, T> {
         if !watched() {
-            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            tsan::acquired(&self.inner);
-            return MutexGuard { lock: self, inner: Some(inner) };
+            return self.taken(self.inner.lock().unwrap_or_else(PoisonError::into_inner), at);
         }
-        let directed = until(
-            Waiting::Lock,
-            self.address(),
-            || self.holder.load(Ordering::Relaxed),
-            || match self.inner.try_lock() {
-                Ok(guard) => Some(guard),
-                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => None,
-            },
-        );
+        let holder = || self.holder.load(Ordering::Relaxed);
+        let directed = until(Waiting::Lock, self.address(), holder, || self.take_if_free());
         let inner = directed.unwrap_or_else(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner));
+        self.taken(inner, at)
+    }
+
+    /// Takes the lock if nobody holds it, and does not wait. Recorded only if it was free.
+    #[track_caller]
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let at = Location::caller();
+        self.take_if_free().map(|inner| self.taken(inner, at))
+    }
+
+    fn take_if_free(&self) -> Option<std::sync::MutexGuard<'_, T>> {
+        match self.inner.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// This thread has the lock: whoever watches gets to know.
+    fn taken<'a>(&'a self, inner: std::sync::MutexGuard<'a, T>, at: &'static Location<'static>) -> MutexGuard<'a, T> {
         tsan::acquired(&self.inner);
-        self.holder.store(Blackbox::role().unwrap_or(0) as u32, Ordering::Relaxed);
-        blackbox::note(Kind::Lock, "", Location::caller(), [self.address(), 0, 0]);
+        if watched() {
+            self.holder.store(Blackbox::role().unwrap_or(0) as u32, Ordering::Relaxed);
+            blackbox::note(Kind::Lock, "", at, [self.address(), 0, 0]);
+        }
         MutexGuard { lock: self, inner: Some(inner) }
     }
 
@@ -200,21 +261,44 @@ impl Sleepers {
         })
     }
 
-    fn sleep(&self, ticket: u64, address: u64) {
+    /// Sleeps until notified, or until the time is over; says whether it was that. The director says when; the clock does only
+    /// once nobody directs any more, and counts from then.
+    fn sleep(&self, ticket: u64, address: u64, time: Option<Duration>) -> bool {
+        let waiting = if time.is_some() { Waiting::NoticeOrTime } else { Waiting::Notice };
         let is_notified = |tickets: &(u64, VecDeque<u64>)| !tickets.1.contains(&ticket);
-        if until(Waiting::Notice, address, || 0, || self.locked(|tickets| is_notified(tickets)).then_some(())).is_some()
-        {
-            return;
+        let is_told =
+            || Blackbox::current().zip(Blackbox::role()).is_some_and(|(b, role)| b.slot(role).take_time_over());
+        let directed = until(
+            waiting,
+            address,
+            || 0,
+            || {
+                let is_over = is_told();
+                self.locked(|tickets| {
+                    let is_notified = is_notified(tickets);
+                    tickets.1.retain(|one| !is_over || *one != ticket);
+                    (is_notified || is_over).then_some(!is_notified)
+                })
+            },
+        );
+        if let Some(is_over) = directed {
+            return is_over;
         }
+        let end = time.and_then(|time| Instant::now().checked_add(time));
         let mut tickets = self.tickets();
         loop {
             tsan::acquired(&self.tickets);
-            let is_notified = is_notified(&tickets);
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let (is_notified, is_over) = (is_notified(&tickets), left.is_some_and(|left| left.is_zero()));
+            tickets.1.retain(|one| !is_over || *one != ticket);
             tsan::releasing(&self.tickets);
-            if is_notified {
-                return;
+            if is_notified || is_over {
+                return !is_notified;
             }
-            tickets = self.bell.wait(tickets).unwrap_or_else(PoisonError::into_inner);
+            tickets = match left {
+                Some(left) => self.bell.wait_timeout(tickets, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.bell.wait(tickets).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 
@@ -249,34 +333,61 @@ impl Condvar {
     /// Gives the lock back and sleeps until notified, in one step; then takes the lock again. It may wake without a reason
     /// (`pthread_cond_wait(3)`), so the caller looks again at what it waits for.
     #[track_caller]
-    pub fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        let at = Location::caller();
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.sleep(guard, None, Location::caller()).0
+    }
+
+    /// As [`Condvar::wait`], for at most `time`; says whether it woke because that was over.
+    ///
+    /// In a directed run no clock decides: the time is over when the schedule's next step is one of this thread and nobody has
+    /// notified it, and not before. Once the points are open to all, the clock counts again, and from then.
+    #[track_caller]
+    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> (MutexGuard<'a, T>, bool) {
+        self.sleep(guard, Some(time), Location::caller())
+    }
+
+    fn sleep<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        time: Option<Duration>,
+        at: &'static Location<'static>,
+    ) -> (MutexGuard<'a, T>, bool) {
         let lock = guard.lock;
         let inner = guard.inner.take().expect("it is there until the drop");
         // The guard's own drop tells of no unlock without it.
         drop(guard);
         if !watched() {
-            let inner = self.inner.wait(inner).unwrap_or_else(PoisonError::into_inner);
-            tsan::acquired(&lock.inner);
-            return MutexGuard { lock, inner: Some(inner) };
+            let (inner, is_over) = self.sleep_in_std(inner, time);
+            return (lock.taken(inner, at), is_over);
         }
         // With the lock in hand: whoever notifies after it is given back finds this thread asleep.
         blackbox::note(Kind::Sleep, "", at, [self.address(), 0, 0]);
         blackbox::note(Kind::Unlock, "", at, [lock.address(), 0, 0]);
-        let guard = if directed() {
+        let (guard, is_over) = if directed() {
             let ticket = self.directed.enter();
             drop(inner);
-            self.directed.sleep(ticket, self.address());
-            lock.lock()
+            let is_over = self.directed.sleep(ticket, self.address(), time);
+            (lock.lock_at(at), is_over)
         } else {
-            let inner = self.inner.wait(inner).unwrap_or_else(PoisonError::into_inner);
-            tsan::acquired(&lock.inner);
-            lock.holder.store(Blackbox::role().unwrap_or(0) as u32, Ordering::Relaxed);
-            blackbox::note(Kind::Lock, "", at, [lock.address(), 0, 0]);
-            MutexGuard { lock, inner: Some(inner) }
+            let (inner, is_over) = self.sleep_in_std(inner, time);
+            (lock.taken(inner, at), is_over)
         };
-        blackbox::note(Kind::Woken, "", at, [self.address(), 0, 0]);
-        guard
+        blackbox::note(Kind::Woken, "", at, [self.address(), u64::from(is_over), 0]);
+        (guard, is_over)
+    }
+
+    fn sleep_in_std<'a, T>(
+        &self,
+        inner: std::sync::MutexGuard<'a, T>,
+        time: Option<Duration>,
+    ) -> (std::sync::MutexGuard<'a, T>, bool) {
+        match time {
+            None => (self.inner.wait(inner).unwrap_or_else(PoisonError::into_inner), false),
+            Some(time) => {
+                let woken = self.inner.wait_timeout(inner, time).unwrap_or_else(PoisonError::into_inner);
+                (woken.0, woken.1.timed_out())
+            }
+        }
     }
 
     /// Wakes one who sleeps, if anybody does.
@@ -308,14 +419,14 @@ impl Condvar {
     }
 }
 
-/// A flag that is looked at and set without a lock.
+/// A flag that is looked at and set without a lock. What does both is recorded as a look, and, if it wrote, as a set.
 pub struct AtomicBool {
     inner: std::sync::atomic::AtomicBool,
 }
 
 impl AtomicBool {
     /// With this value.
-    pub fn new(value: bool) -> AtomicBool {
+    pub const fn new(value: bool) -> AtomicBool {
         AtomicBool { inner: std::sync::atomic::AtomicBool::new(value) }
     }
 
@@ -339,6 +450,80 @@ impl AtomicBool {
     pub fn store(&self, value: bool, order: Ordering) {
         self.inner.store(value, order);
         self.note(Kind::Set, value);
+    }
+
+    /// Gives it a value; returns the one before.
+    #[track_caller]
+    pub fn swap(&self, value: bool, order: Ordering) -> bool {
+        self.both(self.inner.swap(value, order), value)
+    }
+
+    /// Gives it the value `new` if it has the value `current`; the value before, as an error if it was another.
+    ///
+    /// # Errors
+    /// The value, which is not `current`.
+    #[track_caller]
+    pub fn compare_exchange(&self, current: bool, new: bool, yes: Ordering, no: Ordering) -> Result<bool, bool> {
+        self.exchanged(self.inner.compare_exchange(current, new, yes, no), new)
+    }
+
+    /// As [`AtomicBool::compare_exchange`], and it may fail for no reason.
+    ///
+    /// # Errors
+    /// The value, which may be `current`.
+    #[track_caller]
+    pub fn compare_exchange_weak(&self, current: bool, new: bool, yes: Ordering, no: Ordering) -> Result<bool, bool> {
+        self.exchanged(self.inner.compare_exchange_weak(current, new, yes, no), new)
+    }
+
+    /// Sets it if `value` is; returns the value before.
+    #[track_caller]
+    pub fn fetch_or(&self, value: bool, order: Ordering) -> bool {
+        let before = self.inner.fetch_or(value, order);
+        self.both(before, before | value)
+    }
+
+    /// Clears it unless `value` is set; returns the value before.
+    #[track_caller]
+    pub fn fetch_and(&self, value: bool, order: Ordering) -> bool {
+        let before = self.inner.fetch_and(value, order);
+        self.both(before, before & value)
+    }
+
+    #[track_caller]
+    fn both(&self, before: bool, after: bool) -> bool {
+        self.note(Kind::Look, before);
+        self.note(Kind::Set, after);
+        before
+    }
+
+    #[track_caller]
+    fn exchanged(&self, result: Result<bool, bool>, new: bool) -> Result<bool, bool> {
+        match result {
+            Ok(before) => Ok(self.both(before, new)),
+            Err(before) => {
+                self.note(Kind::Look, before);
+                Err(before)
+            }
+        }
+    }
+}
+
+/// The thread waits for what another one does, and looks again after this: the kernel may give the core to another meanwhile
+/// (`sched_yield(2)`).
+///
+/// In a directed run nobody else moves meanwhile, so the second time between two points the thread stands as if it slept, and
+/// looks again each time that somebody else has moved. A loop that waits and says nothing would keep the director waiting.
+pub fn yield_now() {
+    if !(watched() && give_way()) {
+        std::thread::yield_now();
+    }
+}
+
+/// As [`yield_now`], for a wait that is short: the core is told, and the kernel is not asked.
+pub fn spin_loop() {
+    if !(watched() && give_way()) {
+        std::hint::spin_loop();
     }
 }
 
@@ -639,5 +824,107 @@ mod tests {
             queue.close();
         });
         assert_eq!(sum.into_inner(), 20_000 * 20_001 / 2);
+    }
+
+    #[test]
+    fn a_lock_is_taken_by_trying_only_if_nobody_has_it() {
+        let lock = Mutex::new(1);
+        let held = lock.lock();
+        assert!(std::thread::scope(|scope| scope.spawn(|| lock.try_lock().is_none()).join().expect("no panic")));
+        drop(held);
+        *lock.try_lock().expect("nobody has it") += 1;
+        assert_eq!(*lock.try_lock().expect("it was given back"), 2);
+    }
+
+    #[test]
+    fn a_timed_sleep_ends_by_the_clock_or_by_a_notification_and_says_which() {
+        let (ready, changed) = (Mutex::new(false), Condvar::new());
+        let (guard, is_over) = changed.wait_timeout(ready.lock(), Duration::ZERO);
+        assert!(is_over && !*guard);
+        assert!(ready.try_lock().is_none(), "it has its lock again");
+        drop(guard);
+        std::thread::scope(|scope| {
+            let sleeps = scope.spawn(|| {
+                let (mut guard, mut is_over) = (ready.lock(), false);
+                while !*guard {
+                    (guard, is_over) = changed.wait_timeout(guard, Duration::MAX);
+                }
+                is_over
+            });
+            *ready.lock() = true;
+            changed.notify_one();
+            assert!(!sleeps.join().expect("no panic"));
+        });
+    }
+
+    #[test]
+    fn who_knows_of_a_value_does_not_keep_it() {
+        struct Counted<'a>(&'a AtomicU64);
+        impl Drop for Counted<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let drops = AtomicU64::new(0);
+        let owner = Arc::new(Counted(&drops));
+        let weak = Arc::downgrade(&owner);
+        let again = weak.upgrade().expect("there is an owner");
+        drop(owner);
+        assert_eq!((drops.load(Ordering::Relaxed), weak.upgrade().is_some()), (0, true));
+        drop(again);
+        assert_eq!((drops.load(Ordering::Relaxed), weak.upgrade().is_none()), (1, true));
+        assert!(Weak::<u64>::new().upgrade().is_none());
+    }
+
+    #[test]
+    fn a_flag_gives_back_what_it_was_and_becomes_what_std_says() {
+        use Ordering::SeqCst;
+        for (before, value) in [(false, false), (false, true), (true, false), (true, true)] {
+            let both = || (AtomicBool::new(before), std::sync::atomic::AtomicBool::new(before));
+            let same = |(ours, std): (AtomicBool, std::sync::atomic::AtomicBool)| {
+                assert_eq!(ours.load(SeqCst), std.load(SeqCst))
+            };
+            let (ours, std) = both();
+            assert_eq!(ours.swap(value, SeqCst), std.swap(value, SeqCst));
+            same((ours, std));
+            let (ours, std) = both();
+            assert_eq!(ours.fetch_or(value, SeqCst), std.fetch_or(value, SeqCst));
+            same((ours, std));
+            let (ours, std) = both();
+            assert_eq!(ours.fetch_and(value, SeqCst), std.fetch_and(value, SeqCst));
+            same((ours, std));
+            let (ours, std) = both();
+            let exchanged = ours.compare_exchange(value, !value, SeqCst, SeqCst);
+            assert_eq!(exchanged, std.compare_exchange(value, !value, SeqCst, SeqCst));
+            same((ours, std));
+            let ours = AtomicBool::new(before);
+            // It may fail for no reason, but not for ever, and it succeeds only if the value is the one.
+            let succeeds = (0..1000).any(|_| ours.compare_exchange_weak(value, !value, SeqCst, SeqCst).is_ok());
+            assert_eq!((succeeds, ours.load(SeqCst)), (before == value, before ^ (before == value)));
+        }
+    }
+
+    /// Without the exchange, or with one that does not look, both are inside at once.
+    #[test]
+    fn a_lock_that_is_made_of_a_flag_keeps_others_out() {
+        let (taken, count) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for wait in [yield_now, spin_loop] {
+                let (taken, count) = (&taken, &count);
+                scope.spawn(move || {
+                    for _ in 0..2_000 {
+                        while taken.swap(true, Ordering::Acquire) {
+                            wait();
+                            std::thread::yield_now();
+                        }
+                        let seen = count.load(Ordering::Relaxed);
+                        std::thread::yield_now();
+                        count.store(seen + 1, Ordering::Relaxed);
+                        taken.store(false, Ordering::Release);
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 4_000);
     }
 }

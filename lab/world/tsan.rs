@@ -48,12 +48,12 @@ pub(crate) fn give_up<T>(share: Arc<T>) -> Option<T> {
         while taken.compare_exchange_weak(false, true, Relaxed, Relaxed).is_err() {
             std::thread::yield_now();
         }
-        let last = Arc::strong_count(&share) == 1;
-        if last {
+        if Arc::strong_count(&share) == 1 {
             acquired(taken);
         }
         let value = Arc::into_inner(share);
-        if !last {
+        // It was not the last, or a `Weak` has made another one just now.
+        if value.is_none() {
             releasing(taken);
         }
         taken.store(false, Relaxed);

@@ -96,7 +96,7 @@ fn steps(finding: &Finding) -> Result<Vec<(Option<Step>, &Entry)>, Finer> {
 pub fn schedule(finding: &Finding) -> Result<Schedule, Finer> {
     let steps = steps(finding)?.into_iter().filter_map(|(step, _)| step).collect();
     let plan = if finding.plan.length() == Some(0) { Plan::Raw } else { finding.plan };
-    Ok(Schedule { steps, plan, second: finding.second })
+    Ok(Schedule { steps, plans: std::iter::once(plan).chain(finding.second).collect() })
 }
 
 /// The counterexample as lanes; the numbers are the schedule's, where there is one.

@@ -99,48 +99,55 @@ pub fn stale(story: &Story<'_>) -> Option<Stale> {
     let mut harmless = None;
     for (n, second) in accepted.iter().copied().enumerate() {
         let fd = records[second].a;
-        let Some(m) = (0..n).rev().find(|m| records[accepted[*m]].a == fd) else { continue };
-        let first = accepted[m];
         let of_fd = |kind: Kind| move |record: &Record| record.kind == kind && record.a == fd;
-        let Some(closed) = (first..second).rev().find(|at| of_fd(Kind::Close)(&records[*at])) else { continue };
+        let closes = |accept: usize| (accept..records.len()).find(|at| of_fd(Kind::Close)(&records[*at]));
         let key = |accept: usize| records[accept..].iter().find(|record| of_fd(Kind::Add)(record)).map(|add| add.b);
-        let (Some(old), Some(new)) = (key(first), key(second)) else { continue };
-        for taken in (first..closed).filter(|at| records[*at].kind == Kind::Pop && records[*at].a == old) {
-            let role = records[taken].role;
-            let own = |kind: Kind| move |at: &usize| records[*at].role == role && records[*at].kind == kind;
-            let end = (taken + 1..records.len()).find(own(Kind::Pop)).unwrap_or(records.len());
-            // Looking a key up takes the table's lock.
-            let Some(returned) = (second..end).find(own(Kind::Lock)) else { continue };
-            let on_fd = |kind: Kind| (returned..end).filter(own(kind)).find(|at| records[*at].a == fd);
-            let (written, rearmed) = (on_fd(Kind::Write), on_fd(Kind::Modify));
-            let found = Stale {
-                role,
-                fd,
-                sessions: [m + 1, n + 1],
-                keys: [old, new],
-                taken: story.place(taken),
-                closed: story.place(closed),
-                reused: story.place(second),
-                returned: story.place(returned),
-                written: written.map(|at| story.place(at)),
-                rearmed: rearmed.map(|at| story.place(at)),
-                reported: rearmed.and_then(|rearmed| reported(story, new, second, rearmed)),
-            };
-            if found.did_harm() {
-                return Some(found);
+        // What is done once the second is closed too, is done to whoever has the number then.
+        let closed_too = closes(second).unwrap_or(records.len());
+        // The latest first; the number may have been others' in between.
+        for m in (0..n).rev().filter(|m| records[accepted[*m]].a == fd) {
+            let first = accepted[m];
+            let Some(closed) = closes(first).filter(|closed| *closed < second) else { continue };
+            let (Some(old), Some(new)) = (key(first), key(second)) else { continue };
+            for taken in (first..closed).filter(|at| records[*at].kind == Kind::Pop && records[*at].a == old) {
+                let role = records[taken].role;
+                let own = |kind: Kind| move |at: &usize| records[*at].role == role && records[*at].kind == kind;
+                let next = (taken + 1..records.len()).find(own(Kind::Pop)).unwrap_or(records.len());
+                let end = next.min(closed_too);
+                // Looking a key up takes the table's lock.
+                let Some(returned) = (second..end).find(own(Kind::Lock)) else { continue };
+                let on_fd = |kind: Kind| (returned..end).filter(own(kind)).find(|at| records[*at].a == fd);
+                let (written, rearmed) = (on_fd(Kind::Write), on_fd(Kind::Modify));
+                let found = Stale {
+                    role,
+                    fd,
+                    sessions: [m + 1, n + 1],
+                    keys: [old, new],
+                    taken: story.place(taken),
+                    closed: story.place(closed),
+                    reused: story.place(second),
+                    returned: story.place(returned),
+                    written: written.map(|at| story.place(at)),
+                    rearmed: rearmed.map(|at| story.place(at)),
+                    reported: rearmed.and_then(|rearmed| reported(story, new, [second, closed_too], rearmed)),
+                };
+                if found.did_harm() {
+                    return Some(found);
+                }
+                harmless.get_or_insert(found);
             }
-            harmless.get_or_insert(found);
         }
     }
     harmless
 }
 
-/// The reports of the session `key` around record `rearmed`, if nobody else armed it between them.
-fn reported(story: &Story<'_>, key: u64, accepted: usize, rearmed: usize) -> Option<[Place; 2]> {
+/// The reports of the session `key`, which is there from record `accepted` to `closed`, around record `rearmed`, if nobody else
+/// armed it between them.
+fn reported(story: &Story<'_>, key: u64, [accepted, closed]: [usize; 2], rearmed: usize) -> Option<[Place; 2]> {
     let records = &story.run.records;
     let is_report = |at: &usize| records[*at].kind == Kind::Ready && records[*at].a == key;
     let before = (accepted..rearmed).rev().find(is_report)?;
-    let after = (rearmed..records.len()).find(is_report)?;
+    let after = (rearmed..closed).find(is_report)?;
     let arms = |at: usize| records[at].kind == Kind::Modify && records[at].a == number_of(key) && at != rearmed;
     (!(before..after).any(arms)).then(|| [story.place(before), story.place(after)])
 }

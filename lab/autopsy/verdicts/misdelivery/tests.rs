@@ -148,3 +148,31 @@ fn a_key_that_did_harm_is_told_before_one_that_did_not() {
     let stale = found(&deeds).expect("a key is stale");
     assert_eq!((stale.role, stale.written.map(|at| at.number)), (ONE, Some(10)));
 }
+
+/// The number goes to a second client, which leaves too, and to a third: it is the third whom the old key opens.
+#[test]
+fn a_number_that_went_through_three_sessions_is_the_last_ones() {
+    let mut deeds = until_reused(FD, FD);
+    let again = [
+        (MAIN, Kind::Close, FD, 0),
+        (MAIN, Kind::Accept, FD, 0),
+        (MAIN, Kind::Add, FD, FD),
+        (ONE, Kind::Lock, TABLE, 0),
+        (ONE, Kind::Write, FD, 57),
+        (ONE, Kind::Modify, FD, FD),
+    ];
+    deeds.extend(again);
+    let stale = found(&deeds).expect("the key is stale");
+    assert_eq!((stale.role, stale.sessions), (ONE, [1, 3]));
+    assert_eq!(numbers(&[stale.taken, stale.closed, stale.reused, stale.returned]), [2, 4, 8, 10]);
+    assert_eq!((stale.written.map(|at| at.number), stale.rearmed.map(|at| at.number)), (Some(11), Some(12)));
+    // It comes back in the second one's time already, and to nothing; what it does to the third is of another look-up.
+    deeds.insert(7, (ONE, Kind::Lock, TABLE, 0));
+    let stale = found(&deeds).expect("the key is stale");
+    assert_eq!((stale.sessions, stale.written.map(|at| at.number)), ([1, 3], Some(12)));
+    // A fourth client's report is none of the third one's.
+    deeds.insert(11, (MAIN, Kind::Ready, FD, 1));
+    let closed = [(MAIN, Kind::Close, FD, 0), (MAIN, Kind::Accept, FD, 0), (MAIN, Kind::Ready, FD, 1)];
+    deeds.extend(closed);
+    assert!(found(&deeds).is_some_and(|stale| stale.rearmed.is_some() && stale.reported.is_none()));
+}
