@@ -23,7 +23,8 @@
 //!   `inherited` from what its thread did before (a drop has no caller to name), the step that its role was `in_step` (`null`
 //!   before its first and after the last of all), and by its kind:
 //!   `point` and `occurrence`; `step`; `count` and `events` (of `epoll_wait(2)`: how many, and each one's mask); `fd`; `token`; `bytes` or `error`; `address`, `size`, `own_pages`; `owners`;
-//!   `queued`; `waiting_for`; `object`, the name of what an address, a token or a lock stood for
+//!   `queued`; `waiting_for`; `time_over` (`true`, of who was `woken` because its time was over, and not notified);
+//!   `object`, the name of what an address, a token or a lock stood for
 //! - `rows`: the lanes, each with its `step` (on the first row of a step), `role`, `text`, `mark`, and the number of the
 //!   `record` it was made from (`null` where the director alone knew)
 //! - `client`, `served`: what either side counted
