@@ -1,7 +1,7 @@
 //! The exhibits: what each stage shows, how it must end, and what to say about it.
 
-use crate::heap::Heap;
-use crate::runner::Reading;
+use crate::server::{Reading, Threads};
+use crate::world::heap::Heap;
 
 /// One exhibit.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Stage {
     /// One line: the cause of death, or of survival.
     pub why: &'static str,
     /// How the exhibit must end.
-    pub expect: Expect,
+    pub expect: Verdict,
     /// The binary to run after it.
     pub next: &'static str,
     /// The stage's own source.
@@ -41,21 +41,6 @@ pub struct Variant {
     pub stage: Stage,
 }
 
-/// Which threads a stage has besides `main`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threads {
-    /// As many workers as the reader asks for: `worker-1`, `worker-2` ...
-    Workers,
-    /// One for every connection: `conn-1`, `conn-2` ...
-    PerConnection,
-    /// None.
-    None,
-    /// Reactors, as many as the reader asks for, with one listener for all: `reactor-1`, `reactor-2` ...
-    Reactors,
-    /// The same, each with a listener of its own on the same port.
-    Shards,
-}
-
 /// A file of the repository, compiled in.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
@@ -67,7 +52,7 @@ pub struct Text {
 
 /// How an exhibit must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
+pub enum Verdict {
     /// The server dies of this signal; glibc says `text` on stderr first, if it is not empty.
     Signal {
         /// The signal's number.
@@ -96,8 +81,7 @@ pub enum Wild {
     StreamAndReset,
     /// Uploads 10 MiB as a `POST`, and waits for the reply.
     Upload,
-    /// Opens [`CROWD`](crate::runner::CROWD) connections one after another, each with a `GET` and its reply, then as many
-    /// at once.
+    /// Opens connections one after another, each with a `GET` and its reply, then as many at once.
     Arrivals,
     /// Sends a `GET` in two writes, one right after the other, and waits for the reply.
     InTwoWrites,
@@ -120,7 +104,7 @@ const STAGE1: Stage = Stage {
     chapter: 1,
     title: "a thread for every connection, and reads that block",
     why: "a read that sleeps holds up nobody but its own client; each client costs a thread",
-    expect: Expect::Serves,
+    expect: Verdict::Serves,
     next: "stage2_reactor",
     source: text!("lab/stages/stage1_blocking.rs"),
     schedule: text!("lab/schedules/stage1.schedule"),
@@ -135,7 +119,7 @@ const STAGE2: Stage = Stage {
     chapter: 2,
     title: "one thread, epoll, and reads until EAGAIN",
     why: "an edge is reported once; whoever reads until EAGAIN has left nothing behind it",
-    expect: Expect::Serves,
+    expect: Verdict::Serves,
     next: "stage2_reactor -- --lose-edge",
     source: text!("lab/stages/stage2_reactor.rs"),
     schedule: text!("lab/schedules/stage2.schedule"),
@@ -153,7 +137,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
             name: "stage2_reactor --lose-edge",
             title: "one read an edge, and the edge is lost",
             why: "the edge was reported, one read did not empty the socket, and only a new arrival makes a new edge",
-            expect: Expect::Hangs,
+            expect: Verdict::Hangs,
             next: "stage2_reactor -- --lose-edge --level",
             ..STAGE2
         },
@@ -185,7 +169,7 @@ const STAGE7_BROKEN: Stage = Stage {
     chapter: 7,
     title: "told to stop between a worker's look and its sleep",
     why: "the flag was set without the lock of those who look at it, so the notification came before the worker slept",
-    expect: Expect::NeverStops,
+    expect: Verdict::NeverStops,
     next: "stage7_broken -- --tail",
     source: text!("lab/stages/stage7_broken.rs"),
     schedule: text!("lab/schedules/stage7.schedule"),
@@ -202,7 +186,7 @@ const STAGE7_BROKEN_TAIL: &[Variant] = &[Variant {
         name: "stage7_broken --tail",
         title: "a hang-up is obeyed before the bytes in front of it are read",
         why: "input and its end came as one event, and the reactor closed the socket with the bytes still in it",
-        expect: Expect::Loses,
+        expect: Verdict::Loses,
         next: "stage7_fixed",
         schedule: text!("lab/schedules/stage7-tail.schedule"),
         wild: Wild::LastWords,
@@ -214,7 +198,7 @@ const STAGE7_FIXED: Stage = Stage {
     name: "stage7_fixed",
     title: "told to stop under the lock; last bytes read first",
     why: "the order to stop waited for the lock that the worker held until it slept, so the notification found it",
-    expect: Expect::Serves,
+    expect: Verdict::Serves,
     next: "stage7_fixed -- --tail",
     source: text!("lab/stages/stage7_fixed.rs"),
     ..STAGE7_BROKEN
@@ -237,7 +221,7 @@ const STAGE8: Stage = Stage {
     chapter: 8,
     title: "the listener is waited for with EPOLLEXCLUSIVE",
     why: "of the instances that wait exclusively the kernel wakes one that sleeps, and goes on only past those that do not",
-    expect: Expect::Serves,
+    expect: Verdict::Serves,
     next: "stage8_fixed -- --reuseport",
     source: text!("lab/stages/stage8_fixed.rs"),
     schedule: text!("lab/schedules/stage8.schedule"),
@@ -265,7 +249,7 @@ const STAGE9: Stage = Stage {
     chapter: 9,
     title: "a reactor for every core, and nothing between them",
     why: "no client ever meets a second thread, so there is nothing to lock, to queue or to arm again",
-    expect: Expect::Serves,
+    expect: Verdict::Serves,
     next: "stage10_uring",
     source: text!("lab/stages/stage9_sharded.rs"),
     schedule: text!("lab/schedules/stage9.schedule"),
@@ -280,7 +264,7 @@ const STAGE10: Stage = Stage {
     chapter: 10,
     title: "a reactor for every core, on io_uring instead of epoll",
     why: "memory, socket and place of a request stay until its last answer has come, so no answer can meet a stranger",
-    expect: Expect::Serves,
+    expect: Verdict::Serves,
     next: "lab -- list",
     source: text!("lab/stages/stage10_uring.rs"),
     schedule: text!("lab/schedules/stage10.schedule"),
@@ -299,7 +283,7 @@ pub static STAGES: &[Stage] = &[
         chapter: 3,
         title: "sessions are raw pointers, and a hang-up frees them",
         why: "the map gave up the only owner while a task still held a copy of the pointer",
-        expect: Expect::Signal { signal: libc::SIGSEGV, text: "" },
+        expect: Verdict::Signal { signal: libc::SIGSEGV, text: "" },
         next: "stage3_fixed",
         source: text!("lab/stages/stage3_broken.rs"),
         schedule: text!("lab/schedules/stage3.schedule"),
@@ -313,7 +297,7 @@ pub static STAGES: &[Stage] = &[
         chapter: 3,
         title: "the map and every task own the session together (Arc)",
         why: "a hang-up takes the session out of the map; the task's share keeps it alive until the worker is done",
-        expect: Expect::Serves,
+        expect: Verdict::Serves,
         next: "stage4_broken",
         source: text!("lab/stages/stage3_fixed.rs"),
         schedule: text!("lab/schedules/stage3.schedule"),
@@ -327,7 +311,7 @@ pub static STAGES: &[Stage] = &[
         chapter: 4,
         title: "EPOLLONESHOT is taken for a lock, and re-arming opens it early",
         why: "the socket was armed again before the worker had left the session, so a second worker came in",
-        expect: Expect::Signal { signal: libc::SIGABRT, text: "double free or corruption (!prev)" },
+        expect: Verdict::Signal { signal: libc::SIGABRT, text: "double free or corruption (!prev)" },
         next: "stage4_fixed",
         source: text!("lab/stages/stage4_broken.rs"),
         schedule: text!("lab/schedules/stage4.schedule"),
@@ -341,7 +325,7 @@ pub static STAGES: &[Stage] = &[
         chapter: 4,
         title: "a worker holds the session's lock until it has left (Mutex)",
         why: "the second worker is called just as early, but waits at the lock until the first has left",
-        expect: Expect::Serves,
+        expect: Verdict::Serves,
         next: "stage5_broken",
         source: text!("lab/stages/stage4_fixed.rs"),
         schedule: text!("lab/schedules/stage4.schedule"),
@@ -355,7 +339,7 @@ pub static STAGES: &[Stage] = &[
         chapter: 4,
         title: "no lock: a worker arms the socket as the last thing it does",
         why: "nothing follows the re-arm, so the first worker was out before the kernel could call the second",
-        expect: Expect::Serves,
+        expect: Verdict::Serves,
         next: "stage5_broken",
         source: text!("lab/stages/stage4_handoff.rs"),
         schedule: text!("lab/schedules/stage4_handoff.schedule"),
@@ -369,7 +353,7 @@ pub static STAGES: &[Stage] = &[
         chapter: 5,
         title: "the descriptor's number is taken for the client's name",
         why: "the number was closed and given to the next client, and the worker's late look-up found that one",
-        expect: Expect::Misdelivers,
+        expect: Verdict::Misdelivers,
         next: "stage5_fixed",
         source: text!("lab/stages/stage5_broken.rs"),
         schedule: text!("lab/schedules/stage5.schedule"),
@@ -383,7 +367,7 @@ pub static STAGES: &[Stage] = &[
         chapter: 5,
         title: "a key is a slot and its generation, and means one client only",
         why: "the slot was given to the next client under another generation, so the worker's old key found nobody",
-        expect: Expect::Serves,
+        expect: Verdict::Serves,
         next: "stage6_broken",
         source: text!("lab/stages/stage5_fixed.rs"),
         schedule: text!("lab/schedules/stage5.schedule"),
@@ -397,7 +381,7 @@ pub static STAGES: &[Stage] = &[
         chapter: 6,
         title: "an early return skips the re-arm: one client hangs",
         why: "a one-shot event switches the socket off; the worker left before it had armed it again, so nothing can come",
-        expect: Expect::Hangs,
+        expect: Verdict::Hangs,
         next: "stage6_fixed",
         source: text!("lab/stages/stage6_broken.rs"),
         schedule: text!("lab/schedules/stage6.schedule"),
@@ -411,7 +395,7 @@ pub static STAGES: &[Stage] = &[
         chapter: 6,
         title: "a guard re-arms, whichever way a worker leaves (Drop)",
         why: "the same early return dropped the guard, so the socket was armed again before the lock was given back",
-        expect: Expect::Serves,
+        expect: Verdict::Serves,
         next: "stage7_broken",
         source: text!("lab/stages/stage6_fixed.rs"),
         schedule: text!("lab/schedules/stage6.schedule"),
@@ -426,7 +410,7 @@ pub static STAGES: &[Stage] = &[
         name: "stage8_broken",
         title: "every reactor waits for the one listener",
         why: "each instance has its own place in the listener's wait queue, and a connection wakes everybody in it",
-        expect: Expect::Herds,
+        expect: Verdict::Herds,
         next: "stage8_fixed",
         source: text!("lab/stages/stage8_broken.rs"),
         ..STAGE8

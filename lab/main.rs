@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Command;
-use lab::catalogue::{self, Expect, STAGES};
+use lab::autopsy::verdicts;
+use lab::catalogue::{self, STAGES};
 use lab::point::point;
 
 fn command() -> Command {
@@ -22,22 +23,22 @@ fn command() -> Command {
             "Measures what a schedule point costs when nobody directs: a loop of a hundred million points against the \
              same loop without. Build with --release for a figure that means something.",
         ))
-        .subcommand(lab::cost::command())
-        .subcommand(lab::caught::command())
-        .subcommand(lab::bench::command())
+        .subcommand(lab::tools::cost::command())
+        .subcommand(lab::tools::detect::command())
+        .subcommand(lab::tools::bench::command())
         .after_help("A stage is a program of its own: cargo run --bin stage3_broken -- --help")
 }
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
     if let Some(("cost", matches)) = matches.subcommand() {
-        return lab::cost::run(matches);
+        return lab::tools::cost::run(matches);
     }
     if let Some(("caught", matches)) = matches.subcommand() {
-        return lab::caught::run(matches);
+        return lab::tools::detect::run(matches);
     }
     if let Some(("bench", matches)) = matches.subcommand() {
-        return lab::bench::run(matches);
+        return lab::tools::bench::run(matches);
     }
     let text = match matches.subcommand_name() {
         None => tour(),
@@ -53,17 +54,7 @@ fn main() -> ExitCode {
 fn list() -> String {
     let mut text = String::new();
     for stage in STAGES {
-        let ends = match stage.expect {
-            Expect::Signal { signal: libc::SIGSEGV, .. } => "SIGSEGV".to_string(),
-            Expect::Signal { signal: libc::SIGABRT, text } => format!("SIGABRT, {text}"),
-            Expect::Signal { signal, .. } => format!("signal {signal}"),
-            Expect::Serves => "serves".to_string(),
-            Expect::Hangs => "hangs, exit status 1".to_string(),
-            Expect::Herds => "wakes everybody for one connection, exit status 1".to_string(),
-            Expect::Misdelivers => "a stranger's bytes, exit status 1".to_string(),
-            Expect::NeverStops => "told to stop, it never does, exit status 1".to_string(),
-            Expect::Loses => "bytes missing, exit status 1".to_string(),
-        };
+        let ends = verdicts::case(stage.expect).in_list();
         let _ = writeln!(text, "  {:<15} {}", stage.name, stage.title);
         let _ = writeln!(text, "  {:<15} ends: {ends}", "");
         let _ = writeln!(text, "  {:<15} {}\n", "", catalogue::command(stage.name));

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lab::catalogue::Stage;
-use lab::caught::{Cell, Data, Order, Settings, Tool, Verdict, is_correct, load, measure, programs, version};
+use lab::tools::detect::{Cell, Data, Order, Settings, Tool, Verdict, is_correct, load, measure, programs, version};
 
 const DATA: &str = "chapters/recorded/caught.json";
 const TABLE: &str = "chapters/recorded/caught.md";

@@ -3,12 +3,13 @@
 use std::panic::resume_unwind;
 use std::sync::{Mutex as Plain, PoisonError, mpsc};
 
-use lab::blackbox::{Blackbox, Kind, MAIN, Record, Waiting};
-use lab::director::{Director, Verdict};
-use lab::point::{Mode, point};
+use lab::direct::director::{Direction, Director};
+use lab::direct::outcome::{Evidence, Outcome, Step};
+use lab::point::point;
+use lab::record::blackbox::{Blackbox, MAIN, Mode};
+use lab::record::event::{Kind, Record, Waiting};
 use lab::schedule::{OPERATOR, Schedule};
 use lab::sync::{self, Arc, AtomicBool, Condvar, Duration, JoinHandle, Mutex, Ordering::SeqCst, Weak};
-use lab::trace::{Outcome, Step};
 
 const POINTS: [&str; 4] = ["first", "second", "third", "fourth"];
 
@@ -36,7 +37,7 @@ fn kinds(records: &[Record]) -> Vec<(Kind, u64)> {
 
 struct Directed {
     steps: Vec<Step>,
-    verdict: Verdict,
+    verdict: Direction,
     records: Vec<Record>,
 }
 
@@ -191,7 +192,7 @@ fn who_tries_a_held_lock_does_not_wait_and_who_has_got_it_is_its_holder() {
         || (),
     );
     assert_eq!(told.iter().collect::<Vec<_>>(), [false, true]);
-    assert_eq!(run.verdict, Verdict::Over);
+    assert_eq!(run.verdict, Direction::Over);
     let refused = &run.steps[4].outcome;
     assert!(matches!(refused, Outcome::Refused { waiting: Waiting::Lock, holder: Some(2), .. }), "{refused:?}");
     assert!((1..=7).filter(|step| *step != 5).all(|step| run.passed(step)), "{:?}", run.steps);
@@ -237,7 +238,7 @@ fn a_time_that_is_over_by_the_clock_goes_on_until_the_order_wants_it_over() {
     let (tell, told) = mpsc::channel();
     let order = "worker-1 first\nworker-2 first\nworker-2 second\nworker-1 second\n";
     let run = direct(order, sleeper(Duration::ZERO, true, tell), || ());
-    assert_eq!((told.recv(), &run.verdict), (Ok(false), &Verdict::Over), "it was notified");
+    assert_eq!((told.recv(), &run.verdict), (Ok(false), &Direction::Over), "it was notified");
     assert_eq!((run.waited(1), run.passed(4)), (Some(Waiting::NoticeOrTime), true), "{:?}", run.steps);
     assert_eq!(run.of(Kind::Notify)[0].b, 1, "somebody slept");
     assert_eq!(run.of(Kind::Woken)[0].b, 0);
@@ -249,7 +250,7 @@ fn a_time_is_over_when_the_next_step_is_of_who_waits_for_it() {
     let (tell, told) = mpsc::channel();
     let order = "worker-1 first\nworker-1 second\nworker-2 first\nworker-2 second\n";
     let run = direct(order, sleeper(Duration::MAX, true, tell), || ());
-    assert_eq!((told.recv(), &run.verdict), (Ok(true), &Verdict::Over));
+    assert_eq!((told.recv(), &run.verdict), (Ok(true), &Direction::Over));
     assert!((2..=4).all(|step| run.passed(step)), "{:?}", run.steps);
     assert_eq!((run.of(Kind::Woken)[0].b, run.of(Kind::Notify)[0].b), (1, 0));
 }
@@ -258,7 +259,7 @@ fn a_time_is_over_when_the_next_step_is_of_who_waits_for_it() {
 fn what_is_left_of_a_time_when_the_order_is_over_is_the_clocks() {
     let (tell, told) = mpsc::channel();
     let run = direct("worker-1 first\n", sleeper(Duration::from_millis(1), false, tell), || ());
-    assert_eq!((told.recv(), &run.verdict), (Ok(true), &Verdict::Over));
+    assert_eq!((told.recv(), &run.verdict), (Ok(true), &Direction::Over));
     assert_eq!(run.of(Kind::Notify)[0].b, 0, "it sleeps no more");
 }
 
@@ -281,9 +282,12 @@ fn stopped_while_asleep(time: Option<Duration>) -> Directed {
 
 #[test]
 fn who_sleeps_for_a_time_is_not_stuck_and_who_sleeps_without_an_end_is() {
-    assert_eq!(stopped_while_asleep(Some(Duration::MAX)).verdict, Verdict::Over);
+    assert_eq!(stopped_while_asleep(Some(Duration::MAX)).verdict, Direction::Over);
     let stuck = stopped_while_asleep(None).verdict;
-    assert!(matches!(&stuck, Verdict::Stuck(stuck) if stuck.joins == Some((MAIN, 3))), "{stuck:?}");
+    assert!(
+        matches!(&stuck, Direction::Shown(Evidence::NeverStops(stuck)) if stuck.joins == Some((MAIN, 3))),
+        "{stuck:?}"
+    );
 }
 
 /// worker-2 spins for as long as the flag is set; worker-1, if it is there, clears it between its points.
@@ -316,7 +320,7 @@ fn who_spins_lets_the_others_move_and_goes_on_when_it_has_seen_what_it_waits_for
     for spins in [sync::spin_loop, sync::yield_now] {
         let (_, server) = spinner(spins, true);
         let run = direct("worker-2 first\nworker-2 second\nworker-1 first\nworker-1 second\n", server, || ());
-        assert_eq!(run.verdict, Verdict::Over);
+        assert_eq!(run.verdict, Direction::Over);
         assert_eq!((run.waited(1), &run.steps[1].outcome), (Some(Waiting::Turn), &Outcome::HeldBack));
         assert!(run.passed(3) && run.passed(4), "{:?}", run.steps);
     }
@@ -327,7 +331,7 @@ fn who_spins_lets_the_others_move_and_goes_on_when_it_has_seen_what_it_waits_for
 fn who_spins_for_ever_does_not_keep_the_director() {
     let (flag, server) = spinner(sync::spin_loop, false);
     let run = direct("worker-2 first\noperator stop\n", server, move || flag.store(false, SeqCst));
-    assert_eq!(run.verdict, Verdict::Over);
+    assert_eq!(run.verdict, Direction::Over);
     assert!(run.of(Kind::Look).len() < 1024);
 }
 

@@ -1,155 +1,9 @@
-//! What the records say about the cause of a death.
+//! What the records say about the cause of a survival.
 
-use super::objects::Block;
-use super::rows::{Place, Story};
-use super::stale::stale;
-use super::stop;
-use crate::blackbox::{Kind, Record, Waiting};
-use crate::catalogue::{Expect, Wild};
-use crate::quiescence::Armed;
-use crate::trace::{Ending, Hang, Outcome};
-
-/// A mistake with memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mistake {
-    UseAfterFree,
-    DoubleFree,
-}
-
-impl Mistake {
-    /// Its name in the JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mistake::UseAfterFree => "use after free",
-            Mistake::DoubleFree => "double free",
-        }
-    }
-}
-
-/// A mistake, and who took which part in it.
-#[derive(Clone, Debug)]
-pub struct Finding<'a> {
-    pub mistake: Mistake,
-    pub block: &'a Block,
-    pub allocated: Place,
-    pub freed: Place,
-    /// The use, or the second free.
-    pub last: Place,
-    /// `false` where the use itself left no record, and `last` is what that thread recorded before.
-    pub exact: bool,
-}
-
-/// The finding that a signal is explained by, if the records have one.
-///
-/// A SIGSEGV must have its address in a block that was freed; a SIGABRT must have come in a second free of a block.
-pub fn cause<'a>(story: &'a Story<'_>) -> Option<Finding<'a>> {
-    let run = story.run;
-    let Ending::Signal(signal) = run.ending else { return None };
-    let fault = run.fault.filter(|fault| fault.signal == signal)?;
-    let end = run.records.len();
-    let recorded = |kind: Kind| !matches!(kind, Kind::Step | Kind::Point | Kind::Refused);
-    let last = run.records.iter().rposition(|record| record.role == fault.role && recorded(record.kind))?;
-    // The very last thing that the thread did: was it a second free?
-    let freed_again = || {
-        let record = &run.records[last];
-        let block = story.objects.block(record.a, last).filter(|_| record.kind == Kind::Free)?;
-        let before = block.freed.iter().copied().find(|free| *free < last)?;
-        Some(finding(story, Mistake::DoubleFree, block, before, last, true))
-    };
-    match signal {
-        libc::SIGABRT => freed_again(),
-        libc::SIGSEGV | libc::SIGBUS => {
-            let block = story.objects.block(fault.address, end)?;
-            if let Some(found) = freed_again().filter(|found| found.block.allocated == block.allocated) {
-                return Some(found);
-            }
-            let freed = *block.freed.first()?;
-            let is_use = |at: &usize| {
-                let record = &run.records[*at];
-                record.kind == Kind::Use && record.role == fault.role && record.a == block.address
-            };
-            let used = (freed..end).rev().find(is_use);
-            Some(finding(story, Mistake::UseAfterFree, block, freed, used.unwrap_or(last), used.is_some()))
-        }
-        _ => None,
-    }
-}
-
-/// The first mistake in the records, whether or not anybody noticed it.
-pub fn first_mistake<'a>(story: &'a Story<'_>) -> Option<Finding<'a>> {
-    let second_free = |block: &'a Block| Some((*block.freed.get(1)?, Mistake::DoubleFree, block));
-    let late_use = |block: &'a Block| {
-        let freed = *block.freed.first()?;
-        let records = story.run.records.iter().enumerate().skip(freed);
-        let mut uses = records.filter(|(_, record)| record.kind == Kind::Use && record.a == block.address);
-        let (at, _) = uses.next()?;
-        let still_his = story.objects.block(block.address, at)?.allocated == block.allocated;
-        still_his.then_some((at, Mistake::UseAfterFree, block))
-    };
-    let blocks = &story.objects.blocks;
-    let all = blocks.iter().filter_map(second_free).chain(blocks.iter().filter_map(late_use));
-    let (at, mistake, block) = all.min_by_key(|(at, ..)| *at)?;
-    Some(finding(story, mistake, block, block.freed[0], at, true))
-}
-
-fn finding<'a>(
-    story: &'a Story<'_>,
-    mistake: Mistake,
-    block: &'a Block,
-    freed: usize,
-    last: usize,
-    exact: bool,
-) -> Finding<'a> {
-    let place = |at: usize| story.place(at);
-    Finding { mistake, block, allocated: place(block.allocated), freed: place(freed), last: place(last), exact }
-}
-
-/// The catalogue's cause, if the records bear it out.
-pub fn why(story: &Story<'_>, found: Option<&Finding<'_>>) -> Option<&'static str> {
-    let run = story.run;
-    let borne_out = match (run.stage.expect, run.ending) {
-        (Expect::Signal { signal, .. }, Ending::Signal(_)) => {
-            let mistake = if signal == libc::SIGABRT { Mistake::DoubleFree } else { Mistake::UseAfterFree };
-            found.is_some_and(|found| found.mistake == mistake && found.block.is_of_interest())
-        }
-        (Expect::Herds, Ending::Exit(0)) => run.herd.is_stampede(),
-        (Expect::Serves, Ending::Exit(0)) if run.herd.total().accepted > 0 => !run.herd.is_stampede(),
-        (Expect::Hangs, Ending::Exit(0)) => {
-            run.hang.as_ref().is_some_and(|hang| hangs_as_told(run.stage.chapter, hang))
-        }
-        (Expect::Misdelivers, Ending::Exit(0)) => {
-            run.misdelivery.is_some() && stale(story).is_some_and(|stale| stale.written.is_some())
-        }
-        (Expect::NeverStops, _) => run.stuck.is_some() && stop::missed(story).is_some(),
-        (Expect::Loses, Ending::Exit(0)) => {
-            run.loss.is_some() && stop::tail(story).is_some_and(|tail| tail.read.is_none() && tail.closed.is_some())
-        }
-        // Each of the two exhibits has a reason of its own.
-        (Expect::Serves, Ending::Exit(0)) if run.stage.drains() => match run.stage.wild {
-            Wild::LastWords => stop::tail(story).is_some_and(|tail| tail.read.is_some()),
-            _ => !refusals(story).is_empty(),
-        },
-        (Expect::Serves, Ending::Exit(0)) => {
-            !refusals(story).is_empty()
-                || kept_alive(story).is_some()
-                || left_early(story).is_some()
-                || stale(story).is_some_and(|stale| !stale.did_harm())
-        }
-        _ => false,
-    };
-    borne_out.then_some(run.stage.why)
-}
-
-/// Whether the hang is the one that this chapter explains: bytes wait, and the socket is armed as its story has it.
-fn hangs_as_told(chapter: u32, hang: &Hang) -> bool {
-    let armed = hang.proof.as_ref().map(|proof| proof.armed);
-    hang.unread > 0
-        && match (chapter, armed) {
-            (2, Some(armed)) => armed.is_some_and(|armed| armed.is_edge() && !armed.is_empty()),
-            (6, Some(armed)) => armed.is_some_and(Armed::is_empty),
-            _ => true,
-        }
-}
+use super::story::{Place, Story};
+use crate::direct::outcome::Outcome;
+use crate::record::event::{Kind, Record, Waiting};
+use crate::record::names::Block;
 
 /// A worker that left a session without a reply, and armed its socket again on the way out: there the broken twin does not.
 #[derive(Clone, Debug)]
@@ -251,7 +105,7 @@ pub struct KeptAlive<'a> {
 
 /// See [`KeptAlive`]; only while the schedule was kept, since it is the schedule's order that kills the twin.
 pub fn kept_alive<'a>(story: &'a Story<'_>) -> Option<KeptAlive<'a>> {
-    let at = story.map_drops.iter().copied().find(|at| *at < story.over)?;
+    let at = story.objects.map_drops.iter().copied().find(|at| *at < story.over)?;
     let record = &story.run.records[at];
     let block = story.objects.block(record.a, at)?;
     let freed = block.freed.first().map(|free| story.place(*free));

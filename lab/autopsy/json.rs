@@ -2,16 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::findings::{self, Finding, Mistake};
-use super::objects::{errno, mask};
-use super::rows::{Event, Place, Story};
-use super::stale::{Stale, stale};
-use super::stop;
-use crate::blackbox::{Kind, Waiting};
-use crate::herd::{Counts, Herd};
-use crate::quiescence::Sleeper;
-use crate::runner::signal_name;
-use crate::trace::{Ending, Outcome, Run};
+use super::story::{Event, Story};
+use super::verdicts;
+use crate::direct::outcome::{Ending, Outcome, Run};
+use crate::words::{address, signal_name};
 
 /// Raised when a key changes its meaning or goes away; not when one is added.
 pub const VERSION: u32 = 1;
@@ -19,27 +13,13 @@ pub const VERSION: u32 = 1;
 /// The autopsy: what the report says, for programs.
 pub fn json(run: &Run) -> Value {
     let story = Story::new(run);
-    let cause = findings::cause(&story);
-    let mistake = cause.clone().or_else(|| findings::first_mistake(&story));
-    let kept = findings::kept_alive(&story).filter(|_| run.ending == Ending::Exit(0) && mistake.is_none());
-    let refusals = findings::refusals(&story).into_iter().map(|refusal| {
-        json!({
-            "step": refusal.step,
-            "role": story.role(refusal.role),
-            "what": refusal.what,
-            "waiting_for": refusal.lock,
-            "held_by": refusal.holder.map(|role| story.role(role)),
-            "held_since_step": refusal.held_since,
-            "passed_after_step": refusal.passed_after,
-            "at": refusal.place.map(|at| place(&story, at)),
-        })
-    });
+    let cause = verdicts::cause(&story);
+    let mistake = cause.clone().or_else(|| verdicts::first_mistake(&story));
     let why = match run.ending {
-        Ending::Signal(_) => findings::why(&story, cause.as_ref()),
         Ending::Exit(_) if mistake.is_some() => None,
-        Ending::Exit(_) => findings::why(&story, None),
+        _ => verdicts::why(&story),
     };
-    json!({
+    let mut value = json!({
         "format": "epoll-autopsy/autopsy",
         "version": VERSION,
         "stage": run.stage.name,
@@ -51,75 +31,30 @@ pub fn json(run: &Run) -> Value {
         "millis": run.millis,
         "ending": ending(run),
         "recognised": cause.is_some(),
-        "finding": mistake.map(|found| finding(&story, &found)),
+        "finding": mistake.map(|found| verdicts::finding_json(&story, &found)),
         "why": why,
-        "refused": refusals.collect::<Vec<_>>(),
-        "kept_alive": kept.map(|kept| json!({
-            "object": kept.block.name,
-            "owners_left": kept.owners_left,
-            "given_up": place(&story, kept.given_up),
-            "freed": kept.freed.map(|at| place(&story, at)),
-        })),
-        "left_early": findings::left_early(&story).map(|left| json!({
-            "rearmed": place(&story, left.rearmed),
-            "holding": left.lock,
-        })),
         "steps": steps(&story),
         "rows": rows(&story, &story.short_rows()),
         "client": client(run),
         "served": served(run),
-        "hang": hang(run),
-        "herd": herd(&run.herd),
-        "misdelivery": misdelivery(&story),
-        "stale_key": stale(&story).map(|found| stale_key(&story, &found)),
-        "lost_wakeup": stop::missed(&story).map(|missed| json!({
-            "role": story.role(missed.role),
-            "looked": place(&story, missed.looked),
-            "set": place(&story, missed.set),
-            "notified": place(&story, missed.notified),
-            "slept": place(&story, missed.slept),
-        })),
-        "tail": stop::tail(&story).map(|tail| json!({
-            "fd": tail.fd,
-            "reported": place(&story, tail.reported),
-            "bytes": tail.read.map_or(0, |(bytes, _)| bytes),
-            "read": tail.read.map(|(_, at)| place(&story, at)),
-            "closed": tail.closed.map(|at| place(&story, at)),
-        })),
-        "cut": stop::cuts(&story).iter().map(|cut| json!({
-            "fd": cut.fd,
-            "unanswered": cut.unanswered,
-            "replies": cut.replies,
-        })).collect::<Vec<_>>(),
-        "stuck": stuck(run),
-        "loss": loss(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
-    })
+    });
+    extend(&mut value, verdicts::in_both(&story));
+    extend(&mut value, verdicts::in_autopsy(&story));
+    value
 }
 
-/// What each reactor counted; `null` where there are none of that kind.
-pub fn herd(herd: &Herd) -> Value {
-    let one = |(n, one): (usize, &Counts)| {
-        json!({
-            "role": format!("reactor-{n}"),
-            "woken": one.woken,
-            "empty": one.empty,
-            "accepted": one.accepted,
-            "exhausted": one.exhausted,
-            "slept": one.slept,
-        })
-    };
-    match herd.reactors.is_empty() {
-        true => Value::Null,
-        false => (1..).zip(&herd.reactors).map(one).collect(),
+fn extend(value: &mut Value, keys: verdicts::Keys) {
+    for (key, more) in keys {
+        value[key] = more;
     }
 }
 
 /// The run: every record, for other tools.
 pub fn trace_json(run: &Run) -> Value {
     let story = Story::new(run);
-    json!({
+    let mut value = json!({
         "format": "epoll-autopsy/trace",
         "version": VERSION,
         "stage": run.stage.name,
@@ -142,53 +77,12 @@ pub fn trace_json(run: &Run) -> Value {
         "rows": rows(&story, &story.rows()),
         "client": client(run),
         "served": served(run),
-        "hang": hang(run),
-        "herd": herd(&run.herd),
-        "misdelivery": misdelivery(&story),
-        "stuck": stuck(run),
-        "loss": loss(run),
         "ending": ending(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
-    })
-}
-
-/// An address does not fit into the numbers of every JSON reader.
-fn address(address: u64) -> String {
-    format!("{address:#x}")
-}
-
-fn place(story: &Story<'_>, place: Place) -> Value {
-    json!({
-        "role": story.role(place.role),
-        "step": place.step,
-        "file": place.file,
-        "line": place.line,
-        "record": place.number,
-    })
-}
-
-fn finding(story: &Story<'_>, found: &Finding<'_>) -> Value {
-    let last = match found.mistake {
-        Mistake::UseAfterFree => "used",
-        Mistake::DoubleFree => "freed_again",
-    };
-    let fault = story.run.fault.and_then(|fault| fault.address.checked_sub(found.block.address));
-    json!({
-        "mistake": found.mistake.name(),
-        "block": {
-            "name": found.block.name,
-            "type": found.block.label,
-            "address": address(found.block.address),
-            "size": found.block.size,
-            "own_pages": found.block.own_pages,
-            "offset": fault.filter(|offset| *offset < found.block.size.max(1)),
-        },
-        "allocated": place(story, found.allocated),
-        "freed": place(story, found.freed),
-        last: place(story, found.last),
-        "exact": found.exact,
-    })
+    });
+    extend(&mut value, verdicts::in_both(&story));
+    value
 }
 
 fn ending(run: &Run) -> Value {
@@ -210,12 +104,12 @@ fn ending(run: &Run) -> Value {
 
 fn steps(story: &Story<'_>) -> Vec<Value> {
     let run = story.run;
-    let one = |(n, step): (usize, &crate::trace::Step)| {
+    let one = |(n, step): (usize, &crate::direct::outcome::Step)| {
         let mut value = json!({ "number": n + 1, "role": step.role, "what": step.what });
         let (outcome, detail) = match &step.outcome {
             Outcome::Passed => ("passed", None),
             Outcome::Refused { waiting, address, holder } => {
-                value["waiting_for"] = json!(waiting_name(*waiting));
+                value["waiting_for"] = json!(waiting.name());
                 value["held_by"] = json!(holder.map(|role| story.role(role)));
                 ("refused", Some(story.waits(*waiting, *address, *holder, run.records.len())))
             }
@@ -251,160 +145,9 @@ fn served(run: &Run) -> Value {
     json!(run.served.map(|served| json!({ "received": served.received, "replies": served.replies })))
 }
 
-fn hang(run: &Run) -> Value {
-    json!(run.hang.as_ref().map(|hang| json!({
-        "session": hang.session,
-        "fd": hang.fd,
-        "unread": hang.unread,
-        "owed": hang.owed,
-        "armed": hang.proof.as_ref().and_then(|proof| proof.armed).map(|armed| armed.to_string()),
-        "asleep": hang.proof.as_ref().map(|proof| asleep(&proof.threads)),
-        "serves_another": hang.serves_another,
-        "threads": doing(&hang.doing),
-    })))
-}
-
-/// What each thread does in the director's hands.
-fn doing(threads: &[(String, String)]) -> Value {
-    threads.iter().map(|(role, doing)| json!({ "role": role, "doing": doing })).collect()
-}
-
-/// What the kernel says of each thread.
-fn asleep(threads: &[Sleeper]) -> Value {
-    threads.iter().map(|thread| json!({ "thread": thread.name, "call": thread.call })).collect()
-}
-
-fn stuck(run: &Run) -> Value {
-    let role = |role: usize| run.roles.get(role);
-    json!(run.stuck.as_ref().map(|stuck| json!({
-        "threads": doing(&stuck.doing),
-        "waits_for_the_end_of": stuck.joins.map(|(who, whom)| json!({ "role": role(who), "other": role(whom) })),
-        "asleep": asleep(&stuck.asleep),
-    })))
-}
-
-fn loss(run: &Run) -> Value {
-    json!(run.loss.as_ref().map(|loss| json!({
-        "client": run.roles.get(loss.client),
-        "owed": loss.owed,
-        "error": (loss.error != 0).then(|| errno(loss.error)),
-    })))
-}
-
-fn misdelivery(story: &Story<'_>) -> Value {
-    json!(story.run.misdelivery.as_ref().map(|wrong| json!({
-        "client": story.role(wrong.client),
-        "made_for": wrong.made_for.map(|role| story.role(role)),
-        "got": String::from_utf8_lossy(&wrong.got),
-        "due": String::from_utf8_lossy(&wrong.due),
-    })))
-}
-
-fn stale_key(story: &Story<'_>, found: &Stale) -> Value {
-    let at = |at: Place| place(story, at);
-    json!({
-        "role": story.role(found.role),
-        "fd": found.fd,
-        "sessions": found.sessions,
-        "keys": found.keys.map(address),
-        "taken": at(found.taken),
-        "closed": at(found.closed),
-        "reused": at(found.reused),
-        "returned": at(found.returned),
-        "written": found.written.map(at),
-        "rearmed": found.rearmed.map(at),
-        "reported": found.reported.map(|both| both.map(at)),
-    })
-}
-
-fn waiting_name(waiting: Waiting) -> &'static str {
-    match waiting {
-        Waiting::Lock => "lock",
-        Waiting::Task => "task",
-        Waiting::Event => "event",
-        Waiting::Thread => "thread",
-        Waiting::Reply => "reply",
-        Waiting::Connection => "connection",
-        Waiting::Bytes => "bytes",
-        Waiting::Room => "room",
-        Waiting::Notice => "notification",
-        Waiting::NoticeOrTime => "notification or time",
-        Waiting::Turn => "another thread",
-    }
-}
-
-/// What a call gave: its bytes, or the name of its error.
-fn result(bytes: u64) -> (&'static str, Value) {
-    match bytes as i64 {
-        n @ 0.. => ("bytes", json!(n)),
-        error => ("error", json!(errno(-error as i32))),
-    }
-}
-
 fn record(story: &Story<'_>, at: usize) -> Value {
     let record = &story.run.records[at];
-    let objects = &story.objects;
-    let (a, b, c) = (record.a, record.b, record.c);
-    let name = || json!(objects.block(a, at).map(|block| block.name.as_str()));
-    let bits = |bits: u64| json!(mask(bits & 0xff_ffff));
-    let (kind, numbers): (&str, Vec<(&str, Value)>) = match record.kind {
-        Kind::Point => ("point", vec![("point", json!(record.label)), ("occurrence", json!(a))]),
-        Kind::Step => ("step", vec![("step", json!(a))]),
-        Kind::Refused => {
-            let waiting = Waiting::from_u8(b as u8).map(waiting_name);
-            let lock = (b == Waiting::Lock as u64).then(|| objects.lock(c, at));
-            ("refused", vec![("step", json!(a)), ("waiting_for", json!(waiting)), ("object", json!(lock))])
-        }
-        Kind::Wait => ("epoll_wait", vec![("count", json!(a))]),
-        Kind::Ready => {
-            ("ready", vec![("token", json!(a as i64)), ("object", json!(objects.token(a, at))), ("events", bits(b))])
-        }
-        Kind::Accept => ("accept", vec![("fd", json!(a))]),
-        Kind::Nobody => ("accept", vec![("fd", Value::Null), ("error", json!(errno(libc::EAGAIN)))]),
-        Kind::Read => ("read", vec![("fd", json!(a)), result(b)]),
-        Kind::Write => ("write", vec![("fd", json!(a)), result(b)]),
-        Kind::Shutdown => ("shutdown", vec![("fd", json!(a))]),
-        Kind::Add | Kind::Modify => {
-            let one_shot = c & libc::EPOLLONESHOT as u64 != 0;
-            let edge = c & libc::EPOLLET as u32 as u64 != 0;
-            let kind = if record.kind == Kind::Add { "epoll_add" } else { "epoll_modify" };
-            let token = ("token", json!(b as i64));
-            let modes = [("events", bits(c)), ("edge_triggered", json!(edge)), ("one_shot", json!(one_shot))];
-            (kind, [("fd", json!(a)), token].into_iter().chain(modes).collect())
-        }
-        Kind::Close => ("close", vec![("fd", json!(a))]),
-        Kind::Push => ("push", vec![("object", json!(objects.task(a, at))), ("queued", json!(b))]),
-        Kind::Pop => ("pop", vec![("object", json!(objects.task(a, at))), ("queued", json!(b))]),
-        Kind::Alloc => {
-            ("allocate", vec![("address", json!(address(a))), ("size", json!(b)), ("own_pages", json!(c == 1))])
-        }
-        Kind::Free => ("free", vec![("address", json!(address(a))), ("size", json!(b))]),
-        Kind::Use => ("use", vec![("address", json!(address(a)))]),
-        Kind::Owners => ("owners", vec![("address", json!(address(a))), ("owners", json!(b))]),
-        Kind::Lock => ("lock", vec![("address", json!(address(a))), ("object", json!(objects.lock(a, at)))]),
-        Kind::Unlock => ("unlock", vec![("address", json!(address(a))), ("object", json!(objects.lock(a, at)))]),
-        Kind::Begin => ("begin", vec![]),
-        Kind::End => ("end", vec![]),
-        Kind::ClientConnect => ("client_connect", vec![("port", json!(a))]),
-        Kind::ClientSend => ("client_send", vec![("bytes", json!(a)), ("total", json!(b))]),
-        Kind::ClientFin => ("client_fin", vec![]),
-        Kind::ClientReset => ("client_reset", vec![]),
-        Kind::ClientReceive => ("client_receive", vec![("bytes", json!(a)), ("total", json!(b))]),
-        Kind::Hang => ("hang", vec![("owed", json!(a)), ("unread", json!(b))]),
-        Kind::Look => ("look", vec![("address", json!(address(a))), ("set", json!(b == 1))]),
-        Kind::Set => ("set", vec![("address", json!(address(a))), ("set", json!(b == 1))]),
-        Kind::Sleep => ("sleep", vec![("address", json!(address(a)))]),
-        Kind::Woken if b == 1 => ("woken", vec![("address", json!(address(a))), ("time_over", json!(true))]),
-        Kind::Woken => ("woken", vec![("address", json!(address(a)))]),
-        Kind::Notify => {
-            let slept = (b != u64::MAX).then_some(b);
-            ("notify", vec![("address", json!(address(a))), ("slept", json!(slept)), ("all", json!(c == 1))])
-        }
-        Kind::Stop => ("stop", vec![]),
-        Kind::Cut => ("cut", vec![("fd", json!(a)), ("unanswered", json!(b)), ("replies", json!(c))]),
-        Kind::Stuck => ("stuck", vec![("other", json!(story.role(a as usize)))]),
-        Kind::ClientEnd => ("client_end", vec![("error", json!((a != 0).then(|| errno(a as i32))))]),
-    };
+    let (kind, numbers) = story.seen(at).json();
     let mut value = Map::new();
     value.insert("number".into(), json!(record.number));
     value.insert("nanos".into(), json!(record.nanos));
@@ -413,9 +156,8 @@ fn record(story: &Story<'_>, at: usize) -> Value {
     value.insert("label".into(), json!(record.label));
     value.insert("file".into(), json!(record.file));
     value.insert("line".into(), json!(record.line));
-    if matches!(record.kind, Kind::Alloc | Kind::Free | Kind::Use | Kind::Owners) {
-        value.insert("object".into(), name());
-    }
+    value.insert("inherited".into(), json!(record.inherited));
+    value.insert("in_step".into(), json!(record.step));
     value.extend(numbers.into_iter().map(|(key, number)| (key.to_string(), number)));
     Value::Object(value)
 }

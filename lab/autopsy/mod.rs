@@ -1,12 +1,11 @@
 //! The autopsy: what a run was, and why it ended as it did.
 //!
 //! - [`lanes`] draws an interleaving as a table
-//! - `objects` gives addresses and descriptors their names
-//! - `rows` makes rows of the records
-//! - `findings` looks for the cause of a death, or of a survival, and says nothing that the records do not bear out
-//! - `stale` finds keys that outlived what they stood for
-//! - `stop` looks at how a server stops
-//! - `report` and `json` write it down
+//! - `story` makes rows of the records
+//! - `findings` looks for the cause of a survival, and says nothing that the records do not bear out
+//! - [`verdicts`] has a file for each way to end: what shows it, how it is reported, what is said of it elsewhere
+//! - `page` is what a report is written on
+//! - `text` and `json` write it down
 //!
 //! # The trace
 //!
@@ -20,9 +19,12 @@
 //!   of the records that `allocated` and `freed` it (more than one if it was freed twice)
 //! - `steps`: the schedule, each with its `number`, `role`, `what`, `outcome` (`passed`, `refused`, `held back`, `unmet`,
 //!   `not reached`) and, where there is something to say, a `detail`. Empty when nobody directed
-//! - `records`: each with its `number`, `nanos`, `role`, `kind`, `label`, `file`, `line`, and by its kind:
+//! - `records`: each with its `number`, `nanos`, `role`, `kind`, `label`, `file`, `line`, whether that place is
+//!   `inherited` from what its thread did before (a drop has no caller to name), the step that its role was `in_step` (`null`
+//!   before its first and after the last of all), and by its kind:
 //!   `point` and `occurrence`; `step`; `count` and `events` (of `epoll_wait(2)`: how many, and each one's mask); `fd`; `token`; `bytes` or `error`; `address`, `size`, `own_pages`; `owners`;
-//!   `queued`; `waiting_for`; `object`, the name of what an address, a token or a lock stood for
+//!   `queued`; `waiting_for`; `time_over` (`true`, of who was `woken` because its time was over, and not notified);
+//!   `object`, the name of what an address, a token or a lock stood for
 //! - `rows`: the lanes, each with its `step` (on the first row of a step), `role`, `text`, `mark`, and the number of the
 //!   `record` it was made from (`null` where the director alone knew)
 //! - `client`, `served`: what either side counted
@@ -64,14 +66,13 @@
 mod findings;
 mod json;
 pub mod lanes;
-mod objects;
-mod report;
-mod rows;
-mod stale;
-mod stop;
+mod page;
+mod story;
 #[cfg(test)]
 mod tests;
+mod text;
+mod verdict;
+pub mod verdicts;
 
-pub use json::{VERSION, herd, json, trace_json};
-pub use objects::{count, thousands};
-pub use report::{ending, report};
+pub use json::{VERSION, json, trace_json};
+pub use text::{ending, report};

@@ -1,12 +1,17 @@
 //! The autopsy of runs that were made by hand.
 
-use super::objects::{Objects, count, mask, thousands};
+use std::collections::HashMap;
+
 use super::*;
-use crate::blackbox::{Fault, Kind, Record, ServedCounts, Waiting};
 use crate::catalogue;
-use crate::heap::Heap;
-use crate::runner::{LISTENER, Reading, STOP};
-use crate::trace::{ClientTotals, Ending, Hang, Misdelivery, Outcome, Run, Step};
+use crate::direct::client::{ClientTotals, Misdelivery};
+use crate::direct::outcome::{Ending, Evidence, Hang, Outcome, Run, Step};
+use crate::record::blackbox::{Fault, ServedCounts};
+use crate::record::event::{Kind, Record, Waiting};
+use crate::record::names::Objects;
+use crate::server::{LISTENER, Reading, STOP};
+use crate::words::{count, mask, thousands};
+use crate::world::heap::Heap;
 
 const CLIENT: usize = 0;
 const MAIN: usize = 1;
@@ -19,13 +24,31 @@ const ONE_SHOT: u64 = libc::EPOLLONESHOT as u64;
 
 /// Records one after the other; the line of each is ten times its number.
 #[derive(Default)]
-struct Records(Vec<Record>);
+struct Records {
+    list: Vec<Record>,
+    /// Which step each role is in.
+    steps: HashMap<usize, usize>,
+    /// The director has seen to all steps.
+    over: bool,
+}
 
 impl Records {
     fn add(&mut self, role: usize, kind: Kind, label: &'static str, [a, b, c]: [u64; 3]) -> &mut Records {
-        let number = self.0.len() as u64;
+        let number = self.list.len() as u64;
         let line = 10 * number as u32;
-        self.0.push(Record { number, nanos: number * 100, role, kind, label, file: FILE, line, a, b, c });
+        let (inherited, over) = (false, self.over);
+        if kind == Kind::Step {
+            self.steps.insert(role, a as usize);
+        }
+        let step = self.steps.get(&role).copied().filter(|_| !over);
+        let nanos = number * 100;
+        self.list.push(Record { number, nanos, role, kind, label, file: FILE, line, inherited, step, over, a, b, c });
+        self
+    }
+
+    /// What comes from here on is of no step.
+    fn end(&mut self) -> &mut Records {
+        self.over = true;
         self
     }
 
@@ -56,7 +79,7 @@ impl Records {
             steps: steps.iter().map(step).collect(),
             heap: Heap::Pages,
             roles: ["client", "main", "worker-1", "worker-2"].map(String::from).to_vec(),
-            records: self.0.clone(),
+            records: self.list.clone(),
             dropped: 0,
             fault: None,
             ending,
@@ -64,11 +87,8 @@ impl Records {
             served: None,
             client: ClientTotals::default(),
             millis: 1.5,
-            hang: None,
-            misdelivery: None,
+            evidence: None,
             herd: Default::default(),
-            stuck: None,
-            loss: None,
         }
     }
 }
@@ -229,7 +249,7 @@ fn what_the_records_do_not_bear_out_is_not_said() {
 fn an_address_that_is_used_again_belongs_to_the_newest_block() {
     let mut records = Records::default();
     records.session(SESSION).add(MAIN, Kind::Free, "Session", [SESSION, 16, 1]).session(SESSION).buffer(BUFFER);
-    let objects = Objects::new(&records.0);
+    let objects = Objects::new(&records.list);
     assert_eq!(objects.name(SESSION + 15, 1), "session 1");
     assert_eq!(objects.name(SESSION + 15, 3), "session 2");
     assert_eq!(objects.name(SESSION + 16, 3), format!("{:#x}", SESSION + 16));
@@ -289,9 +309,10 @@ fn a_share_that_was_given_up_in_time_is_harmless() {
     let mut records = Records::default();
     records.step(MAIN, 1).point(MAIN, "wait").session(SESSION).add(MAIN, Kind::Owners, "", [SESSION, 2, 0]);
     records.step(MAIN, 2).point(MAIN, "remove").add(MAIN, Kind::Owners, "Session", [SESSION, 1, 0]);
-    // The drop has no caller: it carries the place of what its thread did before.
-    records.0.last_mut().expect("it is there").line = 30;
-    records.step(ONE, 3).point(ONE, "count").point(ONE, "read");
+    // The drop has no caller: the box gives it the place that its thread came to before, its point.
+    let drop = records.list.last_mut().expect("it is there");
+    (drop.line, drop.inherited) = (50, true);
+    records.step(ONE, 3).point(ONE, "count").end().point(ONE, "read");
     records.add(ONE, Kind::Free, "Session", [SESSION, 16, 0]);
     let steps = [("main", "wait"), ("main", "remove"), ("worker-1", "count")];
     let run = records.run("stage3_fixed", &steps, Ending::Exit(0));
@@ -412,15 +433,15 @@ fn long_stretches_are_folded_and_the_trace_has_them_whole() {
     for _ in 0..6 {
         records.add(ONE, Kind::Read, "", [7, 1000, 0]);
     }
-    let mut run = records.run("stage4_broken", &[], Ending::Signal(libc::SIGKILL));
+    let run = records.run("stage4_broken", &[], Ending::Signal(libc::SIGKILL));
     let text = report(&run, 80, false);
     contains(&text, &["before: 88 tasks, 87 reads of 356,352 bytes\n", "7 reads, 10,096 bytes\n", "nobody directed"]);
     assert_eq!(trace_json(&run)["rows"].as_array().map(Vec::len), Some(206));
 
     // After a schedule that all survived, nothing of it is in the lanes.
     let mut records = Records::default();
-    records.step(MAIN, 1).point(MAIN, "wait").point(ONE, "take");
-    records.0.append(&mut run.records);
+    records.step(MAIN, 1).point(MAIN, "wait").end().point(ONE, "take");
+    records.list.extend(run.records.iter().map(|record| Record { over: true, ..*record }));
     let run = records.run("stage4_fixed", &[("main", "wait")], Ending::Exit(0));
     let text = report(&run, 80, false);
     contains(&text, &["  1  wait\n", "everybody goes on: 415,600 bytes read\n"]);
@@ -494,7 +515,7 @@ fn bytes_that_were_made_for_a_third_client_are_said_to_be_its() {
     let mut run = records.run("stage5_broken", &[], Ending::Exit(0));
     run.roles = ["client", "main", "client-2", "worker-1", "client-3"].map(String::from).to_vec();
     let wrong = |client, made_for| Misdelivery { client, got: b"4 bytes".into(), due: b"8 bytes".into(), made_for };
-    run.misdelivery = Some(wrong(ONE, Some(THREE)));
+    run.evidence = Some(Evidence::Misdelivers(wrong(ONE, Some(THREE))));
     let text = report(&run, 100, false);
     let (stranger, due) = ("client-2 received 7 bytes, which are the reply to client-3", "it is owed   b\"8 bytes\"");
     contains(&text, &[stranger, due]);
@@ -502,7 +523,7 @@ fn bytes_that_were_made_for_a_third_client_are_said_to_be_its() {
         (text.matches("<- not its own").count(), &json(&run)["misdelivery"]["made_for"]),
         (1, &"client-3".into())
     );
-    run.misdelivery = Some(wrong(THREE, Some(CLIENT)));
+    run.evidence = Some(Evidence::Misdelivers(wrong(THREE, Some(CLIENT))));
     let text = report(&run, 100, false);
     contains(&text, &["client-3 received 7 bytes, which are the reply to client\n"]);
     let value = json(&run);
@@ -552,7 +573,15 @@ fn a_hang_names_the_connection_the_bytes_that_wait_and_what_each_thread_does() {
     run.client.sent = 8192;
     run.served = Some(ServedCounts { received: 4096, replies: 0 });
     let doing = vec![("main".to_string(), "waits for an event".to_string())];
-    run.hang = Some(Hang { session: 1, fd: 6, unread: 4096, owed: 1, doing, proof: None, serves_another: true });
+    run.evidence = Some(Evidence::Hangs(Hang {
+        session: 1,
+        fd: 6,
+        unread: 4096,
+        owed: 1,
+        doing,
+        proof: None,
+        serves_another: true,
+    }));
     let text = report(&run, 80, false);
     let hangs = "hangs session 1 (fd 6): 4,096 bytes wait in its socket (FIONREAD), and nobody reads";
     let proof = "main waits for an event, asked again, and there is none; the client is owed 1 reply";
@@ -565,6 +594,7 @@ fn a_hang_names_the_connection_the_bytes_that_wait_and_what_each_thread_does() {
         assert_eq!(value["hang"]["threads"][0]["role"], "main");
     }
     // Nothing unread: a hang all the same, but not the one that the chapter explains.
-    run.hang.as_mut().expect("set above").unread = 0;
+    let Some(Evidence::Hangs(hang)) = &mut run.evidence else { unreachable!("set above") };
+    hang.unread = 0;
     assert!(!report(&run, 80, false).contains("the edge was reported"));
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::Reading;
-use crate::blackbox::MAX_THREADS;
-use crate::catalogue::{Expect, Stage, Threads};
-use crate::heap::Heap;
+use crate::autopsy::verdicts;
+use crate::catalogue::Stage;
+use crate::record::blackbox::MAX_THREADS;
+use crate::server::{Reading, Threads};
+use crate::world::heap::Heap;
 
 /// What the reader asked for.
 #[derive(Clone, Debug)]
@@ -40,16 +41,7 @@ pub enum What {
 }
 
 fn command(stage: &Stage) -> Command {
-    let ends = match stage.expect {
-        Expect::Signal { signal, text: "" } => format!("{} kills the server", super::signal_name(signal)),
-        Expect::Signal { signal, text } => format!("{} kills the server (`{text}`)", super::signal_name(signal)),
-        Expect::Serves => "it serves its client to the end".to_string(),
-        Expect::Hangs => "it hangs, and the lab proves it".to_string(),
-        Expect::Herds => "one connection wakes every thread, and the lab counts them".to_string(),
-        Expect::NeverStops => "it is told to stop, and never does; the lab proves it".to_string(),
-        Expect::Loses => "bytes of its client are missing".to_string(),
-        Expect::Misdelivers => "a client gets the reply that was made for another one".to_string(),
-    };
+    let ends = verdicts::case(stage.expect).in_help();
     let server = match stage.threads {
         Threads::Workers => "a reactor and its workers",
         Threads::PerConnection => "a thread for every connection",

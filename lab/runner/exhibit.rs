@@ -7,19 +7,21 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::cli::Options;
-use super::judge::{ANOTHER, Scene};
+use super::end::{End, publish, say};
 use super::process::{self, Process, Setup};
-use super::{End, Serve, say};
 use crate::autopsy;
-use crate::blackbox::{Blackbox, CAPACITY, Kind, ServedCounts};
-use crate::catalogue::{Expect, Stage};
-use crate::client::Client;
-use crate::director::{Director, Verdict};
-use crate::heap::Heap;
-use crate::kernel::{Stop, any_port};
-use crate::point::Mode;
-use crate::schedule::{CLIENTS, OPERATOR, Schedule};
-use crate::trace::{Ending, Loss, Misdelivery, Outcome, Run, Step};
+use crate::autopsy::verdicts::{self, Survival};
+use crate::catalogue::Stage;
+use crate::direct::client::{Client, Misdelivery};
+use crate::direct::director::{Direction, Director};
+use crate::direct::hang_oracle::{ANOTHER, Scene};
+use crate::direct::outcome::{Ending, Evidence, Loss, Outcome, Run, Step};
+use crate::direct::schedule::{CLIENTS, OPERATOR, Schedule};
+use crate::record::blackbox::{Blackbox, Mode, ServedCounts};
+use crate::record::event::Kind;
+use crate::server::Serve;
+use crate::world::heap::Heap;
+use crate::world::kernel::{Stop, any_port};
 
 /// How long a server may take to listen, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,7 +37,7 @@ pub struct Plan<'a> {
 impl Plan<'_> {
     /// Whether the director stays after the steps, to see how it ends.
     fn stays(&self) -> bool {
-        self.stage.expect == Expect::Hangs || self.schedule.stops()
+        verdicts::case(self.stage.expect).needs_rest() || self.schedule.stops()
     }
 }
 
@@ -47,7 +49,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let (workers, reading, drain) = (options.workers, options.reading, options.drain);
     let threads = stage.threads;
     let setup = Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Directed, address, core: true };
-    let blackbox = new_blackbox()?;
+    let blackbox = process::new_blackbox()?;
     // The first client's role is there.
     for (client, _) in CLIENTS.into_iter().zip(&schedule.plans).skip(1) {
         blackbox.add_client(client).expect("the box is empty");
@@ -58,7 +60,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
     let (run, verdict) = if options.bare { bare(&plan, blackbox, options)? } else { in_process(&plan, blackbox)? };
     process::check(run.ending, &blackbox)?;
-    super::publish(&run, options)?;
+    publish(&run, options)?;
     let end = judge(&run, &verdict, options);
     if let End::Signal(signal) = end
         && !options.json
@@ -80,19 +82,11 @@ fn read_schedule(stage: &Stage, options: &Options) -> Result<Schedule> {
         .map_err(|error| anyhow::anyhow!("{name}, {error}"))
 }
 
-/// A box, or the sentence that says why there is none.
-pub fn new_blackbox() -> Result<Blackbox> {
-    Blackbox::new(CAPACITY).context(
-        "no shared memory for the black box: it needs memfd_create(2), which Linux has since 3.17 and which a sandbox may \
-         forbid; run the lab outside of it",
-    )
-}
-
 /// The server in a process of its own, director and client here.
-fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
+fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Direction)> {
     let mut process = Process::start(plan.setup, blackbox)?;
     let mut clients = Vec::new();
-    let (mut steps, mut verdict) = (Vec::new(), Verdict::Died);
+    let (mut steps, mut verdict) = (Vec::new(), Direction::Died);
     if let Some(port) = process.port(PATIENCE) {
         let pid = process.pid();
         let patience = plan.limit.unwrap_or(Duration::MAX / 4);
@@ -104,12 +98,12 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         let mut director =
             Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays, stop: &stop };
         (steps, verdict) = director.run(&mut clients);
-        if verdict == Verdict::Over {
+        if verdict == Direction::Over {
             finish(&mut clients, &mut verdict, plan, &mut || process.is_alive());
         }
         let scene = Scene { blackbox, server: pid, port, limit: PATIENCE };
         confirm(&mut verdict, &mut clients, scene);
-        if matches!(verdict, Verdict::Stuck(_)) {
+        if matches!(verdict, Direction::Shown(Evidence::NeverStops(_))) {
             process.kill();
         } else if plan.stage.drains() && !plan.schedule.stops() && process.is_alive() {
             // The order to stop is not what this exhibit is about. Once all are asleep, nobody can miss it.
@@ -118,8 +112,8 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Verdict)> {
         process.stop();
     }
     let (ending, in_time) = process.end(PATIENCE);
-    if !in_time && !matches!(verdict, Verdict::Failed(_)) {
-        verdict = Verdict::Failed(format!("the server did not stop in {PATIENCE:?}"));
+    if !in_time && !matches!(verdict, Direction::Failed(_)) {
+        verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}"));
     }
     let run = gather(plan, &blackbox, &clients, steps, ending, &verdict);
     Ok((Run { millis: process.millis(), stderr: process.stderr(), ..run }, verdict))
@@ -134,7 +128,7 @@ fn new_clients(plan: &Plan<'_>, blackbox: Blackbox, port: u16, patience: Duratio
 }
 
 /// The clients do what is left of their plans; after bytes that went to the wrong one, nobody does.
-fn finish(clients: &mut [Client], verdict: &mut Verdict, plan: &Plan<'_>, alive: &mut dyn FnMut() -> bool) {
+fn finish(clients: &mut [Client], verdict: &mut Direction, plan: &Plan<'_>, alive: &mut dyn FnMut() -> bool) {
     for at in 0..clients.len() {
         if clients.iter().any(|client| client.misdelivery().is_some()) {
             return;
@@ -143,8 +137,8 @@ fn finish(clients: &mut [Client], verdict: &mut Verdict, plan: &Plan<'_>, alive:
             && clients[at].misdelivery().is_none()
             && loss(plan, &clients[at], &error).is_none_or(|_| !alive())
         {
-            let failed = || Verdict::Failed(format!("the client was not served: {error}"));
-            *verdict = if alive() { failed() } else { Verdict::Died };
+            let failed = || Direction::Failed(format!("the client was not served: {error}"));
+            *verdict = if alive() { failed() } else { Direction::Died };
         }
     }
 }
@@ -157,25 +151,25 @@ fn loss(plan: &Plan<'_>, client: &Client, error: &io::Error) -> Option<Loss> {
 }
 
 /// The director saw that nobody could move, and has let go of everybody. Now the kernel has its say, and another client.
-fn confirm(verdict: &mut Verdict, clients: &mut [Client], scene: Scene) {
-    if let Verdict::Stuck(stuck) = verdict {
+fn confirm(verdict: &mut Direction, clients: &mut [Client], scene: Scene) {
+    if let Direction::Shown(Evidence::NeverStops(stuck)) = verdict {
         match scene.prove_inside() {
             Some(asleep) => stuck.asleep = asleep,
             None if process::is_traced(scene.server) => {}
             None => {
                 let why = "the director saw a server that cannot stop; without him nobody could prove that it sleeps";
-                *verdict = Verdict::Failed(why.to_string());
+                *verdict = Direction::Failed(why.to_string());
             }
         }
         return;
     }
     let waits = clients.iter_mut().find(|client| !client.is_served());
-    let (Verdict::Hangs(hang), Some(client)) = (&mut *verdict, waits) else { return };
+    let (Direction::Shown(Evidence::Hangs(hang)), Some(client)) = (&mut *verdict, waits) else { return };
     let Some(proof) = scene.prove(client) else {
         // A thread that a debugger has stopped does not sleep.
         if !process::is_traced(scene.server) {
             let why = "the director saw a hang, and without him it could not be proved";
-            *verdict = Verdict::Failed(why.to_string());
+            *verdict = Direction::Failed(why.to_string());
         }
         return;
     };
@@ -210,7 +204,7 @@ fn misdelivery(clients: &[Client]) -> Option<Misdelivery> {
 }
 
 /// Everything in this process: the server in this thread, director and client in another.
-fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, Verdict)> {
+fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, Direction)> {
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
     let ours = stop.try_clone().context("no descriptor is left")?;
     let limit = plan.limit;
@@ -228,15 +222,15 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             let mut director =
                 Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays, stop: &stop };
             let (steps, mut verdict) = director.run(&mut clients);
-            if verdict == Verdict::Over {
+            if verdict == Direction::Over {
                 finish(&mut clients, &mut verdict, plan, &mut || true);
             }
             let server = std::process::id() as libc::pid_t;
             confirm(&mut verdict, &mut clients, Scene { blackbox, server, port, limit: PATIENCE });
-            if let Verdict::Stuck(_) = verdict {
+            if let Direction::Shown(Evidence::NeverStops(_)) = verdict {
                 // The server's thread is this process's first, and never comes back.
                 let run = gather(plan, &blackbox, &clients, steps, Ending::Signal(libc::SIGKILL), &verdict);
-                let code = super::publish(&run, options).map_or(process::PANICKED, |()| 1);
+                let code = publish(&run, options).map_or(process::PANICKED, |()| 1);
                 std::process::exit(code);
             }
             ours.raise();
@@ -259,12 +253,13 @@ fn gather(
     clients: &[Client],
     steps: Vec<Step>,
     ending: Ending,
-    verdict: &Verdict,
+    verdict: &Direction,
 ) -> Run {
-    let hang = if let Verdict::Hangs(hang) = verdict { Some(hang.clone()) } else { None };
+    let shown = if let Direction::Shown(evidence) = verdict { Some(evidence.clone()) } else { None };
+    let served_another = matches!(&shown, Some(Evidence::Hangs(hang)) if hang.serves_another);
     let run = Run::of(blackbox, plan.stage, plan.setup.heap, ending);
     // The client that was served after the hang is not the one that the accounts are about.
-    let another = ANOTHER.length().filter(|_| hang.as_ref().is_some_and(|hang| hang.serves_another));
+    let another = ANOTHER.length().filter(|_| served_another);
     let served = run.served.map(|counts| match another {
         Some(bytes) => ServedCounts {
             received: counts.received.saturating_sub(bytes),
@@ -276,24 +271,22 @@ fn gather(
         steps,
         served,
         client: clients.iter().map(Client::totals).sum(),
-        misdelivery: misdelivery(clients),
-        stuck: if let Verdict::Stuck(stuck) = verdict { Some(stuck.clone()) } else { None },
-        loss: clients.iter().find_map(|client| loss(plan, client, client.failure()?)),
-        hang,
+        evidence: shown
+            .or_else(|| misdelivery(clients).map(Evidence::Misdelivers))
+            .or_else(|| clients.iter().find_map(|client| loss(plan, client, client.failure()?)).map(Evidence::Loses)),
         ..run
     }
 }
 
 /// How this program ends after that run.
-fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
-    if let Verdict::Failed(why) = verdict {
+fn judge(run: &Run, verdict: &Direction, options: &Options) -> End {
+    if let Direction::Failed(why) = verdict {
         return End::Failed(why.clone());
     }
-    if run.stuck.is_some() || (run.loss.is_some() && run.ending == Ending::Exit(0)) {
-        return End::Code(1);
-    }
-    // A step that never came is of the hang, or of the wrong delivery, then.
-    if (run.hang.is_some() || run.misdelivery.is_some()) && run.ending == Ending::Exit(0) {
+    // A step that never came is of what was shown, then.
+    if let Some(evidence) = &run.evidence
+        && (run.ending == Ending::Exit(0) || verdicts::case(evidence.verdict()).ends_by_kill())
+    {
         return End::Code(1);
     }
     // A death is told as it was, also where an order of the reader's own did not get to its end.
@@ -304,30 +297,24 @@ fn judge(run: &Run, verdict: &Verdict, options: &Options) -> End {
     }
     match run.ending {
         Ending::Signal(signal) => End::Signal(signal),
-        // Whatever the order was: it has woken everybody, or not.
-        Ending::Exit(0) if run.stage.expect == Expect::Herds && run.herd.is_stampede() => End::Code(1),
-        Ending::Exit(0) if run.stage.expect == Expect::Herds && run.herd.reactors.len() == 1 => End::Code(0),
-        Ending::Exit(0) if run.stage.expect == Expect::Serves && run.herd.is_stampede() => {
-            End::Failed("the fixed server woke everybody for one connection".to_string())
-        }
-        // An order, or a heap, of the reader's own may well be survived.
-        Ending::Exit(0) if options.schedule.is_some() || run.heap != run.stage.heap => End::Code(0),
-        Ending::Exit(0) if run.stage.expect == Expect::Serves => End::Code(0),
-        Ending::Exit(0) => survived(run),
+        Ending::Exit(0) => match verdicts::case(run.stage.expect).of_a_survivor(run) {
+            Survival::Shown(code) => End::Code(code),
+            Survival::Wrong(why) => End::Failed(why),
+            // An order, or a heap, of the reader's own may well be survived.
+            Survival::NotShown(_) if options.schedule.is_some() || run.heap != run.stage.heap => End::Code(0),
+            Survival::NotShown(why) => survived(run, why),
+        },
         Ending::Exit(_) => End::Failed(run.stderr.lines().next().unwrap_or("the server ended").to_string()),
     }
 }
 
 /// A broken stage lived through its own schedule: either it is not glibc's malloc that it ran on, or the lab is broken.
-fn survived(run: &Run) -> End {
+fn survived(run: &Run, why: String) -> End {
     match foreign_malloc() {
         Some(malloc) if run.heap == Heap::Malloc => End::Impossible(format!(
             "the block was freed twice, and this malloc ({malloc}) took no notice: glibc's would have aborted"
         )),
-        _ if run.stage.expect == Expect::Herds => {
-            End::Failed(format!("not everybody was woken: {}", run.herd.wakeups()))
-        }
-        _ => End::Failed("the server outlived the order that kills it".to_string()),
+        _ => End::Failed(why),
     }
 }
 
@@ -349,7 +336,7 @@ fn foreign_malloc() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Plan;
+    use crate::direct::schedule::Plan;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
 

@@ -11,14 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Reading, Serve, Server};
-use crate::blackbox::{Blackbox, MAIN, ServedCounts, State, futex_wait, futex_wake};
-use crate::catalogue::Threads;
-use crate::heap::{self, Heap};
-use crate::herd;
-use crate::kernel::Stop;
-use crate::point::Mode;
-use crate::trace::Ending;
+use super::end::explain;
+use crate::direct::outcome::Ending;
+use crate::record::blackbox::{Blackbox, CAPACITY, MAIN, Mode, ServedCounts, State, futex_wait, futex_wake};
+use crate::server::{self, Reading, Serve, Server, Threads, listen};
+use crate::world::heap::{self, Heap};
+use crate::world::kernel::Stop;
 
 /// The exit code of a server that panicked.
 pub const PANICKED: i32 = 70;
@@ -285,12 +283,12 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
         blackbox.wait_in_the_kernel();
     }
     let listener =
-        super::listen(setup.threads, setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
+        listen(setup.threads, setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
     let server = Server { listener, stop, workers: setup.workers, reading: setup.reading, drain: setup.drain };
-    let served = (setup.serve)(server).map_err(|error| super::explain(error, "the server could not go on"))?;
-    blackbox.set_herd(&herd::told());
+    let served = (setup.serve)(server).map_err(|error| explain(error, "the server could not go on"))?;
+    blackbox.set_herd(&server::told());
     blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });
     blackbox.slot(MAIN).set_state(State::Ended);
     blackbox.ring_doorbell();
@@ -331,4 +329,12 @@ pub fn no_core_dump() {
 pub fn is_traced(pid: libc::pid_t) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
+}
+
+/// A box, or the sentence that says why there is none.
+pub fn new_blackbox() -> Result<Blackbox> {
+    Blackbox::new(CAPACITY).context(
+        "no shared memory for the black box: it needs memfd_create(2), which Linux has since 3.17 and which a sandbox may \
+         forbid; run the lab outside of it",
+    )
 }

@@ -10,10 +10,12 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::cli::Options;
-use super::{End, process, say, signal_name};
-use crate::catalogue::{Expect, Stage};
-use crate::heap::Heap;
-use crate::kernel;
+use super::end::{End, say};
+use super::process;
+use crate::autopsy::verdicts;
+use crate::catalogue::Stage;
+use crate::words::signal_name;
+use crate::world::kernel;
 
 /// An environment to run in.
 struct Environment {
@@ -132,18 +134,7 @@ fn once(
 /// How the run ended, if not as it must.
 fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus, stderr: &str) -> Option<String> {
     let heap = options.heap.unwrap_or(stage.heap);
-    let right = match stage.expect {
-        Expect::Serves => status.code() == Some(0),
-        Expect::Hangs | Expect::Herds | Expect::Misdelivers | Expect::NeverStops | Expect::Loses => {
-            status.code() == Some(1)
-        }
-        // On pages of its own a block that is freed twice faults, whatever malloc would have said.
-        Expect::Signal { .. } if heap != stage.heap && heap == Heap::Pages => status.signal() == Some(libc::SIGSEGV),
-        Expect::Signal { signal, text } => {
-            let glibc = cfg!(target_env = "gnu");
-            status.signal() == Some(signal) && (!glibc || stderr.contains(text))
-        }
-    };
+    let right = verdicts::case(stage.expect).is_met(stage, heap, status, stderr);
     let end = match (status.signal(), status.code()) {
         (Some(signal), _) => signal_name(signal),
         (None, Some(code)) => format!("exit {code}"),
@@ -163,20 +154,12 @@ fn max(millis: &[f64]) -> f64 {
     millis.iter().copied().fold(0.0, f64::max)
 }
 
-fn must(stage: &Stage) -> String {
-    match stage.expect {
-        Expect::Serves => "exit 0".to_string(),
-        Expect::Hangs => "exit 1, a hang".to_string(),
-        Expect::Herds => "exit 1, a herd".to_string(),
-        Expect::Misdelivers => "exit 1, a stranger's bytes".to_string(),
-        Expect::NeverStops => "exit 1, it does not stop".to_string(),
-        Expect::Loses => "exit 1, bytes missing".to_string(),
-        Expect::Signal { signal, text } => format!("{} {text}", signal_name(signal)).trim_end().to_string(),
-    }
-}
-
 fn table(stage: &Stage, rows: &[Row], times: u64) -> String {
-    let mut text = format!("{} --repeat {times}: each run must end by {}\n\n", stage.name, must(stage));
+    let mut text = format!(
+        "{} --repeat {times}: each run must end by {}\n\n",
+        stage.name,
+        verdicts::case(stage.expect).in_table()
+    );
     text += "  environment               runs   right    median       max\n";
     let line = |name: &str, right: u64, millis: &[f64]| {
         let (runs, median, max) = (millis.len(), median(millis), max(millis));
@@ -210,5 +193,5 @@ fn to_json(stage: &Stage, rows: &[Row], times: u64) -> serde_json::Value {
             })
         })
         .collect();
-    json!({ "stage": stage.name, "runs": times, "must_end_by": must(stage), "environments": rows })
+    json!({ "stage": stage.name, "runs": times, "must_end_by": verdicts::case(stage.expect).in_table(), "environments": rows })
 }

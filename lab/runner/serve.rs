@@ -8,15 +8,15 @@ use anyhow::{Context, Result};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::cli::Options;
+use super::end::{End, complain, explain, publish, say};
 use super::process::{self, Process, Setup};
-use super::{CUT, End, Serve, Server, explain, say};
 use crate::autopsy;
 use crate::catalogue::Stage;
-use crate::heap::{self, Heap};
-use crate::herd;
-use crate::kernel::{self, Stop, raise_fd, raise_file_limit};
-use crate::point::Mode;
-use crate::trace::{Ending, Run};
+use crate::direct::outcome::{Ending, Run};
+use crate::record::blackbox::Mode;
+use crate::server::{CUT, Serve, Server, listen, told};
+use crate::world::heap::{self, Heap};
+use crate::world::kernel::{self, Stop, raise_fd, raise_file_limit};
 
 static STOP_FD: AtomicI32 = AtomicI32::new(-1);
 
@@ -47,7 +47,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     heap::choose(heap);
     heap::keep();
     kernel::prefer_batches();
-    let listener = super::listen(stage.threads, address)
+    let listener = listen(stage.threads, address)
         .with_context(|| format!("cannot listen on {address}; choose another address, or port 0 for any"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
@@ -57,7 +57,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let (workers, reading, drain) = (options.workers, options.reading, options.drain);
     let served = serve(Server { listener, stop, workers, reading, drain })
         .map_err(|error| explain(error, "the server could not go on"))?;
-    let herd = herd::told();
+    let herd = told();
     let herd = match herd.reactors.len() {
         0 => String::new(),
         _ => format!("; wake-ups: {}; slept: {}; accepted: {}", herd.wakeups(), herd.sleeps(), herd.spread()),
@@ -72,14 +72,14 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
 
 /// The same with a parent that keeps the black box.
 fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<End> {
-    let blackbox = super::exhibit::new_blackbox()?;
+    let blackbox = process::new_blackbox()?;
     let mut process = Process::start(setup, blackbox)?;
     stop_on_signals(process.stop_event());
     let port = process.listening(Duration::from_secs(10))?;
     let address = SocketAddr::new(setup.address.ip(), port);
     let listens = format!("{} listens on {address}; Ctrl-C ends it\n", stage.name);
     if options.json {
-        super::complain(listens.trim_end())
+        complain(listens.trim_end())
     } else {
         say(&listens)
     }
@@ -87,7 +87,7 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
     process::check(ending, &blackbox)?;
     let run = Run::of(&blackbox, stage, setup.heap, ending);
     let run = Run { millis: process.millis(), stderr: process.stderr(), ..run };
-    super::publish(&run, options)?;
+    publish(&run, options)?;
     Ok(match ending {
         Ending::Exit(0) => End::Code(0),
         Ending::Exit(_) => End::Failed(blackbox.message().unwrap_or_default()),

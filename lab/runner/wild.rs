@@ -7,21 +7,25 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::json;
 
+use super::arrivals;
 use super::cli::Options;
-use super::judge::{Played, Scene};
+use super::end::{End, say};
 use super::process::{self, Process, Setup};
-use super::{End, Serve, say, signal_name};
-use crate::blackbox::{Blackbox, Kind};
+use crate::autopsy::verdicts;
 use crate::catalogue::{Stage, Wild};
-use crate::client::{self, Client};
-use crate::heap::Heap;
-use crate::herd::Herd;
+use crate::direct::client::{self, Client};
+use crate::direct::hang_oracle::{Played, Scene};
+use crate::direct::outcome::Ending;
+use crate::direct::quiescence::{Proof, look_inside};
+use crate::direct::schedule::Plan;
 use crate::http;
-use crate::kernel::any_port;
-use crate::point::Mode;
-use crate::quiescence::{Proof, look_inside};
-use crate::schedule::Plan;
-use crate::trace::Ending;
+use crate::record::blackbox::{Blackbox, Mode};
+use crate::record::event::Kind;
+use crate::record::wakeups::Herd;
+use crate::server::Serve;
+use crate::words::signal_name;
+use crate::world::heap::Heap;
+use crate::world::kernel::any_port;
 
 /// The bytes of one round.
 const BYTES: u64 = http::MAX_BODY;
@@ -72,7 +76,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, 
 
 /// One server, until it dies or there were enough rounds.
 fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bool) -> Result<()> {
-    let blackbox = super::exhibit::new_blackbox()?;
+    let blackbox = process::new_blackbox()?;
     let mut process = Process::start(setup, blackbox)?;
     let port = process.listening(ROUND)?;
     let (mut played, mut watch) = (0, Watch::default());
@@ -108,7 +112,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                     Err(error) => Some(error),
                 }
             }
-            Wild::Arrivals => super::crowd::round(port, ROUND).err(),
+            Wild::Arrivals => arrivals::round(port, ROUND).err(),
             Wild::Crowd => crowd(port).err(),
             Wild::Upload => play(Plan::Post(BYTES), Client::finish),
             Wild::LastWords => play(Plan::Get(1), Client::finish_with_last_words),
@@ -318,7 +322,7 @@ impl Odds {
             "used_freed_memory": self.abused,
             "ends": self.ends,
             "lives": self.lives,
-            "herd": crate::autopsy::herd(&self.herd),
+            "herd": verdicts::herd_json(&self.herd),
         })
     }
 }

@@ -172,7 +172,7 @@ fn the_plot_is_of_the_run_that_the_table_is_of() {
     assert!(!rows.is_empty() && report["errors"] == 0);
     for row in rows {
         let median = row["requests_per_second"]["median"].as_f64().expect("a median");
-        let median = lab::autopsy::thousands(median.round() as u64);
+        let median = lab::words::thousands(median.round() as u64);
         let server = row["server"].as_str().expect("a name");
         let shown = part(&table, "requests/s").into_iter().any(|line| line.contains(server) && line.contains(&median));
         assert!(shown, "{server}: {median} is not in the table");

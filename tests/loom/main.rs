@@ -144,5 +144,5 @@ fn main() -> std::process::ExitCode {
 
 /// `16,384`
 fn thousands(number: usize) -> String {
-    real::autopsy::thousands(number as u64)
+    real::words::thousands(number as u64)
 }

@@ -162,8 +162,7 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
     })
 }
 
-/// The line of the stage's file at which a record was made. A drop has no caller to name and carries the line of what
-/// its thread recorded before; where that thread has passed a point since, the point is the nearer one.
+/// The line of the stage's file at which a record was made.
 fn line(records: &[Value], number: u64, path: &str) -> Option<u64> {
     let at = records.iter().position(|record| record["number"] == number)?;
     let mut record = &records[at];
@@ -172,20 +171,7 @@ fn line(records: &[Value], number: u64, path: &str) -> Option<u64> {
         let points = |next: &&Value| next["kind"] == "point" && next["role"] == record["role"];
         record = records[at..].iter().find(points)?;
     }
-    if record["file"] != path {
-        return None;
-    }
-    let line = record["line"].as_u64();
-    if matches!(text(&record["kind"]), "owners" | "free" | "close" | "unlock") {
-        let own = records[..at].iter().rev().filter(|before| before["role"] == record["role"]);
-        let own: Vec<_> = own.filter(|before| !matches!(text(&before["kind"]), "step" | "refused")).collect();
-        let before = own.iter().position(|before| before["kind"] != "point")?;
-        let same = own[before]["line"] == record["line"];
-        if same && let Some(point) = own[..before].iter().find(|point| point["file"] == path) {
-            return point["line"].as_u64();
-        }
-    }
-    line
+    record["line"].as_u64().filter(|_| record["file"] == path)
 }
 
 /// One value a line where it matters, so that a change is easy to read.

@@ -3,21 +3,14 @@
 use std::io;
 use std::process::ExitCode;
 
-use crate::kernel::{Listener, Stop};
+pub use real::server::{LISTENER, STOP, Served};
 
-pub const LISTENER: u64 = 0;
-pub const STOP: u64 = u64::MAX;
+use crate::kernel::{Listener, Stop};
 
 pub struct Server {
     pub listener: Listener,
     pub stop: Stop,
     pub workers: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Served {
-    pub received: u64,
-    pub replies: u64,
 }
 
 pub fn server() -> Server {

@@ -1,0 +1,651 @@
+//! The director: lets the threads of the server, and the client, go on only in the order of a schedule.
+//!
+//! It runs in the parent and knows the server's threads through their slots in the black box. One role moves at a time:
+//! a step is over when its role has come to the point of its next step, waits for something, or has ended. So the same
+//! schedule gives the same run on one core, on many, and under load.
+//!
+//! Nothing here blocks for ever: each wait has the limit of [`Director::limit`], which does not run under a debugger.
+
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use crate::direct::client::{Client, Connection};
+use crate::direct::outcome::{Evidence, Hang, Outcome, Step, Stuck};
+use crate::direct::schedule::{Action, OPERATOR, Schedule, client_of, is_thread};
+use crate::record::blackbox::{Blackbox, State, futex_wait, futex_wake};
+use crate::record::event::{Kind, Waiting};
+
+/// How long a role that waits for an event may take to notice one that the kernel is still delivering.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// How long a role that sleeps in the kernel is looked at before it counts as not woken. Only for kernels that spread packets
+/// over cores (RPS): elsewhere whoever is woken was woken before the client's step ended.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// How a direction ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Every step passed, was refused and passed later, or is unmet; the points are open.
+    Over,
+    /// The server's process died, or ended by itself.
+    Died,
+    /// After the steps nobody could move.
+    Shown(Evidence),
+    /// The lab itself failed: what did not come in time, or what the client could not do.
+    Failed(String),
+}
+
+/// Directs one run.
+pub struct Director<'a> {
+    /// The server's box.
+    pub blackbox: Blackbox,
+    /// The order.
+    pub schedule: &'a Schedule,
+    /// The longest wait for one step; `None` for no limit.
+    pub limit: Option<Duration>,
+    /// Whether the server's process is still there.
+    pub alive: &'a mut dyn FnMut() -> bool,
+    /// Whether a debugger has stopped time.
+    pub traced: &'a dyn Fn() -> bool,
+    /// Whether to stay after the steps, until the client is served or nobody can move.
+    pub stays: bool,
+    /// Tells the server to stop.
+    pub stop: &'a dyn Fn(),
+}
+
+/// What ends a direction early.
+enum Stop {
+    Died,
+    Failed(String),
+}
+
+struct Run<'a, 'b> {
+    director: &'b mut Director<'a>,
+    /// In the order of [`crate::direct::schedule::CLIENTS`].
+    clients: &'b mut [Client],
+    /// The role of each step; `None` for one that does not exist (yet).
+    outcomes: Vec<Outcome>,
+    done: Vec<bool>,
+}
+
+impl Director<'_> {
+    /// Runs the schedule with a client for each of its plans, and says what became of each step.
+    pub fn run(&mut self, clients: &mut [Client]) -> (Vec<Step>, Direction) {
+        let count = self.schedule.steps.len();
+        let (outcomes, done) = (vec![Outcome::NotReached; count], vec![false; count]);
+        let mut run = Run { director: self, clients, outcomes, done };
+        let stayed = run.steps().and_then(|()| match run.director.schedule.stops() {
+            true => run.stay_to_the_end().map(|stuck| stuck.map(|stuck| Direction::Shown(Evidence::NeverStops(stuck)))),
+            false => run.stay().map(|hang| hang.map(|hang| Direction::Shown(Evidence::Hangs(hang)))),
+        });
+        let verdict = match stayed {
+            Ok(None) => Direction::Over,
+            Ok(Some(verdict)) => verdict,
+            Err(Stop::Died) => Direction::Died,
+            Err(Stop::Failed(why)) => Direction::Failed(why),
+        };
+        if verdict != Direction::Died {
+            run.name_unmet();
+        }
+        let outcomes = run.outcomes;
+        self.blackbox.end_schedule();
+        self.blackbox.open();
+        let steps = self.schedule.steps.iter().zip(outcomes);
+        let steps =
+            steps.map(|(step, outcome)| Step { role: step.role.clone(), what: step.action.to_string(), outcome });
+        (steps.collect(), verdict)
+    }
+}
+
+impl Run<'_, '_> {
+    fn steps(&mut self) -> Result<(), Stop> {
+        self.settle()?;
+        let mut next = 0;
+        loop {
+            // A step that was refused passes as soon as its role has come to it.
+            let late = (0..next).find(|step| !self.done[*step] && self.is_ready(*step));
+            if let Some(step) = late {
+                self.pass(step)?;
+            } else if next == self.done.len() {
+                self.director.blackbox.end_schedule();
+                return Ok(());
+            } else {
+                self.wait_for_the_kernel(next)?;
+                self.let_time_run_out(next)?;
+                if self.is_ready(next) {
+                    self.pass(next)?
+                } else {
+                    self.refuse(next)
+                }
+                next += 1;
+            }
+        }
+    }
+
+    fn role(&self, name: &str) -> Option<usize> {
+        self.director.blackbox.roles().iter().position(|role| role == name)
+    }
+
+    fn is_first_of_its_role(&self, step: usize) -> bool {
+        let steps = &self.director.schedule.steps;
+        (0..step).all(|earlier| self.done[earlier] || steps[earlier].role != steps[step].role)
+    }
+
+    /// Whether the role of this step stands at its point (a client is always ready).
+    fn is_ready(&self, step: usize) -> bool {
+        let Action::Pass { point, occurrence } = &self.director.schedule.steps[step].action else { return true };
+        let Some(role) = self.role(&self.director.schedule.steps[step].role) else { return false };
+        let slot = self.director.blackbox.slot(role);
+        self.is_first_of_its_role(step)
+            && slot.state() == State::Parked
+            && slot.point() == point
+            && occurrence.is_none_or(|n| n == slot.occurrence.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// The first step of a role that is not done.
+    fn next_of(&self, role: usize) -> Option<usize> {
+        let name = &self.director.blackbox.roles()[role];
+        (0..self.done.len()).find(|step| !self.done[*step] && self.director.schedule.steps[*step].role == *name)
+    }
+
+    fn pass(&mut self, step: usize) -> Result<(), Stop> {
+        let action = self.director.schedule.steps[step].action.clone();
+        let role = self.role(&self.director.schedule.steps[step].role).expect("a ready role is there");
+        self.director.blackbox.begin_step(role, step as u32 + 1);
+        self.note(role, Kind::Step, [step as u64 + 1, 0, 0]);
+        self.done[step] = true;
+        let was_late = self.outcomes[step] != Outcome::NotReached;
+        if !was_late {
+            self.outcomes[step] = Outcome::Passed;
+        }
+        if let Action::Pass { .. } = action {
+            self.grant(role);
+            self.settle()?;
+            // Who has fallen asleep in the kernel has done what his step is.
+            let asleep = self.director.blackbox.slot(role).state() == State::Asleep;
+            let blocked = self.blocked(role);
+            if let Some(outcome) = blocked
+                && !was_late
+                && !asleep
+            {
+                let Outcome::Refused { waiting, address, .. } = &outcome else { unreachable!("made above") };
+                self.note(role, Kind::Refused, [step as u64 + 1, *waiting as u64, *address]);
+                self.outcomes[step] = outcome;
+            }
+        } else if let Err(error) = self.act(step, &action) {
+            // A client that gets what it is not owed is not the lab's failure, nor one that finds its server dead.
+            if self.clients.iter().any(|client| client.misdelivery().is_some()) {
+                return self.ask_the_blocked();
+            }
+            if !(self.director.alive)() {
+                return Err(Stop::Died);
+            }
+            return Err(Stop::Failed(format!("step {}: the client could not {action}: {error}", step + 1)));
+        } else {
+            // Whom the kernel has woken comes to his next point.
+            self.settle()?;
+        }
+        self.ask_the_blocked()
+    }
+
+    fn act(&mut self, step: usize, action: &Action) -> std::io::Result<()> {
+        if *action == Action::Stop {
+            let operator = self.role(OPERATOR).expect("it is on the schedule");
+            self.note(operator, Kind::Stop, [0; 3]);
+            (self.director.stop)();
+            return Ok(());
+        }
+        let client = client_of(&self.director.schedule.steps[step].role).expect("only a client acts");
+        let client = &mut self.clients[client];
+        match action {
+            Action::Connect => client.connect(),
+            Action::Send(bytes) => client.send(*bytes),
+            Action::Fin => client.fin(),
+            Action::Reset => client.reset(),
+            Action::Receive => client.receive(),
+            Action::Stop | Action::Pass { .. } => unreachable!("not a client's"),
+        }
+    }
+
+    #[track_caller]
+    fn note(&self, role: usize, kind: Kind, [a, b, c]: [u64; 3]) {
+        self.director.blackbox.record(role, kind, "", Location::caller(), a, b, c);
+    }
+
+    /// What a blocked role waits for.
+    fn waits_for(&self, role: usize) -> Option<Waiting> {
+        match self.blocked(role)? {
+            Outcome::Refused { waiting, .. } => Some(waiting),
+            _ => None,
+        }
+    }
+
+    /// As what a step of this role is refused, if it is blocked.
+    fn blocked(&self, role: usize) -> Option<Outcome> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let slot = self.director.blackbox.slot(role);
+        let waiting = Waiting::from_u8(slot.waiting.load(Relaxed) as u8)?;
+        let holder = slot.holder.load(Relaxed) as usize;
+        let holder = (waiting == Waiting::Lock || waiting == Waiting::Thread).then_some(holder);
+        let address = slot.address.load(Relaxed);
+        matches!(slot.state(), State::Blocked | State::Asleep).then_some(Outcome::Refused { waiting, address, holder })
+    }
+
+    /// The role of this step cannot come now: the order goes on without it.
+    fn refuse(&mut self, step: usize) {
+        let role = self.role(&self.director.schedule.steps[step].role);
+        self.outcomes[step] = match role.and_then(|role| self.blocked(role)) {
+            _ if !self.is_first_of_its_role(step) => Outcome::HeldBack,
+            Some(_) if self.is_held_back(step) => Outcome::HeldBack,
+            Some(refused) => refused,
+            None => Outcome::Unmet(String::new()),
+        };
+    }
+
+    /// Whether an earlier step of the same role was refused: then its role still waits for that.
+    fn is_held_back(&self, step: usize) -> bool {
+        let steps = &self.director.schedule.steps;
+        let earlier = (0..step).rev().find(|earlier| steps[*earlier].role == steps[step].role);
+        earlier.is_some_and(|earlier| matches!(self.outcomes[earlier], Outcome::Refused { .. } | Outcome::HeldBack))
+    }
+
+    /// A packet may still be on its way through the kernel: a role that waits for an event is asked again for a while
+    /// before its step is refused.
+    fn wait_for_the_kernel(&mut self, step: usize) -> Result<(), Stop> {
+        let start = Instant::now();
+        while !self.is_ready(step) {
+            let role = self.role(&self.director.schedule.steps[step].role);
+            let outcome = role.and_then(|role| self.blocked(role));
+            let for_an_event = matches!(outcome, Some(Outcome::Refused { waiting, .. }) if waiting.is_for_the_kernel());
+            let looked = start.elapsed();
+            let not_woken = looked > LOOK && role.is_some_and(|role| self.was_not_woken(role));
+            if !for_an_event || looked > GRACE || not_woken {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_micros(200));
+            self.ask_the_blocked()?;
+        }
+        Ok(())
+    }
+
+    /// A thread that waits for a time, and that nobody has notified, can come to this step in one way only: its time runs out.
+    fn let_time_run_out(&mut self, step: usize) -> Result<(), Stop> {
+        let role = self.role(&self.director.schedule.steps[step].role);
+        let waits = |role: &usize| self.waits_for(*role) == Some(Waiting::NoticeOrTime);
+        let Some(role) = role.filter(waits).filter(|_| self.is_first_of_its_role(step)) else { return Ok(()) };
+        self.director.blackbox.slot(role).end_time();
+        self.grant(role);
+        self.settle()?;
+        self.ask_the_blocked()
+    }
+
+    /// Whether a thread waits for a time, or spins: then it moves again without anybody's help, and nothing hangs for sure.
+    fn somebody_waits_for_a_time(&self) -> bool {
+        (0..self.director.blackbox.role_count()).any(|role| self.waits_for(role).is_some_and(Waiting::is_for_a_time))
+    }
+
+    /// Whether this role sleeps in the kernel, and what the client did so far has certainly not woken it. That is so once
+    /// bytes were acknowledged: the kernel held the new connection's lock until it had woken whoever waits at the listener.
+    fn was_not_woken(&self, role: usize) -> bool {
+        self.clients.iter().all(|client| client.totals().sent > 0) && self.director.blackbox.slot(role).sleeps()
+    }
+
+    fn grant(&self, role: usize) {
+        let slot = self.director.blackbox.slot(role);
+        slot.set_state(State::Running);
+        slot.grant.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        futex_wake(&slot.grant);
+    }
+
+    /// Lets each role that is blocked try again, until none of them gets any further.
+    fn ask_the_blocked(&mut self) -> Result<(), Stop> {
+        loop {
+            let mut moved = false;
+            for role in 0..self.director.blackbox.role_count() {
+                if self.director.blackbox.slot(role).state() == State::Blocked {
+                    self.grant(role);
+                    self.settle()?;
+                    moved |= self.director.blackbox.slot(role).state() != State::Blocked;
+                }
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until nobody runs. On the way, lets roles pass the points that the schedule does not name.
+    fn settle(&mut self) -> Result<(), Stop> {
+        loop {
+            self.wait_until_all_stand()?;
+            let free = (0..self.director.blackbox.role_count()).find(|role| {
+                self.director.blackbox.slot(*role).state() == State::Parked
+                    && self.next_of(*role).is_some_and(|step| !self.is_ready(step))
+            });
+            match free {
+                Some(role) => self.grant(role),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn wait_until_all_stand(&mut self) -> Result<(), Stop> {
+        let mut start = Instant::now();
+        let blackbox = self.director.blackbox;
+        loop {
+            let seen = blackbox.doorbell().load(std::sync::atomic::Ordering::Acquire);
+            let runs = |role: &usize| match blackbox.slot(*role).state() {
+                State::Running => true,
+                State::Asleep => !blackbox.slot(*role).sleeps(),
+                _ => false,
+            };
+            let running = (0..blackbox.role_count()).find(runs);
+            if !(self.director.alive)() {
+                return Err(Stop::Died);
+            }
+            let Some(role) = running else { return Ok(()) };
+            if self.director.limit.is_some_and(|limit| start.elapsed() > limit) {
+                if (self.director.traced)() {
+                    start = Instant::now();
+                    continue;
+                }
+                let why = format!("{} came to no point in {:?}", blackbox.roles()[role], start.elapsed());
+                return Err(Stop::Failed(why));
+            }
+            if blackbox.slot(role).state() == State::Asleep {
+                // On its way into the kernel, or out of it: neither rings.
+                std::thread::sleep(Duration::from_micros(50));
+            } else {
+                futex_wait(blackbox.doorbell(), seen, Some(100));
+            }
+        }
+    }
+
+    /// After the steps: everybody goes on, the client too, until it has its replies or nobody can move. What cannot move
+    /// now can never move again, since all that could wake it is in this room: a hang is seen, not waited for. Only time is not
+    /// in the room: as soon as somebody waits for it, the points are opened, and the clock decides.
+    fn stay(&mut self) -> Result<Option<Hang>, Stop> {
+        let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * GRACE);
+        let mut still_since: Option<(Instant, Connection)> = None;
+        while let Some(waits) = self.clients.iter().position(|client| !client.is_served())
+            && self.director.stays
+        {
+            let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
+            let before = (self.director.blackbox.written(), totals(self));
+            for client in self.clients.iter_mut().filter(|client| !client.is_served()) {
+                client.go_on().map_err(|error| Stop::Failed(format!("the client was not served: {error}")))?;
+            }
+            self.let_all_go_on()?;
+            if self.somebody_waits_for_a_time() {
+                return Ok(None);
+            }
+            let moved = (self.director.blackbox.written(), totals(self)) != before;
+            let connection = self.clients[waits].connection().map_err(|error| Stop::Failed(error.to_string()))?;
+            match still_since {
+                Some((since, then)) if !moved && then == connection => {
+                    // A packet may still be on its way through the kernel.
+                    if since.elapsed() > GRACE && connection.untaken == 0 {
+                        let hang = self.hang(waits, connection);
+                        self.note(self.clients[waits].role(), Kind::Hang, [hang.owed, hang.unread, 0]);
+                        return Ok(Some(hang));
+                    }
+                    if since.elapsed() > limit {
+                        let why = format!("{} bytes of the server did not reach the client", connection.untaken);
+                        return Err(Stop::Failed(why));
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                _ => still_since = (!moved).then(|| (Instant::now(), connection)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// After the steps of a schedule in which the server is told to stop: everybody goes on, the clients too, until the server
+    /// has ended or nobody can move. Who then waits for another thread waits for ever: a packet wakes the reactor at most, and
+    /// it is not there any more. Who waits for a time is left to the clock, as in `stay`.
+    fn stay_to_the_end(&mut self) -> Result<Option<Stuck>, Stop> {
+        while self.director.stays {
+            let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
+            let before = (self.director.blackbox.written(), totals(self));
+            for client in self.clients.iter_mut().filter(|client| !client.is_served()) {
+                // A server that stops may end a stream; what its client lost by that is not judged here.
+                if client.go_on().is_err() {
+                    break;
+                }
+            }
+            self.let_all_go_on()?;
+            if self.somebody_waits_for_a_time() {
+                return Ok(None);
+            }
+            if (self.director.blackbox.written(), totals(self)) != before {
+                continue;
+            }
+            let Some((role, other)) = self.waits_for_an_end() else { return Ok(None) };
+            self.note(role, Kind::Stuck, [other as u64, 0, 0]);
+            let doing = self.all_doing();
+            return Ok(Some(Stuck { doing, joins: Some((role, other)), asleep: Vec::new() }));
+        }
+        Ok(None)
+    }
+
+    /// Who waits for whose end.
+    fn waits_for_an_end(&self) -> Option<(usize, usize)> {
+        (0..self.director.blackbox.role_count()).find_map(|role| match self.blocked(role) {
+            Some(Outcome::Refused { waiting: Waiting::Thread, holder: Some(holder), .. }) => Some((role, holder)),
+            _ => None,
+        })
+    }
+
+    /// What each thread of the server does.
+    fn all_doing(&self) -> Vec<(String, String)> {
+        let roles = self.director.blackbox.roles().into_iter().enumerate().filter(|(_, name)| is_thread(name));
+        roles.map(|(role, name)| (name, self.doing(role))).collect()
+    }
+
+    /// Lets everybody pass point after point, until all wait for something.
+    fn let_all_go_on(&mut self) -> Result<(), Stop> {
+        loop {
+            self.wait_until_all_stand()?;
+            let blackbox = self.director.blackbox;
+            match (0..blackbox.role_count()).find(|role| blackbox.slot(*role).state() == State::Parked) {
+                Some(role) => self.grant(role),
+                None => {
+                    let before = blackbox.written();
+                    self.ask_the_blocked()?;
+                    // Who spins may record each look, in vain or not.
+                    if blackbox.written() == before || self.somebody_waits_for_a_time() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn hang(&self, waits: usize, connection: Connection) -> Hang {
+        let records = self.director.blackbox.records();
+        // Connections are accepted in the order in which they were made.
+        let mut connected = records.iter().filter(|record| record.kind == Kind::ClientConnect);
+        let number = connected.position(|record| record.role == self.clients[waits].role()).unwrap_or(0);
+        let accepted = records.iter().filter(|record| record.kind == Kind::Accept).nth(number);
+        let fd = accepted.map_or(0, |record| record.a);
+        Hang {
+            session: accepted.map_or(0, |_| number as u64 + 1),
+            fd,
+            unread: connection.unread,
+            owed: self.clients[waits].owed(),
+            doing: self.all_doing(),
+            proof: None,
+            serves_another: false,
+        }
+    }
+
+    /// Steps that never came get to know what their role was doing instead.
+    fn name_unmet(&mut self) {
+        for step in 0..self.done.len() {
+            if !self.done[step] {
+                let name = &self.director.schedule.steps[step].role;
+                let role = self.role(name).filter(|_| is_thread(name));
+                // The kernel has let it sleep: that is no step that is missing, but what there is to see.
+                let sleeps = role.is_some_and(|role| self.director.blackbox.slot(role).state() == State::Asleep);
+                if sleeps && matches!(self.outcomes[step], Outcome::Refused { .. } | Outcome::HeldBack) {
+                    continue;
+                }
+                let doing = role.map_or("is not there".to_string(), |role| self.doing(role));
+                self.outcomes[step] = Outcome::Unmet(doing);
+            }
+        }
+    }
+
+    fn doing(&self, role: usize) -> String {
+        let blackbox = self.director.blackbox;
+        let slot = blackbox.slot(role);
+        match slot.state() {
+            State::Running => format!("runs, past its point `{}`", slot.point()),
+            State::Parked => {
+                let occurrence = slot.occurrence.load(std::sync::atomic::Ordering::Relaxed);
+                format!("stands at its point `{}` (occurrence {occurrence})", slot.point())
+            }
+            State::Ended => "has ended".to_string(),
+            State::Asleep => "sleeps in epoll_wait".to_string(),
+            State::Blocked => match self.blocked(role) {
+                Some(Outcome::Refused { waiting, address, holder }) => {
+                    let roles = blackbox.roles();
+                    waiting.text(address, holder.map(|role| roles[role].as_str()))
+                }
+                _ => "waits for a thread".to_string(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::direct::schedule::Plan;
+    use crate::record::blackbox::MAIN;
+    use std::sync::atomic::Ordering;
+
+    const POINTS: [&str; 3] = ["first", "second", "third"];
+
+    /// A thread of a server, as the director sees it: parks at each of its points, then ends.
+    fn play(blackbox: Blackbox, role: usize, points: &[&'static str], passed: &std::sync::Mutex<Vec<String>>) {
+        let slot = blackbox.slot(role);
+        for point in points {
+            let seen = slot.grant.load(Ordering::Acquire);
+            slot.set_point(point, 1);
+            slot.set_state(State::Parked);
+            blackbox.ring_doorbell();
+            while slot.grant.load(Ordering::Acquire) == seen && !blackbox.is_open() {
+                futex_wait(&slot.grant, seen, None);
+            }
+            passed.lock().expect("no test thread panics").push(format!("{} {point}", blackbox.roles()[role]));
+        }
+        slot.set_state(State::Ended);
+        blackbox.ring_doorbell();
+    }
+
+    /// A director who leaves after the steps, and need tell nobody to stop.
+    fn director<'a>(
+        blackbox: Blackbox,
+        schedule: &'a Schedule,
+        limit: Option<Duration>,
+        alive: &'a mut dyn FnMut() -> bool,
+        traced: &'a dyn Fn() -> bool,
+    ) -> Director<'a> {
+        Director { blackbox, schedule, limit, alive, traced, stays: false, stop: &|| () }
+    }
+
+    struct Outcomes {
+        passed: Vec<String>,
+        outcomes: Vec<Outcome>,
+        verdict: Direction,
+    }
+
+    fn direct(text: &str, main: &[&'static str], worker: &[&'static str]) -> Outcomes {
+        let blackbox = Blackbox::new(256).expect("there is a memfd");
+        let worker_role = blackbox.add_role("worker-1").expect("there is room");
+        let schedule = Schedule::parse(text, &POINTS, 1).expect("it is well formed");
+        let passed = std::sync::Mutex::new(Vec::new());
+        let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
+        let (steps, verdict) = std::thread::scope(|scope| {
+            scope.spawn(|| play(blackbox, MAIN, main, &passed));
+            scope.spawn(|| play(blackbox, worker_role, worker, &passed));
+            let limit = Some(Duration::from_secs(10));
+            let (mut alive, traced) = (|| true, || false);
+            let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
+            director.run(std::slice::from_mut(&mut client))
+        });
+        let outcomes = steps.into_iter().map(|step| step.outcome).collect();
+        Outcomes { passed: passed.into_inner().expect("no test thread panics"), outcomes, verdict }
+    }
+
+    #[test]
+    fn roles_pass_in_the_order_of_the_schedule() {
+        for _ in 0..50 {
+            let order = "worker-1 first\nmain first\nmain second\nworker-1 second\nmain third\n";
+            let run = direct(order, &POINTS, &POINTS);
+            assert_eq!(run.verdict, Direction::Over);
+            assert!(run.outcomes.iter().all(|outcome| *outcome == Outcome::Passed));
+            let listed: Vec<&str> = run.passed.iter().map(String::as_str).filter(|p| *p != "worker-1 third").collect();
+            assert_eq!(listed, ["worker-1 first", "main first", "main second", "worker-1 second", "main third"]);
+        }
+    }
+
+    #[test]
+    fn points_that_are_not_listed_are_passed_on_the_way() {
+        let run = direct("main third\nworker-1 second\n", &POINTS, &POINTS);
+        assert_eq!(run.verdict, Direction::Over);
+        let at = |what: &str| run.passed.iter().position(|passed| passed == what).expect("it passed");
+        assert!(at("main first") < at("main third") && at("main third") < at("worker-1 second"), "{:?}", run.passed);
+    }
+
+    #[test]
+    fn a_step_whose_role_has_ended_is_unmet_by_name() {
+        let run = direct("main first\nworker-1 third\nmain second\n", &POINTS, &["first", "second"]);
+        assert_eq!(run.verdict, Direction::Over);
+        assert_eq!(run.outcomes[0], Outcome::Passed);
+        assert_eq!(run.outcomes[1], Outcome::Unmet("has ended".to_string()));
+        assert_eq!(run.outcomes[2], Outcome::Passed);
+    }
+
+    #[test]
+    fn a_thread_that_comes_to_no_point_ends_the_direction_at_the_limit() {
+        let blackbox = Blackbox::new(16).expect("there is a memfd");
+        let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
+        let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
+        let (mut alive, traced) = (|| true, || false);
+        let limit = Some(Duration::from_millis(20));
+        let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
+        let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
+        assert!(matches!(&verdict, Direction::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
+        assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
+    }
+
+    #[test]
+    fn the_limit_does_not_run_under_a_debugger() {
+        let blackbox = Blackbox::new(16).expect("there is a memfd");
+        let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
+        let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
+        let asked = std::cell::Cell::new(0);
+        // A debugger is there for the first three looks, then not.
+        let traced = || asked.replace(asked.get() + 1) < 3;
+        let mut alive = || true;
+        let limit = Some(Duration::from_millis(1));
+        let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
+        let (_, verdict) = director.run(std::slice::from_mut(&mut client));
+        assert!(matches!(verdict, Direction::Failed(_)));
+        assert_eq!(asked.get(), 4);
+    }
+
+    #[test]
+    fn a_server_that_dies_ends_the_direction() {
+        let blackbox = Blackbox::new(16).expect("there is a memfd");
+        let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
+        let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
+        let (mut alive, traced) = (|| false, || false);
+        let mut director = director(blackbox, &schedule, None, &mut alive, &traced);
+        let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
+        assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Direction::Died));
+    }
+}

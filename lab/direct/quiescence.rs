@@ -1,0 +1,431 @@
+//! Whether a server can still move by itself: judged by what its kernel says of it, never by a stopwatch.
+//!
+//! A server that is slow and a server that hangs look alike from outside. They differ in this: whatever can wake a thread
+//! of the one is under way, and of the other there is nothing. So [`look`] asks, of a moment in which nobody directs:
+//!
+//! - Is every thread asleep, the client's too? `State` in `/proc/PID/task/TID/status` says so. Three looks with the same
+//!   count of context switches, and a black box in which nothing was written meanwhile, say that none of them woke in
+//!   between, so there was a moment in which all of them slept. None of these servers sleeps for a time; so from then on
+//!   only a packet can wake somebody.
+//! - Is a packet under way? What was sent and is neither acknowledged nor held back (`SIOCOUTQ` less `SIOCOUTQNSD`,
+//!   `tcp(7)`) is.
+//! - What waits? The bytes in the server's socket are in `/proc/net/tcp`, the same as FIONREAD says there. For what that
+//!   socket is armed stands in the interest list (`/proc/PID/fdinfo/EPFD`, `proc_pid_fdinfo(5)`).
+
+use std::fmt;
+use std::fs;
+use std::io;
+
+use crate::direct::client::{Connection, Wire};
+use crate::record::blackbox::Blackbox;
+
+/// A thread of a process, by their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// The process.
+    pub pid: libc::pid_t,
+    /// The thread.
+    pub tid: libc::pid_t,
+}
+
+impl Thread {
+    /// The calling thread.
+    pub fn current() -> Thread {
+        // SAFETY: neither call has preconditions.
+        unsafe { Thread { pid: libc::getpid(), tid: libc::gettid() } }
+    }
+
+    /// What is in a file of its folder in `/proc`.
+    fn file(self, name: &str) -> io::Result<String> {
+        fs::read_to_string(format!("/proc/{}/task/{}/{name}", self.pid, self.tid))
+    }
+}
+
+/// A thread that sleeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sleeper {
+    /// Its name, as the kernel keeps it: at most 15 bytes.
+    pub name: String,
+    /// The system call it sleeps in: `epoll_wait`, `futex`; empty where the kernel does not say.
+    pub call: &'static str,
+    /// How often it has given up a core since it began.
+    switches: u64,
+}
+
+/// The mask with which a socket is on an interest list: the bits of `epoll_event.events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Armed(pub u32);
+
+/// The bits that say how events are told, not which (`EPOLLWAKEUP` and `EPOLLEXCLUSIVE` among them).
+const HOW: u32 = (libc::EPOLLET | libc::EPOLLONESHOT | libc::EPOLLWAKEUP | libc::EPOLLEXCLUSIVE) as u32;
+
+impl Armed {
+    /// Whether nothing is asked for, not even a hang-up: a one-shot event was told, and nobody has armed the socket again.
+    pub fn is_empty(self) -> bool {
+        self.0 & !HOW == 0
+    }
+
+    /// Whether an event is told when something changes, and not while it lasts.
+    pub fn is_edge(self) -> bool {
+        self.0 & libc::EPOLLET as u32 != 0
+    }
+}
+
+/// As `/proc/PID/fdinfo` writes it: `c0000000`.
+impl fmt::Display for Armed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// The proof that nobody can move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The server's threads; the first one is `main`.
+    pub threads: Vec<Sleeper>,
+    /// What waits in the two queues of the server's socket.
+    pub connection: Connection,
+    /// Its descriptor in the server; `None` where the kernel does not say.
+    pub fd: Option<u64>,
+    /// For what it is armed; `None` if it is on no interest list, or where the kernel does not say.
+    pub armed: Option<Armed>,
+}
+
+/// Who might move.
+pub struct Room<'a> {
+    /// The server's box, in which each of its threads writes what it does.
+    pub blackbox: Blackbox,
+    /// The server's process.
+    pub server: libc::pid_t,
+    /// The client's connection.
+    pub wire: &'a Wire,
+    /// The client's thread, where that is not the one that looks.
+    pub client: Option<Thread>,
+}
+
+/// Looks once; `None` if somebody moved, or may yet.
+///
+/// # Errors
+/// Those of reading `/proc`, and of asking the client's socket.
+pub fn look(room: &Room<'_>) -> io::Result<Option<Proof>> {
+    let written = room.blackbox.written();
+    let Some(first) = asleep(room)? else { return Ok(None) };
+    let Some(connection) = room.wire.connection()? else { return Ok(None) };
+    for _ in 0..2 {
+        if asleep(room)?.as_ref() != Some(&first) {
+            return Ok(None);
+        }
+    }
+    let same = room.wire.connection()? == Some(connection) && room.blackbox.written() == written;
+    if !same || room.wire.in_flight()? > 0 || connection.untaken > 0 {
+        return Ok(None);
+    }
+    let fd = descriptor(room.server, connection.inode);
+    let armed = fd.and_then(|fd| armed(room.server, fd));
+    let (threads, _) = first;
+    Ok(Some(Proof { threads, connection, fd, armed }))
+}
+
+/// Looks once at a server whose threads wait for each other only: its threads, if all of them sleep in `futex(2)`, so that no
+/// packet and no time can wake one; `None` if somebody moved, or may yet.
+///
+/// # Errors
+/// Those of reading `/proc`.
+pub fn look_inside(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec<Sleeper>>> {
+    let is_inside = |threads: &Vec<Sleeper>| threads.iter().all(|thread| thread.call == "futex");
+    Ok(at_rest(blackbox, server)?.filter(is_inside))
+}
+
+/// Looks once at a server whose threads all sleep, whatever may wake them: these threads; `None` if somebody moved.
+///
+/// # Errors
+/// Those of reading `/proc`.
+pub fn at_rest(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec<Sleeper>>> {
+    let written = blackbox.written();
+    let Some(first) = threads(server, None)? else { return Ok(None) };
+    for _ in 0..2 {
+        if threads(server, None)?.as_ref() != Some(&first) {
+            return Ok(None);
+        }
+    }
+    Ok((blackbox.written() == written && !first.is_empty()).then_some(first))
+}
+
+/// The server's threads and the client's, if all of them are asleep.
+fn asleep(room: &Room<'_>) -> io::Result<Option<(Vec<Sleeper>, Option<Sleeper>)>> {
+    let Some(server) = threads(room.server, room.client)? else { return Ok(None) };
+    let client = match room.client.map(sleeper).transpose()? {
+        Some(None) => return Ok(None),
+        client => client.flatten(),
+    };
+    Ok(Some((server, client)))
+}
+
+/// The threads of a process, if all of them are asleep; without the client's, where that is one of them.
+fn threads(server: libc::pid_t, client: Option<Thread>) -> io::Result<Option<Vec<Sleeper>>> {
+    let looker = Thread::current();
+    let mut asleep = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{server}/task"))? {
+        let tid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let thread = Thread { pid: server, tid: tid.unwrap_or_default() };
+        // Where server, director and client share a process, who looks is awake, and is none of the server's.
+        if thread == looker || client == Some(thread) {
+            continue;
+        }
+        let Some(sleeper) = sleeper(thread)? else { return Ok(None) };
+        asleep.push((tid != Some(server), tid, sleeper));
+    }
+    asleep.sort_by_key(|(is_not_main, tid, _)| (*is_not_main, *tid));
+    Ok(Some(asleep.into_iter().map(|(.., sleeper)| sleeper).collect()))
+}
+
+/// `None` if it is awake, or sleeps for a time only.
+fn sleeper(thread: Thread) -> io::Result<Option<Sleeper>> {
+    let status = thread.file("status")?;
+    let value = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.map(str::trim).unwrap_or_default()
+    };
+    let count = |key| value(key).parse::<u64>().unwrap_or_default();
+    let switches = count("voluntary_ctxt_switches") + count("nonvoluntary_ctxt_switches");
+    let line = thread.file("syscall").unwrap_or_default();
+    let call = call(&line);
+    let for_a_time = call == Some("nanosleep") || (call == Some("futex") && is_timed_futex(&line));
+    let sleeps = value("State").starts_with('S') && !for_a_time;
+    Ok(sleeps.then(|| Sleeper { name: value("Name").to_string(), call: call.unwrap_or_default(), switches }))
+}
+
+/// The system call of a line of `/proc/PID/task/TID/syscall`, of those that these programs sleep in.
+fn call(line: &str) -> Option<&'static str> {
+    let number: i64 = line.split(' ').next()?.parse().ok()?;
+    let known = [
+        (libc::SYS_futex, "futex"),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_epoll_wait, "epoll_wait"),
+        (libc::SYS_epoll_pwait, "epoll_wait"),
+        (libc::SYS_read, "read"),
+        (libc::SYS_recvfrom, "recv"),
+        (libc::SYS_write, "write"),
+        (libc::SYS_sendto, "send"),
+        (libc::SYS_accept4, "accept"),
+        (libc::SYS_ppoll, "poll"),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_poll, "poll"),
+        (libc::SYS_nanosleep, "nanosleep"),
+        (libc::SYS_clock_nanosleep, "nanosleep"),
+    ];
+    known.into_iter().find(|(known, _)| *known == number).map(|(_, name)| name)
+}
+
+/// Whether a wait in `futex(2)`, of such a line, has a limit: its fourth argument is the address of one.
+fn is_timed_futex(line: &str) -> bool {
+    line.split(' ').nth(4).is_some_and(|limit| limit != "0x0")
+}
+
+/// The descriptor that a process has for the socket of that inode.
+fn descriptor(pid: libc::pid_t, inode: u64) -> Option<u64> {
+    let wanted = format!("socket:[{inode}]");
+    let mut files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.filter_map(Result::ok);
+    let file = files.find(|file| fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str()))?;
+    file.file_name().to_str()?.parse().ok()
+}
+
+/// The mask with which `fd` is on an interest list of that process.
+pub fn armed(pid: libc::pid_t, fd: u64) -> Option<Armed> {
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?.filter_map(Result::ok);
+    files.filter_map(|file| fs::read_to_string(file.path()).ok()).find_map(|text| mask(&text, fd))
+}
+
+/// `tfd:        7 events: c0000019 data:                1 ...`
+fn mask(fdinfo: &str, fd: u64) -> Option<Armed> {
+    fdinfo.lines().filter(|line| line.starts_with("tfd:")).find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (target, _, events) = (words.next()?, words.next()?, words.next()?);
+        (target.parse() == Ok(fd)).then(|| u32::from_str_radix(events, 16).ok().map(Armed))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use crate::direct::client::Client;
+    use crate::direct::schedule::Plan;
+
+    /// A process in the place of a server, and a connection whose two ends are here.
+    struct Scene {
+        blackbox: Blackbox,
+        child: Child,
+        client: Client,
+        server: TcpStream,
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            self.child.kill().expect("it is our child");
+            self.child.wait().expect("it is our child");
+        }
+    }
+
+    impl Scene {
+        fn new(program: &str) -> Scene {
+            let blackbox = Blackbox::new(16).expect("there is a memfd");
+            let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+            let port = listener.local_addr().expect("it is bound").port();
+            let mut client = Client::new(blackbox, port, Plan::Raw, Duration::from_secs(20));
+            client.connect().expect("it listens");
+            let (server, _) = listener.accept().expect("somebody has connected");
+            let mut command = Command::new("sh");
+            command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::null());
+            Scene { blackbox, child: command.spawn().expect("there is a shell"), client, server }
+        }
+
+        fn look(&self, client: Option<Thread>) -> Option<Proof> {
+            let wire = self.client.wire().expect("it is connected");
+            let server = self.child.id() as libc::pid_t;
+            look(&Room { blackbox: self.blackbox, server, wire: &wire, client }).expect("/proc can be read")
+        }
+
+        /// The proof, once there is one.
+        fn proof(&self) -> Proof {
+            let start = Instant::now();
+            loop {
+                if let Some(proof) = self.look(None) {
+                    return proof;
+                }
+                assert!(start.elapsed() < Duration::from_secs(20), "nobody moves, and there is no proof");
+            }
+        }
+
+        fn is_never_still(&self) -> bool {
+            (0..200).all(|_| self.look(None).is_none())
+        }
+    }
+
+    #[test]
+    fn who_sleeps_in_a_call_without_an_end_is_still() {
+        let mut scene = Scene::new("exec cat");
+        let proof = scene.proof();
+        assert_eq!(proof.threads.len(), 1);
+        assert_eq!((proof.threads[0].name.as_str(), proof.threads[0].call), ("cat", "read"));
+        assert_eq!((proof.connection.unread, proof.fd, proof.armed), (0, None, None), "the socket is not its own");
+        scene.client.send(10).expect("there is room");
+        assert_eq!(scene.proof().connection.unread, 10);
+    }
+
+    #[test]
+    fn who_computes_is_not_still_and_neither_is_who_sleeps_for_a_time() {
+        assert!(Scene::new("while :; do :; done").is_never_still());
+        assert!(Scene::new("exec sleep 1000").is_never_still());
+    }
+
+    #[test]
+    fn a_client_that_is_awake_may_still_move() {
+        let scene = Scene::new("exec cat");
+        scene.proof();
+        let busy = Scene::new("while :; do :; done");
+        let pid = busy.child.id() as libc::pid_t;
+        assert!((0..200).all(|_| scene.look(Some(Thread { pid, tid: pid })).is_none()));
+    }
+
+    /// One writes into a pipe, the other reads: each of them sleeps at many looks, and never both at once.
+    #[test]
+    fn two_who_keep_each_other_awake_are_not_still() {
+        use std::io::Write;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let mut scene = Scene::new("exec cat");
+        scene.proof();
+        let mut pipe = scene.child.stdin.take().expect("it is piped");
+        let stop = AtomicBool::new(false);
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                tell.send(Thread::current()).expect("somebody asks");
+                while !stop.load(Ordering::Relaxed) {
+                    pipe.write_all(&[0; 4096]).expect("it reads");
+                }
+            });
+            let writer = told.recv().expect("it says who it is");
+            let still = (0..500).filter(|_| scene.look(Some(writer)).is_some()).count();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(still, 0);
+        });
+    }
+
+    #[test]
+    fn bytes_that_the_client_has_not_acknowledged_are_under_way() {
+        use std::io::Write;
+        let mut scene = Scene::new("exec cat");
+        scene.proof();
+        scene.server.set_nonblocking(true).expect("a socket has the option");
+        // More than the client's window has room for: the rest stays with the server.
+        while scene.server.write(&[0; 65_536]).is_ok() {}
+        assert!(scene.is_never_still());
+    }
+
+    #[test]
+    fn who_sleeps_in_a_futex_for_a_time_is_not_still() {
+        use std::sync::{Condvar, Mutex};
+        assert!(is_timed_futex("202 0x5 0x189 0x0 0x7f52 0x0 0xffffffff 0x1 0x2"));
+        assert!(!is_timed_futex("202 0x5 0x189 0x0 0x0 0x0 0xffffffff 0x1 0x2"));
+        let (lock, changed) = (Mutex::new(true), Condvar::new());
+        let still = std::thread::scope(|scope| {
+            let still = [None, Some(Duration::from_secs(1000))].map(|time| {
+                let (tell, told) = std::sync::mpsc::channel();
+                let (lock, changed) = (&lock, &changed);
+                scope.spawn(move || {
+                    tell.send(Thread::current()).expect("somebody asks");
+                    let mut waits = lock.lock().expect("no panic");
+                    while *waits {
+                        waits = match time {
+                            Some(time) => changed.wait_timeout(waits, time).expect("no panic").0,
+                            None => changed.wait(waits).expect("no panic"),
+                        };
+                    }
+                });
+                let thread = told.recv().expect("it says who it is");
+                let line = || thread.file("syscall").expect("it is there");
+                // In the wait itself, and not in the lock.
+                let is_in = |line: &str| call(line) == Some("futex") && is_timed_futex(line) == time.is_some();
+                while !is_in(&line()) || !thread.file("status").expect("it is there").contains("State:\tS") {
+                    std::thread::yield_now();
+                }
+                sleeper(thread).expect("/proc can be read").is_some()
+            });
+            *lock.lock().expect("no panic") = false;
+            changed.notify_all();
+            still
+        });
+        assert_eq!(still, [true, false]);
+    }
+
+    #[test]
+    fn the_interest_list_is_read_as_the_kernel_writes_it() {
+        let text = "pos:\t0\nflags:\t02\ntfd:        8 events: c0002019 data: 1  pos:0\n\
+                    tfd:        7 events: c0000000 data: ffffffffffffffff  pos:0 ino:1 sdev:8\n";
+        assert_eq!(mask(text, 7), Some(Armed(0xc000_0000)));
+        assert_eq!(mask(text, 8), Some(Armed(0xc000_2019)));
+        assert_eq!(mask(text, 9), None);
+        assert!(Armed(0xc000_0000).is_empty() && !Armed(0xc000_0018).is_empty() && !Armed(0x2019).is_edge());
+        assert_eq!(Armed(0x19).to_string(), "00000019");
+    }
+
+    #[test]
+    fn a_one_shot_event_empties_the_mask_and_a_modify_fills_it() {
+        use crate::world::kernel::{Epoll, Events, Interest};
+        use std::os::fd::AsRawFd;
+        let (epoll, mut scene) = (Epoll::new().expect("there is epoll"), Scene::new("exec cat"));
+        let once = Interest::READ.edge_triggered().one_shot();
+        let mask = |scene: &Scene| armed(std::process::id() as libc::pid_t, scene.server.as_raw_fd() as u64);
+        epoll.add(&scene.server, 1, once).expect("it is not on the list yet");
+        assert_eq!(mask(&scene), Some(Armed(0xc000_2019)));
+        scene.client.send(1).expect("there is room");
+        epoll.wait(&mut Events::with_capacity(1)).expect("there is an event");
+        assert_eq!(mask(&scene), Some(Armed(0xc000_0000)));
+        epoll.modify(&scene.server, 1, once).expect("it is on the list");
+        assert_eq!(mask(&scene), Some(Armed(0xc000_2019)));
+    }
+}

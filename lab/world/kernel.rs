@@ -1,0 +1,830 @@
+//! The kernel: epoll, a listener, sockets, and the event that stops a server. Thin covers over the system calls, with
+//! owned descriptors; each call is recorded when somebody watches.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::panic::Location;
+
+use crate::record::blackbox;
+use crate::record::event::{Kind, Waiting};
+use crate::world::point::{asleep, directed, in_the_kernel, point, until, watched};
+
+#[track_caller]
+fn note(kind: Kind, numbers: [u64; 3]) {
+    if watched() {
+        blackbox::note(kind, "", Location::caller(), numbers);
+    }
+}
+
+/// The result of a system call; retried by the caller on `EINTR`.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// What `read(2)` or `write(2)` gave, as one number: bytes, or a negated errno.
+fn outcome(result: &io::Result<usize>) -> u64 {
+    match result {
+        Ok(n) => *n as u64,
+        Err(error) => -i64::from(error.raw_os_error().unwrap_or(libc::EIO)) as u64,
+    }
+}
+
+/// Which events are asked for, and how (`epoll_ctl(2)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest(u32);
+
+impl Interest {
+    /// Input, and the hang-up of the other side: `EPOLLIN | EPOLLRDHUP`. Level-triggered.
+    pub const READ: Interest = Interest((libc::EPOLLIN | libc::EPOLLRDHUP) as u32);
+
+    /// Room for output: `EPOLLOUT`. Level-triggered. Hang-ups and errors are reported with every interest.
+    pub const WRITE: Interest = Interest(libc::EPOLLOUT as u32);
+
+    /// Both.
+    pub const fn and(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
+
+    /// The hang-up of the other side, and no input: `EPOLLRDHUP`.
+    pub const HANG_UP: Interest = Interest(libc::EPOLLRDHUP as u32);
+
+    /// Only what is reported in any case: a connection that is broken, or closed from both sides (`EPOLLHUP`,
+    /// `EPOLLERR`).
+    pub const BREAK: Interest = Interest(0);
+
+    /// Reported when something changes, not while it lasts: `EPOLLET`.
+    pub const fn edge_triggered(self) -> Interest {
+        Interest(self.0 | libc::EPOLLET as u32)
+    }
+
+    /// Reported once, then not again until [`Epoll::modify`]: `EPOLLONESHOT`.
+    pub const fn one_shot(self) -> Interest {
+        Interest(self.0 | libc::EPOLLONESHOT as u32)
+    }
+
+    /// Of several instances that ask for the same source in this way and sleep, a change wakes one or more, not all:
+    /// `EPOLLEXCLUSIVE`. Only with [`Epoll::add`]; the kernel takes no `EPOLLRDHUP` with it, so that is left out.
+    pub const fn exclusive(self) -> Interest {
+        Interest((self.0 & !(libc::EPOLLRDHUP as u32)) | libc::EPOLLEXCLUSIVE as u32)
+    }
+
+    /// The bits of `epoll_event.events`.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+/// One event, as `epoll_wait(2)` reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The number that was given to [`Epoll::add`].
+    pub token: u64,
+    /// The bits of `epoll_event.events`.
+    pub mask: u32,
+}
+
+impl Event {
+    /// An event that nobody has reported: somebody wants to see for himself whether there is something to read.
+    pub const READABLE: Event = Event { token: 0, mask: libc::EPOLLIN as u32 };
+
+    /// There is something to read, if only the end of the stream.
+    pub fn readable(self) -> bool {
+        self.mask & libc::EPOLLIN as u32 != 0
+    }
+
+    /// There is room for output.
+    pub fn writable(self) -> bool {
+        self.mask & libc::EPOLLOUT as u32 != 0
+    }
+
+    /// The other side has closed its end, or the connection is broken.
+    pub fn hung_up(self) -> bool {
+        self.mask & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+}
+
+/// Room for the events of one wait.
+pub struct Events {
+    raw: Vec<libc::epoll_event>,
+    count: usize,
+}
+
+impl Events {
+    /// Room for at most `capacity` events a wait.
+    pub fn with_capacity(capacity: usize) -> Events {
+        Events { raw: vec![libc::epoll_event { events: 0, u64: 0 }; capacity], count: 0 }
+    }
+
+    /// The events of the last wait, in the kernel's order.
+    pub fn iter(&self) -> impl Iterator<Item = Event> + '_ {
+        self.raw[..self.count].iter().map(|raw| Event { token: raw.u64, mask: raw.events })
+    }
+}
+
+/// An epoll instance (`epoll(7)`).
+pub struct Epoll {
+    fd: OwnedFd,
+}
+
+impl Epoll {
+    /// A new instance, with an empty interest list.
+    ///
+    /// # Errors
+    /// Those of `epoll_create1(2)`.
+    pub fn new() -> io::Result<Epoll> {
+        // SAFETY: the result is checked, and nobody else owns the new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
+        Ok(Epoll { fd })
+    }
+
+    fn control(&self, operation: i32, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: interest.0, u64: token };
+        // SAFETY: both descriptors are open, and the kernel copies the event before it returns.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd.as_raw_fd(), &mut event) })?;
+        Ok(())
+    }
+
+    /// Puts `source` on the interest list; its events carry `token`.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl(2)`: `EEXIST` if it is there already.
+    #[track_caller]
+    pub fn add(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        note(Kind::Add, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.0)]);
+        self.control(libc::EPOLL_CTL_ADD, source.as_fd(), token, interest)
+    }
+
+    /// Changes what is asked of `source`, and arms a one-shot source again. If it is ready, its event is queued before
+    /// this returns.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl(2)`: `ENOENT` if it is not on the list.
+    #[track_caller]
+    pub fn modify(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        note(Kind::Modify, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.0)]);
+        self.control(libc::EPOLL_CTL_MOD, source.as_fd(), token, interest)
+    }
+
+    /// Takes `source` off the interest list.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl(2)`: `ENOENT` if it is not on the list.
+    pub fn delete(&self, source: &impl AsFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, source.as_fd(), 0, Interest(0))
+    }
+
+    /// Sleeps until there is an event, and puts what there is into `events`.
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`, without `EINTR`.
+    #[track_caller]
+    pub fn wait(&self, events: &mut Events) -> io::Result<()> {
+        self.wait_for(events, None)
+    }
+
+    /// As [`Epoll::wait`], but for at most `seconds`, if there is a limit: then there may be no event. In a directed run
+    /// there is none, as time stands still ([`seconds`]). Where a directed run is about whom the kernel wakes, there is a point
+    /// `woken` at the end.
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`, without `EINTR`.
+    #[track_caller]
+    pub fn wait_for(&self, events: &mut Events, seconds: Option<u32>) -> io::Result<()> {
+        let timeout_ms = seconds.map_or(-1, |seconds| seconds.saturating_mul(1000).min(i32::MAX as u32) as i32);
+        let count = if in_the_kernel() {
+            // Time stands still here, too. Who was woken first is chance; who goes on first is the director's.
+            let count = asleep(|| self.wait_at_most(events, -1))?;
+            point("woken");
+            count
+        } else if watched() {
+            let directed = until(
+                Waiting::Event,
+                self.fd.as_raw_fd() as u64,
+                || 0,
+                || self.wait_at_most(events, 0).map(|count| (count > 0).then_some(count)).transpose(),
+            );
+            directed.unwrap_or_else(|| self.wait_at_most(events, timeout_ms))?
+        } else {
+            self.wait_at_most(events, timeout_ms)?
+        };
+        events.count = count;
+        if watched() {
+            note(Kind::Wait, [count as u64, 0, 0]);
+            for event in events.iter() {
+                note(Kind::Ready, [event.token, u64::from(event.mask), 0]);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Epoll::wait`], but without sleeping: there may be no event.
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`, without `EINTR`.
+    pub fn poll(&self, events: &mut Events) -> io::Result<()> {
+        events.count = self.wait_at_most(events, 0)?;
+        Ok(())
+    }
+
+    fn wait_at_most(&self, events: &mut Events, timeout_ms: i32) -> io::Result<usize> {
+        loop {
+            let (at, room) = (events.raw.as_mut_ptr(), events.raw.len() as i32);
+            // SAFETY: the kernel writes at most `room` events at `at`, where that many are allocated.
+            match check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), at, room, timeout_ms) }) {
+                Ok(count) => return Ok(count as usize),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Tells the scheduler that this thread, and those that it starts, work through batches (`sched(7)`, `SCHED_BATCH`): who is
+/// woken waits until who runs has had its turn. Meanwhile more arrives, and one wake-up does for all of it. Without effect where
+/// it is forbidden.
+pub fn prefer_batches() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the struct; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
+}
+
+/// Keeps this thread on the cores `n`, `n + count` and so on (`sched_setaffinity(2)`), where the packets of listener `n` arrive
+/// after [`Listener::deal_by_core`]. Cores that the process may not use are left out (`taskset(1)`, a container's limit); where
+/// none is left, and in a directed run, it is without effect.
+pub fn stay_on(n: usize, count: usize) {
+    if !directed() {
+        // A thread on the wrong core is slower, and no worse.
+        let _ = keep_to_cores(|core| core % count == n);
+    }
+}
+
+/// Keeps this thread to those of its cores that `keeps` names; it is asked for each, from the lowest on. If it names none,
+/// nothing changes.
+///
+/// # Errors
+/// Those of `sched_getaffinity(2)`: `EINVAL` on a machine with more than 1,024 cores.
+pub(crate) fn keep_to_cores(mut keeps: impl FnMut(usize) -> bool) -> io::Result<()> {
+    // SAFETY: a zeroed set is valid and empty; both calls get its true size.
+    unsafe {
+        let (mut now, mut kept): (libc::cpu_set_t, libc::cpu_set_t) = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        check(libc::sched_getaffinity(0, size, &mut now))?;
+        for core in (0..libc::CPU_SETSIZE as usize).filter(|core| libc::CPU_ISSET(*core, &now)) {
+            if keeps(core) {
+                libc::CPU_SET(core, &mut kept);
+            }
+        }
+        if libc::CPU_COUNT(&kept) > 0 {
+            check(libc::sched_setaffinity(0, size, &kept))?;
+        }
+    }
+    Ok(())
+}
+
+/// The time, in whole seconds since some fixed moment: a coarse clock, read without a system call (`CLOCK_MONOTONIC_COARSE`
+/// of `clock_gettime(2)`). In a directed run it stands still, so that nobody is late who was made to wait.
+pub fn seconds() -> u32 {
+    if directed() {
+        return 0;
+    }
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes a timespec. The clock is there since Linux 2.6.32; without it, the time would be 0.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
+    now.tv_sec as u32
+}
+
+/// How many connections may wait to be accepted. The kernel's own limit (`net.core.somaxconn`) may be lower.
+const BACKLOG: libc::c_int = 4096;
+
+/// A listening TCP socket that does not block.
+pub struct Listener {
+    inner: TcpListener,
+}
+
+impl Listener {
+    /// Listens on `address`; port 0 lets the kernel choose one.
+    ///
+    /// # Errors
+    /// Those of `bind(2)` and `listen(2)`: `EADDRINUSE` if somebody has the port.
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let inner = TcpListener::bind(address)?;
+        inner.set_nonblocking(true)?;
+        // std asks for a queue of 128, and listen(2) may be called again to ask for another.
+        // SAFETY: the descriptor is open.
+        check(unsafe { libc::listen(inner.as_raw_fd(), BACKLOG) })?;
+        set_for_replies(&inner);
+        Ok(Listener { inner })
+    }
+
+    /// Listens on `address`, and lets others of this user do so too (`SO_REUSEPORT` of `socket(7)`): the kernel gives each
+    /// connection to one of them.
+    ///
+    /// In a directed run the first one gets every connection, since the kernel's own choice goes by the client's port.
+    ///
+    /// # Errors
+    /// Those of `socket(2)`, `setsockopt(2)`, `bind(2)` and `listen(2)`.
+    pub fn bind_shared(address: SocketAddr) -> io::Result<Listener> {
+        let domain = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: the result is checked, and nobody else owns the new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::socket(domain, kind, 0))?) };
+        set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32)?;
+        set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
+        bind(&fd, address)?;
+        // SAFETY: the descriptor is open.
+        check(unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) })?;
+        if directed() {
+            choose_listener(&fd, &[(libc::BPF_RET | libc::BPF_K, 0)])?;
+        }
+        set_for_replies(&fd);
+        Ok(Listener { inner: TcpListener::from(fd) })
+    }
+
+    /// One more listener on the same address, for a thread of its own. This one must come from [`Listener::bind_shared`].
+    ///
+    /// # Errors
+    /// Those of [`Listener::bind_shared`]: `EADDRINUSE` if the address is not shared.
+    pub fn another(&self) -> io::Result<Listener> {
+        Listener::bind_shared(self.local_addr()?)
+    }
+
+    /// Of the `count` listeners on this address, each connection goes to the one that was made as number `n` if its first
+    /// packet is dealt with on a core `n`, `n + count` and so on (`SO_ATTACH_REUSEPORT_CBPF` of `socket(7)`); before, a hash of
+    /// both addresses decides. The reactor that is woken for it is then, as a rule, on the core that has its packets in the
+    /// cache. On the loopback interface that is the core where the client runs.
+    ///
+    /// In a directed run the first one gets every connection, as before.
+    ///
+    /// # Errors
+    /// Those of `setsockopt(2)`: `EINVAL` if the address is not shared.
+    pub fn deal_by_core(&self, count: usize) -> io::Result<()> {
+        let load_core = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32);
+        let modulo = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count as u32);
+        match directed() {
+            true => Ok(()),
+            false => choose_listener(&self.inner, &[load_core, modulo, (libc::BPF_RET | BPF_A, 0)]),
+        }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of `getsockname(2)`.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// The next connection; `None` when nobody waits.
+    ///
+    /// # Errors
+    /// Those of `accept4(2)`, without `EAGAIN`, `EINTR` and `ECONNABORTED`: `EMFILE` when the file limit is reached.
+    #[track_caller]
+    pub fn accept(&self) -> io::Result<Option<Socket>> {
+        let fd = self.accept_with(libc::SOCK_NONBLOCK)?;
+        Ok(fd.map(|fd| Socket { fd }))
+    }
+
+    /// Sleeps until somebody connects, and gives a connection whose calls block; `None` when `stop` was raised.
+    ///
+    /// `accept(2)` alone would hear of the client only, so this sleeps in `poll(2)`, which watches both.
+    ///
+    /// # Errors
+    /// Those of `poll(2)` and [`Listener::accept`].
+    #[track_caller]
+    pub fn accept_or_stop(&self, stop: &Stop) -> io::Result<Option<Stream>> {
+        loop {
+            let waits_for = self.inner.as_raw_fd() as u64;
+            let come = until(Waiting::Connection, waits_for, || 0, || self.come(stop, 0).transpose());
+            match come.unwrap_or_else(|| self.come(stop, -1).map(|come| come.unwrap_or(Come::Nobody)))? {
+                Come::Stop => return Ok(None),
+                // Who knocked may have gone again.
+                Come::Nobody => {}
+                Come::Client => {
+                    if let Some(fd) = self.accept_with(0)? {
+                        return Ok(Some(Stream { fd }));
+                    }
+                }
+            }
+        }
+    }
+
+    fn come(&self, stop: &Stop, timeout_ms: i32) -> io::Result<Option<Come>> {
+        let watch = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut both = [watch(stop.fd.as_raw_fd()), watch(self.inner.as_raw_fd())];
+        // SAFETY: the kernel reads and writes these two structs.
+        match check(unsafe { libc::poll(both.as_mut_ptr(), 2, timeout_ms) }) {
+            Ok(0) => Ok(None),
+            Ok(_) if both[0].revents != 0 => Ok(Some(Come::Stop)),
+            Ok(_) => Ok(Some(Come::Client)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(Come::Nobody)),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[track_caller]
+    fn accept_with(&self, flags: libc::c_int) -> io::Result<Option<OwnedFd>> {
+        loop {
+            let (nowhere, flags) = (std::ptr::null_mut(), flags | libc::SOCK_CLOEXEC);
+            // SAFETY: no address is asked for.
+            match check(unsafe { libc::accept4(self.inner.as_raw_fd(), nowhere, std::ptr::null_mut(), flags) }) {
+                Ok(fd) => {
+                    note(Kind::Accept, [fd as u64, 0, 0]);
+                    // SAFETY: the descriptor is new, and nobody else owns it.
+                    return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => {
+                        if in_the_kernel() {
+                            note(Kind::Nobody, [self.inner.as_raw_fd() as u64, 0, 0]);
+                        }
+                        return Ok(None);
+                    }
+                    Some(libc::EINTR | libc::ECONNABORTED) => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+}
+
+/// Whether a call failed because the process, or the machine, has no descriptor or no memory left for a connection
+/// (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` of `accept(2)`). The connection stays in the queue, and the listener readable: who
+/// asks again at once is told so at once.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// How often the calling thread went to sleep in its life: `ru_nvcsw` of `getrusage(2)`.
+pub(crate) fn times_slept() -> u64 {
+    // SAFETY: all zeroes is an rusage, and the kernel writes just that.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &mut usage);
+        usage.ru_nvcsw as u64
+    }
+}
+
+/// Who woke a sleeping listener.
+enum Come {
+    Client,
+    Stop,
+    Nobody,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+/// What connections inherit from their listener (`tcp(7)`): small replies go at once (`TCP_NODELAY`), and the congestion
+/// control is the plainest, which keeps no timer to pace each connection by as BBR does. Both are only faster: where the
+/// kernel refuses one, it is left out.
+fn set_for_replies(listener: &impl AsFd) {
+    let _ = set_option(listener, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1_i32);
+    let _ = set_option(listener, libc::IPPROTO_TCP, libc::TCP_CONGESTION, b"reno");
+}
+
+/// In a program for the kernel's packet filter (BPF): what is returned is the accumulator (`linux/filter.h`).
+const BPF_A: u32 = 0x10;
+
+/// A program that says for each connection to a shared address which listener gets it, by its number: pairs of what to do and
+/// the number to do it with.
+fn choose_listener(one_of_them: &impl AsFd, program: &[(u32, u32)]) -> io::Result<()> {
+    let step = |&(code, k): &(u32, u32)| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut steps: Vec<_> = program.iter().map(step).collect();
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    set_option(one_of_them, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
+fn set_option<T>(fd: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let size = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel reads `size` bytes of `value`.
+    check(unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), size) })?;
+    Ok(())
+}
+
+fn bind(fd: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    let result = match address {
+        SocketAddr::V4(address) => {
+            let raw = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: the kernel reads the struct and no more.
+            unsafe { libc::bind(fd.as_raw_fd(), (&raw const raw).cast(), size_of_val(&raw) as libc::socklen_t) }
+        }
+        SocketAddr::V6(address) => {
+            let raw = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+                sin6_scope_id: address.scope_id(),
+            };
+            // SAFETY: the kernel reads the struct and no more.
+            unsafe { libc::bind(fd.as_raw_fd(), (&raw const raw).cast(), size_of_val(&raw) as libc::socklen_t) }
+        }
+    };
+    check(result)?;
+    Ok(())
+}
+
+/// One connection, which does not block. It is closed when it is dropped.
+pub struct Socket {
+    fd: OwnedFd,
+}
+
+impl Socket {
+    /// The number of its descriptor. When the socket is closed, the next one to be opened may get the same.
+    pub fn number(&self) -> usize {
+        self.fd.as_raw_fd() as usize
+    }
+
+    /// Reads what is there; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`, without `EINTR`: `WouldBlock` when there is nothing now.
+    #[track_caller]
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fd = self.fd.as_raw_fd();
+        // As read(2), but straight to the socket, past what the kernel does for files of all kinds.
+        // SAFETY: the kernel writes at most the buffer's length into it.
+        let result = retried(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) });
+        note(Kind::Read, [fd as u64, outcome(&result), 0]);
+        result
+    }
+
+    /// Writes as much as there is room for. A peer that is gone gives an error, never a signal.
+    ///
+    /// # Errors
+    /// Those of `send(2)`, without `EINTR`: `WouldBlock` when there is no room now.
+    #[track_caller]
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: the kernel reads the slice and no more.
+        let result = retried(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) });
+        note(Kind::Write, [fd as u64, outcome(&result), 0]);
+        result
+    }
+
+    /// Ends the stream to the other side (`shutdown(2)`, `SHUT_WR`); what it still sends can be read.
+    #[track_caller]
+    pub fn shutdown_write(&self) {
+        shutdown(&self.fd, libc::SHUT_WR);
+    }
+}
+
+#[track_caller]
+fn shutdown(fd: &OwnedFd, how: libc::c_int) {
+    note(Kind::Shutdown, [fd.as_raw_fd() as u64, u64::from(how == libc::SHUT_RDWR), 0]);
+    // SAFETY: the descriptor is open. The only error, ENOTCONN, means that the other side was faster.
+    unsafe { libc::shutdown(fd.as_raw_fd(), how) };
+}
+
+/// One connection whose calls block. It is closed when it is dropped.
+pub struct Stream {
+    fd: OwnedFd,
+}
+
+impl Stream {
+    /// Sleeps until something is there, and reads it; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`, without `EINTR`.
+    #[track_caller]
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fd = self.fd.as_raw_fd();
+        let mut receive = |flags| {
+            // SAFETY: the kernel writes at most the buffer's length into it.
+            retried(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) })
+        };
+        let result = if watched() {
+            let directed = until(Waiting::Bytes, fd as u64, || 0, || unless_blocked(receive(libc::MSG_DONTWAIT)));
+            directed.unwrap_or_else(|| receive(0))
+        } else {
+            receive(0)
+        };
+        note(Kind::Read, [fd as u64, outcome(&result), 0]);
+        result
+    }
+
+    /// Sleeps until all of `bytes` is written. A peer that is gone gives an error, never a signal.
+    ///
+    /// # Errors
+    /// Those of `send(2)`, without `EINTR`.
+    #[track_caller]
+    pub fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let fd = self.fd.as_raw_fd();
+        while !bytes.is_empty() {
+            let send = |flags| {
+                let flags = flags | libc::MSG_NOSIGNAL;
+                // SAFETY: the kernel reads the slice and no more.
+                retried(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+            };
+            let result = if watched() {
+                let directed = until(Waiting::Room, fd as u64, || 0, || unless_blocked(send(libc::MSG_DONTWAIT)));
+                directed.unwrap_or_else(|| send(0))
+            } else {
+                send(0)
+            };
+            note(Kind::Write, [fd as u64, outcome(&result), 0]);
+            bytes = &bytes[result?..];
+        }
+        Ok(())
+    }
+
+    /// Ends the stream to the other side (`shutdown(2)`, `SHUT_WR`); what it still sends can be read.
+    #[track_caller]
+    pub fn shutdown_write(&self) {
+        shutdown(&self.fd, libc::SHUT_WR);
+    }
+
+    /// Ends the connection (`shutdown(2)`, `SHUT_RDWR`). A thread that sleeps in [`Stream::read`] wakes and reads the end
+    /// of the stream; closing the descriptor would not wake it.
+    #[track_caller]
+    pub fn shutdown(&self) {
+        shutdown(&self.fd, libc::SHUT_RDWR);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        note_close(&self.fd);
+    }
+}
+
+/// `None` for a call that would have blocked.
+fn unless_blocked(result: io::Result<usize>) -> Option<io::Result<usize>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        result => Some(result),
+    }
+}
+
+fn retried(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        let result = call();
+        if result >= 0 {
+            return Ok(result as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        note_close(&self.fd);
+    }
+}
+
+/// The close itself is the descriptor's own drop, which comes next.
+fn note_close(fd: &OwnedFd) {
+    if watched() {
+        blackbox::note(Kind::Close, "", blackbox::last_place(), [fd.as_raw_fd() as u64, 0, 0]);
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Socket {
+    /// Bytes that have arrived and that nobody has read (`FIONREAD`, `tcp(7)`).
+    ///
+    /// # Errors
+    /// Those of `ioctl(2)`.
+    pub fn unread(&self) -> io::Result<usize> {
+        let mut bytes = 0;
+        // SAFETY: FIONREAD writes an int.
+        check(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::FIONREAD, &mut bytes) })?;
+        Ok(bytes as usize)
+    }
+}
+
+/// Time as an event: readable once it is over, and from then on (`timerfd_create(2)`).
+pub struct Timer {
+    fd: OwnedFd,
+}
+
+impl Timer {
+    /// Begins now, and is over in so many milliseconds of `CLOCK_MONOTONIC`; 0 is over at once.
+    ///
+    /// # Errors
+    /// Those of `timerfd_create(2)` and `timerfd_settime(2)`.
+    pub fn after(milliseconds: u64) -> io::Result<Timer> {
+        // An all-zero time would switch the timer off.
+        let nanos = (milliseconds % 1000 * 1_000_000).max(1);
+        let seconds = libc::time_t::try_from(milliseconds / 1000).unwrap_or(libc::time_t::MAX);
+        let first = libc::timespec { tv_sec: seconds, tv_nsec: nanos as libc::c_long };
+        Timer::start(first, libc::timespec { tv_sec: 0, tv_nsec: 0 })
+    }
+
+    /// Over every second; who hears of it takes it back ([`Timer::take`]), and the next second counts. In a directed run it
+    /// does not begin, as time stands still ([`seconds`]).
+    ///
+    /// Who has no other use for time than to look at the clock now and then should not give a limit to each wait instead: the
+    /// kernel would set a timer and cancel it with each.
+    ///
+    /// # Errors
+    /// Those of `timerfd_create(2)` and `timerfd_settime(2)`.
+    pub fn every_second() -> io::Result<Timer> {
+        let period = libc::timespec { tv_sec: if directed() { 0 } else { 1 }, tv_nsec: 0 };
+        Timer::start(period, period)
+    }
+
+    /// Takes the event back until it is time again (`read(2)`).
+    pub fn take(&self) {
+        let mut times = 0_u64;
+        // SAFETY: the kernel writes at most eight bytes into the number. The only error, EAGAIN, means that it was not time.
+        unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut times).cast(), size_of_val(&times)) };
+    }
+
+    fn start(first: libc::timespec, then: libc::timespec) -> io::Result<Timer> {
+        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+        // SAFETY: the result is checked, and nobody else owns the new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags))?) };
+        let times = libc::itimerspec { it_interval: then, it_value: first };
+        // SAFETY: the kernel reads the struct, and writes nothing where no old value is asked for.
+        check(unsafe { libc::timerfd_settime(fd.as_raw_fd(), 0, &times, std::ptr::null_mut()) })?;
+        Ok(Timer { fd })
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The event that tells a server to stop (`eventfd(2)`). It stays readable once raised.
+pub struct Stop {
+    fd: OwnedFd,
+}
+
+impl Stop {
+    /// Not raised yet.
+    ///
+    /// # Errors
+    /// Those of `eventfd(2)`.
+    pub fn new() -> io::Result<Stop> {
+        // SAFETY: the result is checked, and nobody else owns the new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?) };
+        Ok(Stop { fd })
+    }
+
+    /// Tells the server to stop. May be called from a signal handler: it is one `write(2)`.
+    pub fn raise(&self) {
+        raise_fd(self.fd.as_raw_fd());
+    }
+
+    /// The same event, for another thread.
+    ///
+    /// # Errors
+    /// Those of `fcntl(2)`: `EMFILE` when the file limit is reached.
+    pub fn try_clone(&self) -> io::Result<Stop> {
+        Ok(Stop { fd: self.fd.try_clone()? })
+    }
+}
+
+/// Raises the limit on this process's open files, which its children inherit, to `wanted`, or as near as the hard limit lets
+/// it. Gives what holds afterwards; all of it 0 if the kernel does not say (`getrlimit(2)`).
+pub(crate) fn raise_file_limit(wanted: libc::rlim_t) -> libc::rlimit {
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut files);
+        if files.rlim_cur < wanted.min(files.rlim_max) {
+            let raised = libc::rlimit { rlim_cur: wanted.min(files.rlim_max), ..files };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raised);
+            libc::getrlimit(libc::RLIMIT_NOFILE, &mut files);
+        }
+    }
+    files
+}
+
+/// Raises the [`Stop`] behind a descriptor: for the signal handler, which can keep only a number.
+pub(crate) fn raise_fd(fd: i32) {
+    let one = 1_u64;
+    // SAFETY: eight bytes of a local are written to an eventfd.
+    unsafe { libc::write(fd, (&raw const one).cast(), 8) };
+}
+
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Any port of the loopback address.
+pub(crate) fn any_port() -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))
+}
