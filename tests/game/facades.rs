@@ -288,10 +288,10 @@ fn a_queue_gives_the_oldest_task_first_and_what_is_left_when_it_is_closed() {
         let pushes = move || {
             yield_now();
             pusher.first.push(1);
-            yield_now();
-            pusher.first.push(2);
             // Not this queue.
             pusher.second.close();
+            yield_now();
+            pusher.first.push(2);
             yield_now();
             pusher.first.close();
         };
