@@ -1,65 +1,64 @@
-//! The model world: the stage files of `lab/stages/`, unchanged, over a second set of facades in which loom chooses who
+//! The model world: the stage files of `lab/stages/`, unchanged, over a second set of facades in which a checker chooses who
 //! runs next. What is explored here is what crashes on the screen.
 //!
 //! ```text
-//! cargo test --test loom                                  every model, under a minute on two cores
+//! cargo test --test loom                                  every model
 //! cargo test --test loom stage3                           those with `stage3` in their names
-//! LAB_PREEMPTIONS=6 cargo test --test loom is_sound       the larger scripts further
+//! LAB_PREEMPTIONS=6 cargo test --test loom is_sound       loom goes further
+//! LAB_LONG=1 cargo test --test loom stage7_fixed          the search takes the largest scripts too
+//! LAB_PROGRAMS=20000 cargo test --test loom programs      more generated programs, and each further
+//! LAB_RECORD=1 cargo test --test loom gallery             writes down what refutes which wrong fix
 //! LAB_SCHEDULES=1 cargo test --test loom crashes          the counterexamples as schedules of the director
 //! ```
 //!
-//! A passed model says exactly this: *every execution of this model under loom* was explored and nothing was found.
-//! `complete` means without any bound. `up to 5 preemptions` means that a thread that could have gone on was interrupted
-//! at most five times in an execution. A run that was cut off in another way is a failure.
+//! There are two checkers ([`turn`]). loom explores the C11 memory model up to a number of preemptions. The [`search`] visits
+//! every state, one call at a time, sequentially consistent; where it ends it says `complete`. They share the world and the
+//! facades, and no scheduler. A run that was cut off is a failure.
 //!
 //! # What the model contains
 //!
-//! - The stage itself: its reactor, two workers (or two reactors), and a client that plays a script (`d` sends a piece, `f` is a FIN, `r` an
-//!   RST, `c` a new connection). `extern crate self as lab` and `#[path]` put it over the facades of this folder; parsing
+//! - The stage itself: its reactor, two workers (or two reactors), and clients that play a script (`d` sends a piece, `f` is a FIN,
+//!   `r` an RST, `c` a new connection). `extern crate self as lab` and `#[path]` put it over the facades of this folder; parsing
 //!   is the library's own.
 //! - [`kernel`]: epoll, a listener, TCP streams with real bytes. Its machine is [`net`], which says what it knows and what
 //!   it leaves out; `tests/kernel_model.rs` compares it call by call with Linux.
 //! - `strangers`: whose bytes a client gets, by connection and not by number.
-//! - [`heap`]: memory that knows live from freed. [`sync`]: the queue, locks, threads. A queue wakes all who wait, which
+//! - [`heap`]: memory that knows live from freed. [`sync`]: the queue, locks, atomics, threads. A queue wakes all who wait, which
 //!   allows more orders than waking one.
-//! - Findings: use after free, double free, two threads inside one `UnsafeCell`, a closed descriptor, a hang (nobody can
-//!   move, and bytes or an ended session wait), bytes or replies lost, bytes for a stranger, two tasks from one one-shot event, a leak of memory, descriptors or shares.
-//!
-//! - Stage 8 is explored from another moment on: both reactors sleep, and nobody has come. There it matters who sleeps, so
-//!   falling asleep is a step.
+//! - [`check`]: all that is looked for, one entry each.
 //!
 //! # What it leaves out
 //!
 //! - Signals, failing allocations, limits on descriptors, full socket buffers, pieces that arrive cut in two.
-//! - More than two workers, more than one client at a time, longer scripts. Exploration begins when the workers are idle
-//!   and the first connection is accepted, and ends when nobody can move any more: start and stop happen in one order only.
-//! - The bodies of the facades: the real queue's Mutex and Condvar, the real `Arc`, are taken for correct. The counters do
-//!   not tick: adding to one gives nothing back here, so no thread can see in which order two did it.
+//! - More than two workers, longer scripts. Unless a script says so, exploration begins when the workers are idle
+//!   and the first connection is accepted, and ends when nobody can move any more.
+//! - The bodies of the facades: the real queue's Mutex and Condvar, the real `Arc`, are taken for correct.
 //!
-//! # Fewer executions, and the same histories
+//! # The reductions, and what could refute them
 //!
-//! Each call ticks once ([`world`]), and calls about different things commute. A call that has to wait is no step until
-//! it can go on. Where no script breaks a connection off, a write is no step. Before the first task the workers are alike,
-//! so worker-1 alone is woken for it. `the_reductions_lose_nothing_*` explores a stage without any of these and with all
-//! of them, and compares what each role can have seen: on the smallest scripts with none of them, on the next larger ones
-//! (which do not end within minutes with none) with only the first.
+//! - **Independence**, for loom: calls about different objects commute ([`world::tick_of`]). A call that has to wait is an access
+//!   like any other ([`world::when`]). A `clone` of an `Arc` is no step ([`sync::Arc`]); two accesses to one block with nothing in
+//!   between are one ([`heap`]).
+//! - **States that were met before**, for the search.
+//!
+//! `programs` gives generated programs to each checker with and without its reduction and compares what each thread can have
+//! seen; `the_reductions_lose_nothing_*` does so with the smallest scripts of stages 3 and 4. `trips` has a program for each check that
+//! it must refuse, `gallery` the wrong fixes that a model must refuse.
 //!
 //! # loom, and where it is incomplete
 //!
 //! loom explores the C11 memory model with gaps: a load does not read from a store that comes later in its own thread's
-//! future (no load buffering), and `SeqCst` counts as `AcqRel`. A fixed stage does not depend on either: it has no
-//! `unsafe`, and its threads share data only through the facades' locks, queue and `Arc`, all of them acquire and release;
-//! its own atomics are counters, which order nothing. A modelled system call is acquire and release as a whole, since the
-//! kernel takes a lock in each. Plain memory in a broken stage's `UnsafeCell` is not seen by loom: there the model ticks
-//! for every use of a buffer inside, and looks for two threads inside. So a broken stage's finding is real, and a silence
-//! about one would prove nothing.
+//! future (no load buffering), and `SeqCst` counts as `AcqRel`. A stage's atomics are loom's own, with the orders that it asks
+//! for; a server that hands a cell over by a relaxed flag is refused, and the same with release and acquire passes (`faulty`). A
+//! modelled system call is acquire and release as a whole, since the kernel takes a lock in each. Plain memory in a broken stage's
+//! `UnsafeCell` is not seen by loom: there the model ticks for every use of a buffer inside, and looks for two threads inside. So
+//! a broken stage's finding is real, and a silence about one would prove nothing.
 //!
-//! `stage4_handoff` does depend on an order of memory, through the kernel: its cell ([`sync::Handoff`]) is loom's own, so that
-//! an entry that does not happen after the last exit is found, even where the two did not meet.
+//! `stage4_handoff` does depend on an order of memory, through the kernel: its cell ([`sync::Handoff`]) has loom's own beside it, so
+//! that an entry that does not happen after the last exit is found, even where the two did not meet.
 //!
-//! std's `Arc` stands behind the facade, and hides from loom in which order two threads drop their shares; so one model of
-//! each fixed stage runs on loom's own. loom's bounded search keeps to its own account of preemptions: the smallest bound
-//! that shows a bug is a fact about this model, not about the program.
+//! loom's bounded search keeps to its own account of preemptions: the smallest bound that shows a bug is a fact about this model,
+//! not about the program.
 //!
 //! # From a counterexample to a crash
 //!
