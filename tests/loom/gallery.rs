@@ -81,7 +81,6 @@ pub struct Wrong {
         rearm_first,
         rearm_inside,
         rearm_without_one_shot,
-        spin_lock_relaxed,
     },
     stage5_fixed {
         bumped_when_occupied,
@@ -471,8 +470,11 @@ fn is_refuted(wrong: &Wrong, line: &Refuted) -> Said {
 }
 
 pub fn all() -> Vec<Test> {
+    // Those of stages 5 and 7 take minutes.
+    let is_long = std::env::var_os("LAB_LONG").is_some();
     let mut tests: Vec<Test> = SHIPPED
         .into_iter()
+        .filter(|(stage, _)| is_long || !["stage5_fixed", "stage7_fixed"].contains(stage))
         .map(|(stage, serve)| test(&format!("gallery_{stage}"), 4, move || gallery(stage, serve)))
         .collect();
     tests.push(test("gallery_lists_every_patch_of_the_folder", 1, lists_every_patch));
