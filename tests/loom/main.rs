@@ -86,6 +86,7 @@ mod gallery;
 mod game;
 mod handoff;
 mod harness;
+mod memory;
 mod model;
 mod models;
 mod net;

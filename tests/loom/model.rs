@@ -111,18 +111,17 @@ impl Model {
     /// Explores until something is found or everything was seen.
     pub fn explore(&self) -> Outcome {
         let start = Instant::now();
-        let (explored, panic) = match self.checker {
+        let (explored, finding) = match self.checker {
             Checker::Loom => self.explore_with_loom(),
             Checker::Search => self.search_states(),
         };
-        let finding = panic.map(|panic| self.finding(&*panic));
         let finding = finding.filter(|finding| self.rules.off != Some(finding.verdict.check));
         Outcome { executions: explored.executions, states: explored.states, took: start.elapsed(), finding }
     }
 
-    fn explore_with_loom(&self) -> (Explored, Option<Box<dyn Any + Send>>) {
+    fn explore_with_loom(&self) -> (Explored, Option<Finding>) {
         let model = self.clone();
-        with_loom(self.bound, move |number| {
+        let (explored, panic) = with_loom(self.bound, move |number| {
             model.begin();
             if number > model.cap {
                 let text = format!("not finished after {} executions: nothing is proved", model.cap);
@@ -131,16 +130,15 @@ impl Model {
             model.execute();
             model.observe();
             drop(world::end());
-        })
+        });
+        let finding = panic.map(|panic| self.finding(&*panic));
+        drop(world::end());
+        (explored, finding)
     }
 
-    fn search_states(&self) -> (Explored, Option<Box<dyn Any + Send>>) {
-        let model = Arc::new(self.clone());
-        let execution = {
-            let model = model.clone();
-            move || model.execute()
-        };
-        search::check(self.cap, true, || self.begin(), execution, || self.observe())
+    fn search_states(&self) -> (Explored, Option<Finding>) {
+        let (begin, end) = (|| self.begin(), || self.observe());
+        search::check(self.cap, true, begin, &|| self.execute(), end, |panic| self.finding(panic))
     }
 
     /// The world of a new execution.
@@ -165,11 +163,6 @@ impl Model {
     fn finding(&self, panic: &(dyn Any + Send)) -> Finding {
         let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         let said = said.unwrap_or("without a word");
-        let world = world::end();
-        let verdict = match panic.downcast_ref::<Refuted>() {
-            Some(_) => world.as_ref().and_then(|world| world.verdict.clone()),
-            None => None,
-        };
         let check = match said {
             search::CAPPED => Check::NotFinished,
             // loom's word for two accesses to a cell of which neither happens before the other.
@@ -180,23 +173,22 @@ impl Model {
             Check::NotFinished => format!("not finished after {} states: nothing is proved", self.cap),
             _ => format!("panic: {said}"),
         };
-        let plans = self.script.plans.clone();
-        let verdict = verdict.unwrap_or(Verdict { check, text });
-        let Some(mut world) = world else {
-            return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plans, keys: false };
-        };
-        Finding {
-            verdict,
-            roles: world
-                .names()
-                .into_iter()
-                .chain(CLIENTS[1..plans.len()].iter().map(|name| name.to_string()))
-                .collect(),
-            blocks: world.slots.iter().map(|slot| slot.name.clone()).collect(),
-            log: std::mem::take(&mut world.log),
-            plans,
-            keys: world.strangers.keys,
-        }
+        let (verdict, plans) = (Verdict { check, text }, self.script.plans.clone());
+        world::look(|world| {
+            let Some(world) = world else {
+                return Finding { verdict, roles: vec![], log: vec![], blocks: vec![], plans, keys: false };
+            };
+            let said = world.verdict.clone().filter(|_| panic.is::<Refuted>());
+            let more = CLIENTS[1..self.script.plans.len()].iter().map(|name| name.to_string());
+            Finding {
+                verdict: said.unwrap_or(verdict),
+                roles: world.names().into_iter().chain(more).collect(),
+                blocks: world.slots.iter().map(|slot| slot.name.clone()).collect(),
+                log: world.log.clone(),
+                plans,
+                keys: world.strangers.keys,
+            }
+        })
     }
 
     /// Raises the bound from 1 until something is found; all that was seen without a finding counts too.

@@ -20,6 +20,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use crate::kernel::{Epoll, Events, Interest, Listener, Socket, call};
 use crate::model::with_loom;
 use crate::models::{Said, Test, test};
+use crate::memory::outside;
 use crate::search;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Duration, Mutex, MutexGuard, Ordering, Queue, spawn};
 use crate::turn::{self, Checker};
@@ -261,10 +262,11 @@ impl Program {
         }
         world::wait_until_quiet();
         turn::stop_exploring();
-        SEEN.with_borrow_mut(|seen| {
+        outside(|| {
             let blocked = world::with(|world| world.blocked());
             let replies = world::with(|world| (0..self.clients()).map(|n| world.replies(n).len()).collect::<Vec<_>>());
-            seen.push(format!("{}{blocked} {replies:?}", world::histories(|_| true).concat()));
+            let all = format!("{}{blocked} {replies:?}", world::histories(|_| true).concat());
+            SEEN.with_borrow_mut(|seen| seen.push(all));
         });
         world::send_home();
         world::take_down(|| drop(shared));
@@ -283,15 +285,17 @@ impl Program {
             program.execute();
             drop(world::end());
         });
-        seen(panic)
+        let cut = panic.map(|panic| is_cut_off(&*panic));
+        drop(world::end());
+        seen(cut)
     }
 
     fn seen_by_search(&self, rules: Rules, merging: bool) -> Result<(BTreeSet<String>, bool), String> {
-        let program = Arc::new(self.clone());
         SEEN.set(Vec::new());
         let cap = if merging { usize::MAX } else { how_far().1 };
-        let (_, panic) = search::check(cap, merging, || world::begin(rules), move || program.execute(), || ());
-        seen(panic)
+        let (begin, execution) = (|| world::begin(rules), || self.execute());
+        let (_, cut) = search::check(cap, merging, begin, &execution, || (), is_cut_off);
+        seen(cut)
     }
 
     /// Both checkers, each in all its ways. Gives which of the slow ones were cut off.
@@ -342,17 +346,20 @@ thread_local! {
     static SEEN: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
-fn seen(panic: Option<Box<dyn Any + Send>>) -> Result<(BTreeSet<String>, bool), String> {
-    let whole = match &panic {
-        None => true,
-        Some(panic) if panic.downcast_ref::<&str>() == Some(&search::CAPPED) => false,
-        Some(panic) => {
-            let verdict = world::end().and_then(|world| world.verdict);
-            let said = panic.downcast_ref::<String>().cloned();
-            return Err(verdict.map(|verdict| verdict.text).or(said).unwrap_or("a panic".to_string()));
-        }
-    };
-    drop(world::end());
+/// Nothing worse is the matter than that there were too many executions; or what is.
+fn is_cut_off(panic: &(dyn Any + Send)) -> Result<(), String> {
+    if panic.downcast_ref::<&str>() == Some(&search::CAPPED) {
+        return Ok(());
+    }
+    let verdict = world::look(|world| world.and_then(|world| world.verdict.clone()));
+    let said = panic.downcast_ref::<String>().cloned();
+    Err(verdict.map(|verdict| verdict.text).or(said).unwrap_or("a panic".to_string()))
+}
+
+/// What was seen, and whether that is all.
+fn seen(cut: Option<Result<(), String>>) -> Result<(BTreeSet<String>, bool), String> {
+    let whole = cut.is_none();
+    cut.unwrap_or(Ok(()))?;
     Ok((SEEN.take().into_iter().collect(), whole))
 }
 

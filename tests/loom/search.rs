@@ -1,7 +1,7 @@
 //! The second checker: every state of the world, one call at a time, sequentially consistent.
 //!
 //! It shares with loom neither scheduler nor coroutines nor reduction. At each tick it looks which threads could go on, and goes
-//! on with each of them in turn: depth first, and back to an earlier state by playing its execution once more from the start.
+//! on with each of them in turn: depth first, and back to an earlier state by putting its [`memory`] back.
 //!
 //! # The one reduction: states that were met before
 //!
@@ -14,57 +14,66 @@
 //! n² / 2^129 for n states: below one in 10^24 for ten million.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
+use crate::memory::{self, Kept, Room, inside};
 use crate::turn::{Checker, with_checker};
 use crate::world::{self, CLIENT, Role};
 
-/// Room for a worker's read buffer, and for what an unoptimised test build puts beside it, in bytes.
-const STACK: usize = 256 * 1024;
+type Thread = Coroutine<(), (), (), Room>;
 
-type Thread = Coroutine<(), (), (), DefaultStack>;
+/// One thread of the execution.
+struct One {
+    /// Not there while it runs.
+    thread: Option<Thread>,
+    /// Where it gives its turn back.
+    yielder: Option<*const Yielder<(), ()>>,
+    /// Of its stack.
+    in_use: Range<usize>,
+    /// Nothing was done since it was chosen: its next tick is that choice.
+    chosen: bool,
+    /// It has given way: it goes on when another has moved.
+    gives_way: bool,
+}
 
-/// The threads of an execution.
+/// The threads of an execution, by role.
 #[derive(Default)]
 struct Threads {
-    /// By role. Not there while it runs.
-    all: Vec<Option<Thread>>,
-    /// Where each gives its turn back.
-    yielders: Vec<Option<*const Yielder<(), ()>>>,
-    /// Nothing was done since the thread was chosen: its next tick is that choice.
-    chosen: Vec<bool>,
-    /// It has given way: it goes on when another has moved.
-    gives_way: Vec<bool>,
-    spare: Vec<DefaultStack>,
+    all: Vec<One>,
+    /// Every order from here on, or one.
+    explores: bool,
 }
 
 thread_local! {
-    static THREADS: RefCell<Threads> = RefCell::default();
-    static EXPLORES: Cell<bool> = const { Cell::new(false) };
+    /// In the region, as the world, so that it is put back with the rest.
+    static THREADS: RefCell<Option<Box<Threads>>> = const { RefCell::new(None) };
 }
 
 fn threads<R>(look: impl FnOnce(&mut Threads) -> R) -> R {
-    THREADS.with_borrow_mut(look)
+    THREADS.with_borrow_mut(|threads| look(threads.as_mut().expect("an execution has threads")))
+}
+
+fn own<R>(look: impl FnOnce(&mut One) -> R) -> R {
+    let me = world::me();
+    threads(|threads| look(&mut threads.all[me]))
 }
 
 /// From here on every order, or one.
 pub fn explore(every: bool) {
-    EXPLORES.set(every);
+    threads(|threads| threads.explores = every);
 }
 
 /// Another thread may come in here.
 pub fn step() {
-    let me = world::me();
-    if !threads(|threads| std::mem::take(&mut threads.chosen[me])) {
+    if !own(|me| std::mem::take(&mut me.chosen)) {
         suspend();
-        threads(|threads| threads.chosen[me] = false);
+        own(|me| me.chosen = false);
     }
 }
 
@@ -75,92 +84,85 @@ pub fn sleep() {
 
 /// Others go first, if any can.
 pub fn give_way() {
-    let me = world::me();
-    threads(|threads| {
-        threads.gives_way[me] = true;
-        threads.chosen[me] = false;
+    own(|me| {
+        me.gives_way = true;
+        me.chosen = false;
     });
     suspend();
 }
 
 fn suspend() {
-    let me = world::me();
-    let yielder = threads(|threads| threads.yielders[me]).expect("it runs");
+    let in_use = Room(world::me()).in_use();
+    let yielder = own(|me| {
+        me.in_use = in_use;
+        me.yielder.expect("it runs")
+    });
     // SAFETY: a yielder lives on the stack of its coroutine, as long as that runs: and this is it.
     unsafe { (*yielder).suspend(()) };
 }
 
-/// A thread that plays `role`.
+/// A thread that plays `role`, the next one that there is.
 pub fn spawn(role: Role, body: impl FnOnce() + 'static) {
+    let body = Box::new(body);
+    let thread = Coroutine::with_stack(Room(role), move |yielder: &Yielder<(), ()>, ()| {
+        own(|me| me.yielder = Some(yielder));
+        body();
+        world::with(|world| world.leave(role));
+    });
     threads(|threads| {
-        let stack = threads.spare.pop().unwrap_or_else(|| DefaultStack::new(STACK).expect("memory for a stack"));
-        let thread = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
-            self::threads(|threads| threads.yielders[role] = Some(yielder));
-            body();
-            world::with(|world| world.leave(role));
-        });
-        let room = role + 1;
-        threads.all.resize_with(room.max(threads.all.len()), || None);
-        threads.yielders.resize(room.max(threads.yielders.len()), None);
-        threads.chosen.resize(room.max(threads.chosen.len()), false);
-        threads.gives_way.resize(room.max(threads.gives_way.len()), false);
-        threads.all[role] = Some(thread);
+        assert_eq!(role, threads.all.len(), "roles begin one after another");
+        let in_use = Room(role).in_use_at_first();
+        threads.all.push(One { thread: Some(thread), yielder: None, in_use, chosen: false, gives_way: false });
     });
 }
 
 /// Lets `role` go on until its next tick, or until it sleeps or has ended. Gives what it panicked with, if it did.
 fn go(role: Role) -> Result<(), Box<dyn Any + Send>> {
-    let mut thread = threads(|threads| {
-        threads.chosen[role] = true;
-        threads.gives_way.fill(false);
-        threads.all[role].take().expect("who runs has not ended")
-    });
-    world::take_turn(role);
-    let result = catch_unwind(AssertUnwindSafe(|| thread.resume(())));
-    let ended = matches!(result, Ok(CoroutineResult::Return(())) | Err(_));
-    threads(|threads| match ended {
-        true => threads.spare.push(thread.into_stack()),
-        false => threads.all[role] = Some(thread),
-    });
-    result.map(|_| ())
+    inside(|| {
+        let mut thread = threads(|threads| {
+            threads.all.iter_mut().for_each(|one| one.gives_way = false);
+            threads.all[role].chosen = true;
+            threads.all[role].thread.take().expect("who runs has not ended")
+        });
+        world::take_turn(role);
+        let result = catch_unwind(AssertUnwindSafe(|| thread.resume(())));
+        if matches!(result, Ok(CoroutineResult::Yield(()))) {
+            threads(|threads| threads.all[role].thread = Some(thread));
+        }
+        result.map(|_| ())
+    })
 }
 
 /// The whole state: the world's, and who gives way.
 fn fingerprint() -> u128 {
-    let (world, mut ways) = (world::with(|world| world.fingerprint()), DefaultHasher::new());
-    threads(|threads| threads.gives_way.hash(&mut ways));
-    world ^ u128::from(ways.finish())
+    let bit = |(role, one): (Role, &One)| u128::from(one.gives_way) << role;
+    world::with(|world| world.fingerprint()) ^ threads(|threads| threads.all.iter().enumerate().map(bit).sum::<u128>())
+}
+
+/// A fingerprint is as good a hash as any.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("the set has nothing but fingerprints in it");
+    }
+
+    fn write_u128(&mut self, fingerprint: u128) {
+        self.0 = fingerprint as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Who could go on. Who gives way only if nobody else can.
 fn running() -> Vec<Role> {
     let all: Vec<Role> = world::with(|world| world.running().collect());
-    let first: Vec<Role> = threads(|threads| all.iter().copied().filter(|role| !threads.gives_way[*role]).collect());
+    let gives_way = |role: &Role| threads(|threads| threads.all[*role].gives_way);
+    let first: Vec<Role> = all.iter().copied().filter(|role| !gives_way(role)).collect();
     if first.is_empty() { all } else { first }
-}
-
-/// Nothing is left of the execution: what has not ended is unwound, and models nothing meanwhile.
-fn clear() {
-    for role in 0..threads(|threads| threads.all.len()) {
-        if let Some(mut thread) = threads(|threads| threads.all[role].take()) {
-            world::take_turn(role);
-            world::take_down(|| thread.force_unwind());
-            threads(|threads| threads.spare.push(thread.into_stack()));
-        }
-    }
-    threads(|threads| {
-        threads.all.clear();
-        threads.yielders.clear();
-        threads.chosen.clear();
-        threads.gives_way.clear();
-    });
-}
-
-/// A state in which several threads could go on.
-struct Node {
-    /// The one before, and who went on from there.
-    before: Option<(usize, Role)>,
-    state: u128,
 }
 
 /// What was explored.
@@ -168,111 +170,127 @@ struct Node {
 pub struct Explored {
     /// States in which more than one thread could go on.
     pub states: usize,
-    /// Executions, most of them played only until a state that was known.
+    /// Executions, most of them only from a state in which there was a choice to a state that was known.
     pub executions: usize,
 }
 
-/// Explores every order of the threads that `execution` starts, until one panics or there is none left. `execution` begins a
-/// world, plays the script, and says when every order counts; `at_the_end` looks at each execution that came to its end.
-/// Gives what was explored, and the panic.
+/// Explores every order of the threads that `execution` starts, until one panics or there is none left. `begin` makes a world;
+/// `execution` plays the script, and says when every order counts; `at_the_end` looks at each execution that came to its end.
+/// Gives what was explored, and what `found` makes of the panic: the world is still there, and what it gives must be its own.
 ///
 /// With `merging` off no state is taken for another: every order is played to its end, for small programs only.
-///
-/// # Panics
-/// If the same choices lead to different states.
-pub fn check(
+pub fn check<F>(
     cap: usize,
     merging: bool,
     begin: impl Fn(),
-    execution: impl Fn() + Clone + 'static,
+    execution: &dyn Fn(),
     at_the_end: impl Fn(),
-) -> (Explored, Option<Box<dyn Any + Send>>) {
+    found: impl FnOnce(&(dyn Any + Send)) -> F,
+) -> (Explored, Option<F>) {
+    // SAFETY: the threads that call it are gone at the end of this function.
+    let execution = unsafe { std::mem::transmute::<&dyn Fn(), &'static dyn Fn()>(execution) };
     with_checker(Checker::Search, || {
-        let mut walk = Walk { nodes: Vec::new(), known: HashSet::new(), untried: vec![None], merging };
-        let mut explored = Explored::default();
-        while let Some(next) = walk.untried.pop() {
-            explored.executions += 1;
+        memory::clear();
+        inside(|| {
+            THREADS.set(Some(Box::default()));
             begin();
-            EXPLORES.set(false);
-            spawn(CLIENT, execution.clone());
-            let result = walk.play(next);
-            explored.states = walk.nodes.len();
-            match result {
-                Ok(true) => at_the_end(),
-                Ok(false) => {}
-                Err(panic) => {
-                    clear();
-                    return (explored, Some(panic));
-                }
+            spawn(CLIENT, execution);
+        });
+        let mut walk = Walk { merging, cap, ..Walk::default() };
+        let panic = walk.explore(at_the_end).err();
+        let found = panic.map(|panic| {
+            let found = found(&*panic);
+            // What it points to lies in the region.
+            std::mem::forget(panic);
+            found
+        });
+        // Nothing inside owns what is outside: so it all ends with the region.
+        threads(|threads| {
+            for one in &mut threads.all {
+                // SAFETY: nothing on that stack is looked at again.
+                one.thread.iter_mut().for_each(|thread| unsafe { thread.force_reset() });
             }
-            clear();
-            drop(world::end());
-            if explored.states > cap {
-                return (explored, Some(Box::new(CAPPED)));
-            }
-        }
-        (explored, None)
+        });
+        std::mem::forget(THREADS.take());
+        std::mem::forget(world::end());
+        (walk.explored, found)
     })
 }
 
 /// What the panic of a search that was cut off carries.
 pub const CAPPED: &str = "capped";
 
+/// A state in which several threads could go on, and not all of them have.
+struct Node {
+    memory: Kept,
+    /// Who is still to go on from there, the next one last.
+    untried: Vec<Role>,
+}
+
+#[derive(Default)]
 struct Walk {
-    nodes: Vec<Node>,
-    known: HashSet<u128>,
-    /// A state, and who goes on from there; `None` for the beginning.
-    untried: Vec<Option<(usize, Role)>>,
     merging: bool,
+    cap: usize,
+    /// On the way to where it is.
+    nodes: Vec<Node>,
+    known: HashSet<u128, BuildHasherDefault<AsItIs>>,
+    explored: Explored,
+    /// Memory of nodes that are done with.
+    spare: Vec<Kept>,
 }
 
 impl Walk {
-    /// One execution: the choices that lead to where `next` begins, and from there on whatever is new. Says whether it came to
-    /// its end.
-    fn play(&mut self, next: Option<(usize, Role)>) -> Result<bool, Box<dyn Any + Send>> {
-        // The choices that lead to it, the last one first.
-        let (mut choices, mut at) = (Vec::new(), next);
-        while let Some((node, role)) = at {
-            choices.push((node, role));
-            at = self.nodes[node].before;
-        }
-        let (mut before, mut last) = (None, CLIENT);
+    fn explore(&mut self, at_the_end: impl Fn()) -> Result<(), Box<dyn Any + Send>> {
+        self.explored.executions = 1;
+        let mut last = CLIENT;
         loop {
             let running = running();
-            let role = match running[..] {
-                [] => return Ok(true),
-                [role] => role,
-                _ if !EXPLORES.get() => {
-                    if running.contains(&last) {
-                        last
-                    } else {
-                        running[0]
-                    }
+            let next = match running[..] {
+                [] => {
+                    at_the_end();
+                    None
                 }
-                _ => match choices.pop() {
-                    Some((node, role)) => {
-                        if choices.is_empty() {
-                            let state = fingerprint();
-                            assert_eq!(state, self.nodes[node].state, "the same choices, another state");
-                        }
-                        before = Some((node, role));
-                        role
-                    }
-                    None => {
-                        let state = fingerprint();
-                        if !self.known.insert(state) && self.merging {
-                            return Ok(false);
-                        }
-                        let node = self.nodes.len();
-                        self.nodes.push(Node { before, state });
-                        self.untried.extend(running[1..].iter().rev().map(|role| Some((node, *role))));
-                        before = Some((node, running[0]));
-                        running[0]
-                    }
-                },
+                [role] => Some(role),
+                _ if !threads(|threads| threads.explores) => Some(*running.iter().find(|role| **role == last).unwrap_or(&running[0])),
+                _ => self.branch(&running)?,
             };
-            last = role;
-            go(role)?;
+            match next.or_else(|| self.back()) {
+                None => return Ok(()),
+                Some(role) => {
+                    last = role;
+                    go(role)?;
+                }
+            }
         }
+    }
+
+    /// Who goes on from here first, if the state is new.
+    fn branch(&mut self, running: &[Role]) -> Result<Option<Role>, Box<dyn Any + Send>> {
+        if !self.known.insert(fingerprint()) && self.merging {
+            return Ok(None);
+        }
+        self.explored.states += 1;
+        if self.explored.states > self.cap {
+            return Err(Box::new(CAPPED));
+        }
+        let mut memory = self.spare.pop().unwrap_or_default();
+        threads(|threads| {
+            let alive = threads.all.iter().filter(|one| one.thread.is_some());
+            memory::keep(&mut memory, alive.map(|one| one.in_use.clone()));
+        });
+        self.nodes.push(Node { memory, untried: running[1..].iter().rev().copied().collect() });
+        Ok(Some(running[0]))
+    }
+
+    /// Goes back to the last state from which somebody is still to go on, and says who.
+    fn back(&mut self) -> Option<Role> {
+        let node = self.nodes.last_mut()?;
+        memory::put_back(&node.memory);
+        let role = node.untried.pop();
+        if node.untried.is_empty() {
+            self.spare.extend(self.nodes.pop().map(|node| node.memory));
+        }
+        self.explored.executions += 1;
+        role
     }
 }

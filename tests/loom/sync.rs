@@ -376,7 +376,7 @@ pub struct Mutex<T> {
     object: Object,
     holder: Cell<Option<Role>>,
     /// What the last one knew that could write to the value: so what the value is.
-    past: Cell<u64>,
+    past: Cell<u128>,
     value: std::cell::UnsafeCell<T>,
 }
 
@@ -595,7 +595,7 @@ pub trait Task: Send {
     fn describe(&self) -> String;
 
     /// What tells it from others.
-    fn identity(&self) -> u64;
+    fn identity(&self) -> u128;
 
     /// The number that it is, if it is no more than that.
     fn key(&self) -> Option<u64> {
@@ -609,7 +609,7 @@ impl<T: Send + Sync> Task for Arc<T> {
         world::with(|world| world.task(start, size_of::<T>()))
     }
 
-    fn identity(&self) -> u64 {
+    fn identity(&self) -> u128 {
         world::digest(self.shares.key)
     }
 }
@@ -620,7 +620,7 @@ impl<T> Task for Raw<T> {
         world::with(|world| world.task(start, size))
     }
 
-    fn identity(&self) -> u64 {
+    fn identity(&self) -> u128 {
         world::digest(self.key())
     }
 }
@@ -631,8 +631,8 @@ impl Task for u64 {
         world::with(|world| World::token(*self, world.strangers.keys))
     }
 
-    fn identity(&self) -> u64 {
-        *self
+    fn identity(&self) -> u128 {
+        u128::from(*self)
     }
 
     fn key(&self) -> Option<u64> {
@@ -659,7 +659,7 @@ impl<T: Task> Queue<T> {
 
     fn keep(&self) {
         let state = plain(&self.state);
-        let tasks: Vec<u64> = state.0.iter().map(Task::identity).collect();
+        let tasks: Vec<u128> = state.0.iter().map(Task::identity).collect();
         world::with(|world| world.put(self.object.key, (tasks, state.1)));
     }
 

@@ -4,10 +4,11 @@
 //! *tick*. So the world is a thread-local of plain data. A modelled call ticks, and then does all that it does at once.
 
 use std::cell::{Cell, RefCell};
-use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::rc::Rc;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::check::{Check, Kind};
 use crate::heap::Slot;
@@ -227,9 +228,9 @@ struct Player {
     /// Goes up with each tick: what happens under one number happens at once.
     section: u64,
     /// All that it can know, as one number: each result that the world gave it.
-    seen: u64,
+    seen: u128,
     /// What the things that it made hold, as one number each.
-    made: Vec<u64>,
+    made: Vec<u128>,
     /// Its time limit was over, and this was the state of the world's progress.
     timed_out_at: Option<u64>,
 }
@@ -320,7 +321,8 @@ pub struct World {
 }
 
 thread_local! {
-    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+    /// In a box, so that it lies where all that the execution allocates does.
+    static WORLD: RefCell<Option<Box<World>>> = const { RefCell::new(None) };
     /// Whose turn it is.
     static ROLE: Cell<Role> = const { Cell::new(CLIENT) };
     static IS_OVER: Cell<bool> = const { Cell::new(false) };
@@ -329,6 +331,11 @@ thread_local! {
 /// Looks at the world. Nothing that lets another thread in may be called meanwhile.
 pub fn with<R>(look: impl FnOnce(&mut World) -> R) -> R {
     WORLD.with_borrow_mut(|world| look(world.as_mut().expect("an execution has a world")))
+}
+
+/// Looks at the world, if there is one.
+pub fn look<R>(look: impl FnOnce(Option<&World>) -> R) -> R {
+    WORLD.with_borrow(|world| look(world.as_deref()))
 }
 
 /// The world of a new execution.
@@ -358,7 +365,7 @@ pub fn begin(rules: Rules) {
         progress: 0,
         roles: Vec::new(),
     };
-    WORLD.set(Some(world));
+    WORLD.set(Some(Box::new(world)));
     ROLE.set(CLIENT);
     let client = add_role("client");
     assert_eq!(client, CLIENT);
@@ -366,7 +373,7 @@ pub fn begin(rules: Rules) {
 }
 
 /// Takes what is left of the last execution's world; with it goes all memory that the stage allocated.
-pub fn end() -> Option<World> {
+pub fn end() -> Option<Box<World>> {
     WORLD.take()
 }
 
@@ -631,10 +638,11 @@ pub fn refute(check: Check, text: String) {
     }
 }
 
-pub fn digest(parts: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
+/// One number for all of these, of 128 bits, so that two that are not the same never have the same.
+pub fn digest(parts: impl Hash) -> u128 {
+    let mut hasher = SipHasher13::new();
     parts.hash(&mut hasher);
-    hasher.finish()
+    hasher.finish128().as_u128()
 }
 
 impl Player {
@@ -656,7 +664,7 @@ impl World {
     }
 
     /// What the current thread knows, as one number.
-    pub fn knowledge(&self) -> u64 {
+    pub fn knowledge(&self) -> u128 {
         self.roles[me()].seen
     }
 
@@ -677,34 +685,30 @@ impl World {
 
     /// The whole state: the threads, what they know and wait for, and everything that they share.
     pub fn fingerprint(&self) -> u128 {
-        let half = |salt: u64| {
-            let mut hasher = DefaultHasher::new();
-            salt.hash(&mut hasher);
-            for role in &self.roles {
-                if !self.has(Defect::ForgetsKnowledge) {
-                    role.seen.hash(&mut hasher);
-                }
-                if !self.has(Defect::ForgetsObjects) {
-                    role.made.hash(&mut hasher);
-                }
-                if !self.has(Defect::ForgetsWhoWaits) {
-                    role.state.hash(&mut hasher);
-                }
-                (role.timed_out_at == Some(self.progress)).hash(&mut hasher);
+        let mut hasher = SipHasher13::new();
+        for role in &self.roles {
+            if !self.has(Defect::ForgetsKnowledge) {
+                role.seen.hash(&mut hasher);
             }
-            if !self.has(Defect::ForgetsTheNetwork) {
-                self.net.hash(&mut hasher);
+            if !self.has(Defect::ForgetsObjects) {
+                role.made.hash(&mut hasher);
             }
-            for slot in &self.slots {
-                (slot.key, slot.is_freed()).hash(&mut hasher);
+            if !self.has(Defect::ForgetsWhoWaits) {
+                role.state.hash(&mut hasher);
             }
-            for (cell, role, _) in &self.inside {
-                (cell, role).hash(&mut hasher);
-            }
-            (&self.strangers, self.timer, &self.cuts, self.shares).hash(&mut hasher);
-            hasher.finish()
-        };
-        u128::from(half(1)) << 64 | u128::from(half(2))
+            (role.timed_out_at == Some(self.progress)).hash(&mut hasher);
+        }
+        if !self.has(Defect::ForgetsTheNetwork) {
+            self.net.hash(&mut hasher);
+        }
+        for slot in &self.slots {
+            (slot.key, slot.is_freed()).hash(&mut hasher);
+        }
+        for (cell, role, _) in &self.inside {
+            (cell, role).hash(&mut hasher);
+        }
+        (&self.strangers, self.timer, &self.cuts, self.shares).hash(&mut hasher);
+        hasher.finish128().as_u128()
     }
 
     /// The thread has ended, without a word to others.
