@@ -78,6 +78,8 @@ checks! {
     Miscounted => Lost,
     /// A wake-up found nobody to accept.
     WokenInVain => InVain,
+    /// A client had connected before the order to stop, and nobody accepted it.
+    LeftWaiting => Lost,
     /// At the stop a client has replies that it is not owed.
     NotOwed => Lost,
     /// At the stop a request that came before it has no answer.

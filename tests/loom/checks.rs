@@ -58,6 +58,7 @@ fn the_reductions_lose_nothing(stage: &'static str, serve: Serve, letters: &'sta
         let model = Model {
             rules: Rules { independence, ..Rules::default() },
             checker,
+            bound: None,
             observed: Some(observed.clone()),
             ..model(stage, serve, script.clone())
         };

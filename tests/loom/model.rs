@@ -395,8 +395,12 @@ impl Peer {
     /// that was sent before the order to stop is answered, unless the limit was over first.
     fn check_drained(&self, script: &Script) {
         let served = world::with(|world| world.served).expect("the server has come to its end");
-        let (cuts, sent) =
-            (world::with(|world| world.cuts.clone()), self.connections.iter().map(|one| one.sent).sum::<u64>());
+        let before = || script.actions.iter().take_while(|action| **action != Action::Stop);
+        self.check_taken(before().filter(|action| **action == Action::Connect).count());
+        // Whoever came after it and was not taken in has no claim.
+        let taken = |one: &&Connection| world::with(|world| world.net.was_accepted(one.client));
+        let sent: u64 = self.connections.iter().filter(taken).map(|one| one.sent).sum();
+        let cuts = world::with(|world| world.cuts.clone());
         let mut got = 0;
         for (number, connection) in (1..).zip(&self.connections) {
             let plan = script.plan_of(number - 1);
@@ -407,9 +411,8 @@ impl Peer {
             got += (replies.len() / due(plan, plan.length().unwrap_or(0)).0.len().max(1)) as u64;
         }
         // What had been sent when the order came; the limit may come before any of it is read.
-        let before = script.actions.iter().take_while(|action| **action != Action::Stop);
-        let before: u64 = before.map(|action| if let Action::Send(bytes) = action { *bytes } else { 0 }).sum();
-        let owed = due(script.plans[0], before).1;
+        let had: u64 = before().map(|action| if let Action::Send(bytes) = action { *bytes } else { 0 }).sum();
+        let owed = due(script.plans[0], had).1;
         // Nobody owes anything to a client that is gone, nor to one that was too late.
         let early = script.actions.contains(&limit()) || self.connections.iter().any(|connection| connection.reset);
         if got < owed && !early {
@@ -440,8 +443,19 @@ impl Peer {
         self.check_left();
     }
 
+    /// The first so many had connected before the order to stop.
+    fn check_taken(&self, count: usize) {
+        for (number, connection) in (1..).zip(&self.connections[..count]) {
+            if !world::with(|world| world.net.was_accepted(connection.client)) {
+                let text = format!("client {number} had connected before the order to stop, and nobody accepted it");
+                world::refute(Check::LeftWaiting, text);
+            }
+        }
+    }
+
     /// The server has stopped.
     fn check_end(&self, script: &Script) {
+        self.check_taken(self.connections.len());
         let served = world::with(|world| world.served).expect("the server has come to its end");
         let (mut least, mut most, mut replies) = (0, 0, 0);
         for (number, connection) in (1..).zip(&self.connections) {

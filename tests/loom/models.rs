@@ -1,5 +1,8 @@
 //! The models: which stage, which script, how far, and what must come of it.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
 use real::autopsy::lanes;
 use real::schedule::Plan;
 
@@ -15,8 +18,8 @@ use crate::{stage3_broken, stage3_fixed, stage4_broken, stage4_fixed, thousands,
 const BOUND: usize = 2;
 /// And smaller ones up to so many.
 const SMALL: usize = 3;
-/// More executions than any model here needs: who comes to it has not finished.
-const CAP: usize = 5_000_000;
+/// More executions, or states, than any model here needs: who comes to it has not finished.
+pub const CAP: usize = 200_000_000;
 /// Where a broken stage is searched no further.
 const MOST: usize = 5;
 
@@ -56,28 +59,35 @@ pub fn model(stage: &'static str, serve: Serve, script: Script) -> Model {
 /// What a test says: for the reader if it passed, or why it did not.
 pub type Said = Result<String, String>;
 
-/// A fixed stage: nothing may be found, by neither checker.
+/// A fixed stage: nothing may be found, by neither checker. Whatever loom comes to see, the search must have seen.
 pub fn sound(model: &Model) -> Said {
     let (mut said, name) = (String::new(), format!("{}, {}", model.stage, model.script.name));
-    let is_long = std::env::var_os("LAB_LONG").is_some();
-    if model.is_searched || is_long {
-        let outcome = Model { checker: Checker::Search, ..model.clone() }.explore();
-        let line = format!("{name}: every state of this model, one call at a time, complete: {outcome}");
+    let explore = |checker: Checker, how_far: &str| {
+        let observed = Arc::new(Mutex::new(BTreeSet::new()));
+        let outcome = Model { checker, observed: Some(observed.clone()), ..model.clone() }.explore();
+        let line = format!("{name}: {how_far}: {outcome}");
+        let seen = std::mem::take(&mut *observed.lock().expect("nobody else has it"));
         match &outcome.finding {
-            None => said += &format!("{line}: nothing found\n"),
-            Some(finding) => return Err(format!("{line}: {}\n{}", finding.verdict, drawn(&outcome))),
+            None => Ok((format!("{line}: nothing found\n"), seen)),
+            Some(finding) => Err(format!("{line}: {}\n{}", finding.verdict, drawn(&outcome))),
         }
+    };
+    let mut all = None;
+    if model.is_searched || std::env::var_os("LAB_LONG").is_some() {
+        let (line, seen) = explore(Checker::Search, "every state of this model, one call at a time, complete")?;
+        said += &line;
+        all = Some(seen);
     }
-    let outcome = model.explore();
     let how_far = match model.bound {
         None => "complete".to_string(),
         Some(bound) => format!("up to {bound} preemptions"),
     };
-    let line = format!("{name}: every execution of this model under loom, {how_far}: {outcome}");
-    match &outcome.finding {
-        None => Ok(format!("{said}{line}: nothing found\n")),
-        Some(finding) => Err(format!("{said}{line}: {}\n{}", finding.verdict, drawn(&outcome))),
+    let (line, seen) = explore(Checker::Loom, &format!("every execution of this model under loom, {how_far}"))?;
+    said += &line;
+    if let Some(lost) = all.as_ref().and_then(|all| seen.difference(all).next()) {
+        return Err(format!("{said}the search does not see what loom sees:\n{lost}"));
     }
+    Ok(said)
 }
 
 /// A broken stage: this kind of finding, at the smallest bound that shows one.

@@ -96,7 +96,9 @@ struct Stream {
     dead: bool,
     /// Not told to the server yet.
     error: Option<Errno>,
-    /// The server's descriptor is closed.
+    /// The server has, or had, a descriptor for it.
+    accepted: bool,
+    /// The server's descriptor is closed, or it will never have one.
     closed: bool,
     /// The client has left.
     gone: bool,
@@ -300,7 +302,10 @@ impl Net {
             File::Listener(backlog) => backlog,
             _ => return Err(libc::EINVAL),
         };
-        Ok(self.backlogs[backlog].pop_front().map(|stream| self.open(File::Stream(stream))))
+        Ok(self.backlogs[backlog].pop_front().map(|stream| {
+            self.streams[stream].accepted = true;
+            self.open(File::Stream(stream))
+        }))
     }
 
     pub fn read(&mut self, fd: Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
@@ -347,8 +352,14 @@ impl Net {
     }
 
     pub fn close(&mut self, fd: Fd) -> Result<(), Errno> {
-        if let File::Stream(stream) = *self.file(fd)? {
-            self.streams[stream].closed = true;
+        match *self.file(fd)? {
+            File::Stream(stream) => self.streams[stream].closed = true,
+            // Whoever waits there is cut.
+            File::Listener(backlog) => {
+                let waiting = std::mem::take(&mut self.backlogs[backlog]);
+                waiting.into_iter().for_each(|stream| self.streams[stream].closed = true);
+            }
+            _ => {}
         }
         self.files[fd] = None;
         for file in self.files.iter_mut().flatten() {
@@ -365,15 +376,29 @@ impl Net {
         self.connect_to(0)
     }
 
-    /// A client connects, and the kernel chooses the listener `n`, counted round.
+    /// A client connects, and the kernel chooses the `n`th of the listeners, counted round. It is refused if there is none.
     pub fn connect_to(&mut self, n: usize) -> Client {
         self.streams.push(Stream::default());
-        let chosen = n % self.backlogs.len();
-        self.backlogs[chosen].push_back(self.streams.len() - 1);
-        let is_it = |file: &Option<File>| matches!(file, Some(File::Listener(backlog)) if *backlog == chosen);
-        let listener = self.files.iter().position(is_it);
-        self.wake(listener.expect("somebody listens"), IN);
-        self.streams.len() - 1
+        let client = self.streams.len() - 1;
+        let listens = |(fd, file): (Fd, &Option<File>)| match file {
+            Some(File::Listener(backlog)) => Some((*backlog, fd)),
+            _ => None,
+        };
+        let mut listeners: Vec<_> = self.files.iter().enumerate().filter_map(listens).collect();
+        listeners.sort_unstable();
+        match listeners.get(n % listeners.len().max(1)) {
+            None => self.streams[client].closed = true,
+            Some(&(backlog, listener)) => {
+                self.backlogs[backlog].push_back(client);
+                self.wake(listener, IN);
+            }
+        }
+        client
+    }
+
+    /// Whether the server has taken this client in.
+    pub fn was_accepted(&self, client: Client) -> bool {
+        self.streams[client].accepted
     }
 
     /// Connections that nobody has accepted, and whose listener is still open.

@@ -56,6 +56,7 @@ fn tripper(check: Check) -> Model {
             let rules = Rules { in_vain: true, from_the_start: true, ..Rules::DEFAULT };
             Model { rules, ..model("stage8_broken", stage8_broken::serve, requests("one connection", "")) }
         }
+        Check::LeftWaiting => faulty(serve::<{ faulty::ACCEPT_ONE }>, "cs"),
         Check::NotOwed => half(serve::<{ faulty::ANSWER_TWICE }>, "ds"),
         Check::Unanswered => faulty(serve::<{ faulty::NO_ANSWER }>, "ds"),
         Check::RepliesMiscounted => faulty(serve::<{ faulty::COUNT_NO_REPLY }>, "ds"),
