@@ -16,7 +16,7 @@ use crate::heap;
 use crate::kernel::{self, Listener, Source, Stop};
 use crate::net::Client;
 use crate::runner::{Counts, Reading, Serve, Server};
-use crate::search::{self, Explored};
+use crate::search::{self, Explored, Limits};
 use crate::sync;
 use crate::turn::{self, Checker, with_checker};
 use crate::world::{self, Entry, MAIN, Refuted, Rules, Verdict, What};
@@ -77,8 +77,9 @@ pub struct Model {
     pub checker: Checker,
     /// A fixed stage is explored by the second checker too in a plain test run, and not only with `LAB_LONG=1`.
     pub is_searched: bool,
-    /// loom: at most so many preemptions in an execution; `None` for as many as there can be.
+    /// At most so many preemptions in an execution; `None` for as many as there can be. The search heeds it if it only `looks`.
     pub bound: Option<usize>,
+    pub looks: bool,
     /// More executions, or states, than this are a failure: a run that was cut off proves nothing.
     pub cap: usize,
     /// Where to note what everybody has seen in each execution.
@@ -138,7 +139,8 @@ impl Model {
 
     fn search_states(&self) -> (Explored, Option<Finding>) {
         let (begin, end) = (|| self.begin(), || self.observe());
-        search::check(self.cap, true, begin, &|| self.execute(), end, |panic| self.finding(panic))
+        let bound = if self.looks { self.bound } else { None };
+        search::check(Limits { cap: self.cap, merging: true, bound }, begin, &|| self.execute(), end, |panic| self.finding(panic))
     }
 
     /// The world of a new execution.

@@ -51,6 +51,7 @@ pub fn model(stage: &'static str, serve: Serve, script: Script) -> Model {
         checker: Checker::Loom,
         is_searched: true,
         bound: Some(bound(SMALL)),
+        looks: false,
         cap: CAP,
         observed: None,
     }

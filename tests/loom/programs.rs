@@ -21,7 +21,7 @@ use crate::kernel::{Epoll, Events, Interest, Listener, Socket, call};
 use crate::model::with_loom;
 use crate::models::{Said, Test, test};
 use crate::memory::outside;
-use crate::search;
+use crate::search::{self, Limits};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Duration, Mutex, MutexGuard, Ordering, Queue, spawn};
 use crate::turn::{self, Checker};
 use crate::world::{self, Defect, Home, Rules, What};
@@ -265,7 +265,7 @@ impl Program {
         outside(|| {
             let blocked = world::with(|world| world.blocked());
             let replies = world::with(|world| (0..self.clients()).map(|n| world.replies(n).len()).collect::<Vec<_>>());
-            let all = format!("{}{blocked} {replies:?}", world::histories(|_| true).concat());
+            let all = format!("{}{blocked} {replies:?}", world::histories().concat());
             SEEN.with_borrow_mut(|seen| seen.push(all));
         });
         world::send_home();
@@ -294,7 +294,8 @@ impl Program {
         SEEN.set(Vec::new());
         let cap = if merging { usize::MAX } else { how_far().1 };
         let (begin, execution) = (|| world::begin(rules), || self.execute());
-        let (_, cut) = search::check(cap, merging, begin, &execution, || (), is_cut_off);
+        let limits = Limits { cap, merging, bound: None };
+        let (_, cut) = search::check(limits, begin, &execution, || (), is_cut_off);
         seen(cut)
     }
 

@@ -12,6 +12,11 @@
 //!
 //! The state is kept as a hash of 128 bits. Two states that are not the same have the same one with a probability of less than
 //! n² / 2^129 for n states: below one in 10^24 for ten million.
+//!
+//! # A bound, for looking only
+//!
+//! With a bound on preemptions a thread goes on for as long as it can, but for so many times. Most bugs need few, and are met
+//! long before every state was. What was searched with a bound is never said to be complete.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -102,8 +107,7 @@ fn suspend() {
 }
 
 /// A thread that plays `role`, the next one that there is.
-pub fn spawn(role: Role, body: impl FnOnce() + 'static) {
-    let body = Box::new(body);
+pub fn spawn(role: Role, body: Box<dyn FnOnce()>) {
     let thread = Coroutine::with_stack(Room(role), move |yielder: &Yielder<(), ()>, ()| {
         own(|me| me.yielder = Some(yielder));
         body();
@@ -174,14 +178,24 @@ pub struct Explored {
     pub executions: usize,
 }
 
+/// How far to go.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// More states than this, and the search is cut off.
+    pub cap: usize,
+    /// States that were met before are not gone on from.
+    pub merging: bool,
+    /// No more preemptions than this in an execution.
+    pub bound: Option<usize>,
+}
+
 /// Explores every order of the threads that `execution` starts, until one panics or there is none left. `begin` makes a world;
 /// `execution` plays the script, and says when every order counts; `at_the_end` looks at each execution that came to its end.
 /// Gives what was explored, and what `found` makes of the panic: the world is still there, and what it gives must be its own.
 ///
 /// With `merging` off no state is taken for another: every order is played to its end, for small programs only.
 pub fn check<F>(
-    cap: usize,
-    merging: bool,
+    Limits { cap, merging, bound }: Limits,
     begin: impl Fn(),
     execution: &dyn Fn(),
     at_the_end: impl Fn(),
@@ -194,9 +208,9 @@ pub fn check<F>(
         inside(|| {
             THREADS.set(Some(Box::default()));
             begin();
-            spawn(CLIENT, execution);
+            spawn(CLIENT, Box::new(execution));
         });
-        let mut walk = Walk { merging, cap, ..Walk::default() };
+        let mut walk = Walk { merging, cap, bound, ..Walk::default() };
         let panic = walk.explore(at_the_end).err();
         let found = panic.map(|panic| {
             let found = found(&*panic);
@@ -225,12 +239,19 @@ struct Node {
     memory: Kept,
     /// Who is still to go on from there, the next one last.
     untried: Vec<Role>,
+    /// Who could have gone on, and how many preemptions there were before.
+    last: Option<Role>,
+    preemptions: usize,
 }
 
 #[derive(Default)]
 struct Walk {
     merging: bool,
     cap: usize,
+    bound: Option<usize>,
+    /// Who moved last, and how many preemptions there were.
+    last: Role,
+    preemptions: usize,
     /// On the way to where it is.
     nodes: Vec<Node>,
     known: HashSet<u128, BuildHasherDefault<AsItIs>>,
@@ -242,22 +263,23 @@ struct Walk {
 impl Walk {
     fn explore(&mut self, at_the_end: impl Fn()) -> Result<(), Box<dyn Any + Send>> {
         self.explored.executions = 1;
-        let mut last = CLIENT;
         loop {
             let running = running();
+            let goes_on = running.iter().copied().find(|role| *role == self.last);
+            let is_free = threads(|threads| threads.explores) && (goes_on.is_none() || self.bound != Some(self.preemptions));
             let next = match running[..] {
                 [] => {
                     at_the_end();
                     None
                 }
                 [role] => Some(role),
-                _ if !threads(|threads| threads.explores) => Some(*running.iter().find(|role| **role == last).unwrap_or(&running[0])),
-                _ => self.branch(&running)?,
+                _ if is_free => self.branch(running, goes_on)?,
+                _ => Some(goes_on.unwrap_or(running[0])),
             };
             match next.or_else(|| self.back()) {
                 None => return Ok(()),
                 Some(role) => {
-                    last = role;
+                    self.last = role;
                     go(role)?;
                 }
             }
@@ -265,8 +287,11 @@ impl Walk {
     }
 
     /// Who goes on from here first, if the state is new.
-    fn branch(&mut self, running: &[Role]) -> Result<Option<Role>, Box<dyn Any + Send>> {
-        if !self.known.insert(fingerprint()) && self.merging {
+    fn branch(&mut self, mut running: Vec<Role>, last: Option<Role>) -> Result<Option<Role>, Box<dyn Any + Send>> {
+        let preemptions = self.preemptions;
+        // With a bound it matters who may go on for nothing, and how many are left.
+        let state = fingerprint() ^ self.bound.map_or(0, |_| world::digest((last, preemptions)));
+        if !self.known.insert(state) && self.merging {
             return Ok(None);
         }
         self.explored.states += 1;
@@ -278,19 +303,28 @@ impl Walk {
             let alive = threads.all.iter().filter(|one| one.thread.is_some());
             memory::keep(&mut memory, alive.map(|one| one.in_use.clone()));
         });
-        self.nodes.push(Node { memory, untried: running[1..].iter().rev().copied().collect() });
-        Ok(Some(running[0]))
+        // Who was at it first, so that what is found has few preemptions.
+        running.sort_by_key(|role| (Some(*role) != last, *role));
+        running.reverse();
+        self.nodes.push(Node { memory, untried: running, last, preemptions });
+        Ok(self.go_on())
+    }
+
+    /// From the last node.
+    fn go_on(&mut self) -> Option<Role> {
+        let node = self.nodes.last_mut()?;
+        let role = node.untried.pop()?;
+        self.preemptions = node.preemptions + usize::from(node.last.is_some_and(|last| last != role));
+        if node.untried.is_empty() {
+            self.spare.extend(self.nodes.pop().map(|node| node.memory));
+        }
+        Some(role)
     }
 
     /// Goes back to the last state from which somebody is still to go on, and says who.
     fn back(&mut self) -> Option<Role> {
-        let node = self.nodes.last_mut()?;
-        memory::put_back(&node.memory);
-        let role = node.untried.pop();
-        if node.untried.is_empty() {
-            self.spare.extend(self.nodes.pop().map(|node| node.memory));
-        }
+        memory::put_back(&self.nodes.last()?.memory);
         self.explored.executions += 1;
-        role
+        self.go_on()
     }
 }

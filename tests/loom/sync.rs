@@ -716,7 +716,7 @@ pub struct JoinHandle {
 }
 
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
-    JoinHandle { role: turn::spawn(name, body) }
+    JoinHandle { role: turn::spawn(name, Box::new(body)) }
 }
 
 impl JoinHandle {

@@ -116,14 +116,14 @@ pub fn give_way() {
 /// Room for a worker's read buffer on a coroutine's stack, in words of loom's.
 const STACK: usize = 0x4000;
 
-/// A thread of the model.
-pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> world::Role {
+/// A thread of the model. The body is in a box, so that the checkers are compiled once, and not for each stage.
+pub fn spawn(name: &str, body: Box<dyn FnOnce() + Send>) -> world::Role {
     let role = world::add_role(name);
-    let body = move || {
+    let body: Box<dyn FnOnce() + Send> = Box::new(move || {
         world::start(role);
         body();
         world::finish();
-    };
+    });
     match checker() {
         Some(Checker::Loom) => {
             let builder = loom::thread::Builder::new().name(name.to_string()).stack_size(STACK);
