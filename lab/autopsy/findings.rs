@@ -16,7 +16,7 @@ pub struct LeftEarly {
 /// See [`LeftEarly`]; only while the schedule was kept.
 pub fn left_early(story: &Story<'_>) -> Option<LeftEarly> {
     let records = &story.run.records;
-    if story.run.stage.drains() {
+    if story.run.stage.drains {
         return None;
     }
     let armed_for_input = (libc::EPOLLONESHOT | libc::EPOLLIN) as u64;

@@ -105,7 +105,7 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Direction)> {
         confirm(&mut verdict, &mut clients, scene);
         if matches!(verdict, Direction::Shown(Evidence::NeverStops(_))) {
             process.kill();
-        } else if plan.stage.drains() && !plan.schedule.stops() && process.is_alive() {
+        } else if plan.stage.drains && !plan.schedule.stops() && process.is_alive() {
             // The order to stop is not what this exhibit is about. Once all are asleep, nobody can miss it.
             scene.wait_for_rest();
         }
@@ -145,7 +145,7 @@ fn finish(clients: &mut [Client], verdict: &mut Direction, plan: &Plan<'_>, aliv
 
 /// What a client lost by this error, if it had come to its end in order.
 fn loss(plan: &Plan<'_>, client: &Client, error: &io::Error) -> Option<Loss> {
-    let ended = plan.stage.drains() && client.has_closed() && error.kind() != io::ErrorKind::TimedOut;
+    let ended = plan.stage.drains && client.has_closed() && error.kind() != io::ErrorKind::TimedOut;
     let error = error.raw_os_error().unwrap_or(0);
     (ended && error != libc::EAGAIN).then(|| Loss { client: client.role(), owed: client.owed(), error })
 }

@@ -5,76 +5,58 @@
 
 mod state;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lab::catalogue::{self, Stage, Verdict};
 use serde_json::{Value, json};
 use state::World;
 
-/// A run to be played: the name of its recording, the stage, its binary, and the order, if it is not the built-in one.
-type Exhibit = (&'static str, &'static str, &'static str, Option<&'static str>);
+/// A run to be played.
+struct Played {
+    /// The name of its recording.
+    name: String,
+    exhibit: &'static Stage,
+    /// The order, if it is not the built-in one: what loom found, on the real kernel.
+    schedule: Option<String>,
+}
 
-const STAGES: [Exhibit; 17] = [
-    ("stage3_broken", "stage3_broken", env!("CARGO_BIN_EXE_stage3_broken"), None),
-    ("stage3_fixed", "stage3_fixed", env!("CARGO_BIN_EXE_stage3_fixed"), None),
-    ("stage4_broken", "stage4_broken", env!("CARGO_BIN_EXE_stage4_broken"), None),
-    ("stage4_fixed", "stage4_fixed", env!("CARGO_BIN_EXE_stage4_fixed"), None),
-    // What loom found, on the real kernel.
-    (
-        "loom_stage3_broken",
-        "stage3_broken",
-        env!("CARGO_BIN_EXE_stage3_broken"),
-        Some("chapters/exercises/loom_stage3_broken.schedule"),
-    ),
-    (
-        "loom_stage4_broken",
-        "stage4_broken",
-        env!("CARGO_BIN_EXE_stage4_broken"),
-        Some("chapters/exercises/loom_stage4_broken.schedule"),
-    ),
-    ("stage5_broken", "stage5_broken", env!("CARGO_BIN_EXE_stage5_broken"), None),
-    ("stage5_fixed", "stage5_fixed", env!("CARGO_BIN_EXE_stage5_fixed"), None),
-    ("stage6_broken", "stage6_broken", env!("CARGO_BIN_EXE_stage6_broken"), None),
-    ("stage6_fixed", "stage6_fixed", env!("CARGO_BIN_EXE_stage6_fixed"), None),
-    (
-        "loom_stage6_broken",
-        "stage6_broken",
-        env!("CARGO_BIN_EXE_stage6_broken"),
-        Some("chapters/exercises/loom_stage6_broken.schedule"),
-    ),
-    ("stage7_broken", "stage7_broken", env!("CARGO_BIN_EXE_stage7_broken"), None),
-    ("stage7_fixed", "stage7_fixed", env!("CARGO_BIN_EXE_stage7_fixed"), None),
-    ("stage7_broken_tail", "stage7_broken", env!("CARGO_BIN_EXE_stage7_broken"), None),
-    ("stage7_fixed_tail", "stage7_fixed", env!("CARGO_BIN_EXE_stage7_fixed"), None),
-    (
-        "loom_stage7_broken",
-        "stage7_broken",
-        env!("CARGO_BIN_EXE_stage7_broken"),
-        Some("chapters/exercises/loom_stage7_broken.schedule"),
-    ),
-    (
-        "loom_stage7_broken_tail",
-        "stage7_broken",
-        env!("CARGO_BIN_EXE_stage7_broken"),
-        Some("chapters/exercises/loom_stage7_broken_tail.schedule"),
-    ),
-];
+/// The runs that the chapters play, of all that could be.
+fn played() -> Vec<Played> {
+    let shown = shown();
+    let runs = catalogue::exhibits().flat_map(|exhibit| {
+        let (name, found) = (exhibit.file_name(), format!("loom_{}", exhibit.file_name()));
+        let order = format!("chapters/exercises/{found}.schedule");
+        [Played { name, exhibit, schedule: None }, Played { name: found, exhibit, schedule: Some(order) }]
+    });
+    let played: Vec<_> = runs.filter(|run| shown.contains(&run.name)).collect();
+    let known: BTreeSet<_> = played.iter().map(|run| run.name.clone()).collect();
+    assert_eq!(known, shown, "a chapter plays what no exhibit is");
+    played
+}
+
+/// The names of the recordings that a player in a chapter asks for.
+fn shown() -> BTreeSet<String> {
+    let files = std::fs::read_dir(root().join("chapters")).expect("the chapters are there");
+    let pages = files.map(|file| file.expect("a file").path()).filter(|path| path.extension() == Some("md".as_ref()));
+    let texts: Vec<_> = pages.map(|path| std::fs::read_to_string(path).expect("a page is text")).collect();
+    let names = texts.iter().flat_map(|text| text.split("data-trace=\"traces/").skip(1));
+    names.filter_map(|rest| Some(rest.split_once(".js\"")?.0.to_string())).collect()
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs an exhibit: its autopsy, and its trace. Stage 7 has a second one, of the last bytes of a client.
-fn run(name: &str, program: &str, schedule: Option<&str>) -> (Value, Value) {
+/// Runs an exhibit: its autopsy, and its trace.
+fn record(played: &Played) -> (Value, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let trace = folder.path().join("trace.json");
-    let mut command = Command::new(program);
-    command.arg("--json").arg("--trace").arg(&trace);
-    if let Some(schedule) = schedule {
+    let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(played.exhibit.program()));
+    command.args(played.exhibit.flags()).arg("--json").arg("--trace").arg(&trace);
+    if let Some(schedule) = &played.schedule {
         command.arg("--workers=2").arg("--schedule").arg(root().join(schedule));
-    }
-    if name.ends_with("_tail") {
-        command.arg("--tail");
     }
     let output = command.output().expect("the stage runs");
     let autopsy = serde_json::from_slice(&output.stdout).expect("the autopsy is JSON");
@@ -206,9 +188,10 @@ fn recording(stage: &str) -> PathBuf {
 
 #[test]
 fn the_players_traces_are_what_the_binaries_do() {
-    for (name, stage, program, schedule) in STAGES {
-        let (autopsy, trace) = run(name, program, schedule);
-        let now = script(name, &play(stage, &autopsy, &trace));
+    for run in played() {
+        let name = &run.name;
+        let (autopsy, trace) = record(&run);
+        let now = script(name, &play(run.exhibit.program(), &autopsy, &trace));
         let path = recording(name);
         if std::env::var_os("LAB_RECORD").is_some() {
             std::fs::write(&path, &now).expect("chapters/traces can be written to");
@@ -232,12 +215,13 @@ fn the_players_traces_are_what_the_binaries_do() {
 
 #[test]
 fn the_broken_ones_end_at_their_crash_and_the_fixed_ones_are_served() {
-    for (stage, ..) in STAGES {
-        let text = std::fs::read_to_string(recording(stage)).expect("it was recorded");
+    for Played { name: stage, exhibit, .. } in played() {
+        let text = std::fs::read_to_string(recording(&stage)).expect("it was recorded");
+        let serves = exhibit.expect == Verdict::Serves;
         let marks = ["\"SIGSEGV\"", "\"SIGABRT\"", "\"hangs\"", "\"never stops\"", "\"lost\"", "\"not its own\""];
         let crash = marks.into_iter().any(|mark| text.contains(mark));
-        assert_eq!(crash, stage.contains("broken"), "{stage}");
+        assert_eq!(crash, !serves, "{stage}");
         let well = ["served to the end", "goes on, and the server stops"].into_iter().any(|end| text.contains(end));
-        assert_eq!(well, stage.contains("fixed"), "{stage}");
+        assert_eq!(well, serves, "{stage}");
     }
 }

@@ -50,7 +50,7 @@ impl Case for Serves {
             return !run.herd.is_stampede();
         }
         // Each of the two exhibits of such a stage has a reason of its own.
-        if run.stage.drains() {
+        if run.stage.drains {
             return match run.stage.wild {
                 Wild::LastWords => tail(story).is_some_and(|tail| tail.read.is_some()),
                 _ => !refusals(story).is_empty(),
@@ -133,7 +133,7 @@ pub fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>
         );
         page.entry("kept out", &text);
     }
-    if story.run.stage.drains()
+    if story.run.stage.drains
         && let Some(tail) = tail(story)
         && let Some((bytes, read)) = tail.read
     {
@@ -155,7 +155,7 @@ pub fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>
         page.entry("re-armed", &text);
     }
     if mistake.is_none()
-        && !story.run.stage.drains()
+        && !story.run.stage.drains
         && left_early.is_none()
         && let Some(kept) = kept_alive(story)
     {
