@@ -4,6 +4,7 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex as Plain, PoisonError, mpsc};
 
 use lab::direct::director::{Direction, Director};
+use lab::direct::in_order::InOrder;
 use lab::direct::outcome::{Evidence, Outcome, Step};
 use lab::point::point;
 use lab::record::blackbox::{Blackbox, MAIN, Mode};
@@ -75,10 +76,9 @@ fn direct(order: &str, server: impl FnOnce() -> Vec<JoinHandle> + Send + 'static
         // No step is its own: it stays until the points are open.
         point("first");
     });
-    let (mut alive, limit) = (|| true, Some(Duration::from_secs(10)));
-    let stays = schedule.stops();
-    let mut director =
-        Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &|| false, stays, stop: &|| () };
+    let (alive, limit): (&mut dyn FnMut() -> bool, _) = (&mut || true, Some(Duration::from_secs(10)));
+    let (strategy, outside, stays) = (&mut InOrder::new(&schedule), schedule.outside(), schedule.stops());
+    let mut director = Director { blackbox, strategy, outside, limit, alive, traced: &|| false, stays, stop: &|| () };
     let (steps, verdict) = director.run(&mut []);
     after();
     let joined = main.join();

@@ -20,6 +20,7 @@
 //! everybody else stands still meanwhile. A role that has no step waits at its first point, and one that has had its last
 //! waits at its next, until the list is over. Then all run freely, and the client finishes its plan.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use crate::http;
@@ -257,6 +258,14 @@ impl Schedule {
             schedule.check_client(client, *plan)?;
         }
         Ok(schedule)
+    }
+
+    /// What those outside the server do, each in its order: the clients and the operator, by name.
+    pub fn outside(&self) -> Vec<(String, VecDeque<Action>)> {
+        let of = |name: &str| -> VecDeque<Action> {
+            self.steps.iter().filter(|step| step.role == name).map(|step| step.action.clone()).collect()
+        };
+        CLIENTS.into_iter().chain([OPERATOR]).map(|name| (name.to_string(), of(name))).collect()
     }
 
     /// Whether the server is told to stop by a step.

@@ -15,6 +15,7 @@ use crate::catalogue::Stage;
 use crate::direct::client::{Client, Misdelivery};
 use crate::direct::director::{Direction, Director};
 use crate::direct::hang_oracle::{ANOTHER, Scene};
+use crate::direct::in_order::InOrder;
 use crate::direct::outcome::{Ending, Evidence, Loss, Outcome, Run, Step};
 use crate::direct::schedule::{CLIENTS, OPERATOR, Schedule};
 use crate::record::blackbox::{Blackbox, Mode, ServedCounts};
@@ -94,9 +95,9 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Direction)> {
         let traced = || process::is_traced(pid);
         let event = process.stop_event().try_clone().context("no descriptor is left")?;
         let (mut alive, stop) = (|| process.is_alive(), || event.raise());
-        let (schedule, limit, stays) = (plan.schedule, plan.limit, plan.stays());
-        let mut director =
-            Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays, stop: &stop };
+        let (limit, stays, outside) = (plan.limit, plan.stays(), plan.schedule.outside());
+        let (strategy, alive) = (&mut InOrder::new(plan.schedule), &mut alive);
+        let mut director = Director { blackbox, strategy, outside, limit, alive, traced: &traced, stays, stop: &stop };
         (steps, verdict) = director.run(&mut clients);
         if verdict == Direction::Over {
             finish(&mut clients, &mut verdict, plan, &mut || process.is_alive());
@@ -218,9 +219,10 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             let mut clients = new_clients(plan, blackbox, port, patience);
             let traced = || process::is_traced(std::process::id() as libc::pid_t);
             let mut alive = || true;
-            let (schedule, stays, stop) = (plan.schedule, plan.stays(), || ours.raise());
+            let (stays, outside, stop) = (plan.stays(), plan.schedule.outside(), || ours.raise());
+            let (strategy, alive) = (&mut InOrder::new(plan.schedule), &mut alive);
             let mut director =
-                Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays, stop: &stop };
+                Director { blackbox, strategy, outside, limit, alive, traced: &traced, stays, stop: &stop };
             let (steps, mut verdict) = director.run(&mut clients);
             if verdict == Direction::Over {
                 finish(&mut clients, &mut verdict, plan, &mut || true);
