@@ -252,6 +252,8 @@ for (const name of withPlayer) {
             await settled(page);
             const own = (url) => /\.html$|\/(player|traces|recorded)\//.test(url);
             const files = [...new Set(page.loaded.filter(own))].map((url) => join(book, new URL(url).pathname));
+            const sources = page.loaded.filter((url) => url.endsWith('.source.js'));
+            holds(sources.length > 0 && sources.length === new Set(sources).size, `each source once: ${sources}`);
             const bytes = files.map((file) => statSync(file).size).reduce((sum, size) => sum + size, 0);
             console.log(`      ${bytes} bytes in ${files.length} files`);
             holds(bytes < WEIGHT, `${bytes} bytes`);

@@ -8,6 +8,7 @@ mod state;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use lab::catalogue::{self, Stage, Verdict};
 use serde_json::{Value, json};
@@ -38,11 +39,24 @@ fn played() -> Vec<Played> {
 
 /// The names of the recordings that a player in a chapter asks for.
 fn shown() -> BTreeSet<String> {
+    named_after("data-trace=\"", ".js\"")
+}
+
+/// The stages whose source a player or a game shows.
+fn sources() -> BTreeSet<String> {
+    let programs = played().into_iter().map(|run| run.exhibit.program().to_string());
+    let graphs = named_after("data-graphs=\"", ".game.js").into_iter().chain(named_after(".game.js ", ".game.js\""));
+    programs.chain(graphs).collect()
+}
+
+/// What the chapters say between `before`, with the folder of the traces, and `after`.
+fn named_after(before: &str, after: &str) -> BTreeSet<String> {
+    let before = format!("{before}traces/");
     let files = std::fs::read_dir(root().join("chapters")).expect("the chapters are there");
     let pages = files.map(|file| file.expect("a file").path()).filter(|path| path.extension() == Some("md".as_ref()));
     let texts: Vec<_> = pages.map(|path| std::fs::read_to_string(path).expect("a page is text")).collect();
-    let names = texts.iter().flat_map(|text| text.split("data-trace=\"traces/").skip(1));
-    names.filter_map(|rest| Some(rest.split_once(".js\"")?.0.to_string())).collect()
+    let names = texts.iter().flat_map(|text| text.split(&before).skip(1));
+    names.filter_map(|rest| Some(rest.split_once(after)?.0.to_string())).collect()
 }
 
 fn root() -> &'static Path {
@@ -131,7 +145,6 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
     }
     let lanes = |role: &&Value| rows.iter().any(|row| row[1] == **role);
     let roles: Vec<_> = trace["roles"].as_array().expect("there are roles").iter().filter(lanes).collect();
-    let source = std::fs::read_to_string(root().join(&path)).expect("a stage has a source");
     json!({
         "stage": stage,
         "title": trace["title"],
@@ -139,7 +152,6 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
         "roles": roles,
         "sections": state::SECTIONS,
         "file": path,
-        "source": source.lines().collect::<Vec<_>>(),
         "rows": rows,
     })
 }
@@ -186,20 +198,66 @@ fn recording(stage: &str) -> PathBuf {
     root().join("chapters/traces").join(format!("{stage}.js"))
 }
 
-#[test]
-fn the_players_traces_are_what_the_binaries_do() {
-    for run in played() {
-        let name = &run.name;
-        let (autopsy, trace) = record(&run);
-        let now = script(name, &play(run.exhibit.program(), &autopsy, &trace));
-        let path = recording(name);
+/// The source of a stage as a script: a file of its own, since several traces and a graph have the same one.
+fn source(stage: &str) -> String {
+    let text = std::fs::read_to_string(root().join(format!("lab/stages/{stage}.rs"))).expect("a stage has a source");
+    let lines: Vec<_> = text.lines().map(|line| json!(line).to_string()).collect();
+    format!("labData({}, [\n{}\n]);\n", json!(format!("{stage}.source")), lines.join(",\n"))
+}
+
+/// The trace of each run that is played. With `LAB_RECORD` they are written, before any test looks at one.
+fn traces() -> &'static [(String, String)] {
+    static TRACES: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    TRACES.get_or_init(|| {
+        let trace = |run: Played| {
+            let (autopsy, trace) = record(&run);
+            let now = script(&run.name, &play(run.exhibit.program(), &autopsy, &trace));
+            (run.name, now)
+        };
+        let traces: Vec<_> = played().into_iter().map(trace).collect();
         if std::env::var_os("LAB_RECORD").is_some() {
-            std::fs::write(&path, &now).expect("chapters/traces can be written to");
+            for (name, text) in &traces {
+                // What would only change in its descriptors is left as it is.
+                let known =
+                    std::fs::read_to_string(recording(name)).is_ok_and(|kept| normalised(&kept) == normalised(text));
+                if !known {
+                    std::fs::write(recording(name), text).expect("chapters/traces can be written to");
+                }
+            }
+            for stage in sources() {
+                let path = recording(&format!("{stage}.source"));
+                std::fs::write(path, source(&stage)).expect("chapters/traces can be written to");
+            }
+        }
+        traces
+    })
+}
+
+#[test]
+fn a_source_is_there_once_and_is_the_stages() {
+    traces();
+    for stage in sources() {
+        let kept = std::fs::read_to_string(recording(&format!("{stage}.source"))).unwrap_or_default();
+        assert!(kept == source(&stage), "{stage}: `LAB_RECORD=1 cargo test --test traces` writes its source anew");
+    }
+    let files = std::fs::read_dir(root().join("chapters/traces")).expect("the traces are there");
+    for file in files.map(|file| file.expect("it can be read").path()) {
+        if file.to_string_lossy().ends_with(".game.js") {
             continue;
         }
+        let text = std::fs::read_to_string(&file).expect("a trace is text");
+        let own = text.starts_with("labData(\"") && text.lines().next().is_some_and(|line| line.contains(".source\""));
+        assert_eq!(text.contains("runner::main("), own, "{}: a copy of a source", file.display());
+    }
+}
+
+#[test]
+fn the_players_traces_are_what_the_binaries_do() {
+    for (name, now) in traces() {
+        let path = recording(name);
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        let differs = normalised(&kept).lines().zip(normalised(&now).lines()).position(|(kept, now)| kept != now);
-        if normalised(&kept) != normalised(&now) {
+        let differs = normalised(&kept).lines().zip(normalised(now).lines()).position(|(kept, now)| kept != now);
+        if normalised(&kept) != normalised(now) {
             let line = differs.unwrap_or(0);
             panic!(
                 "{} no longer matches {name} from line {}: `LAB_RECORD=1 cargo test --test traces`, and read the diff\n\
@@ -215,6 +273,7 @@ fn the_players_traces_are_what_the_binaries_do() {
 
 #[test]
 fn the_broken_ones_end_at_their_crash_and_the_fixed_ones_are_served() {
+    traces();
     for Played { name: stage, exhibit, .. } in played() {
         let text = std::fs::read_to_string(recording(&stage)).expect("it was recorded");
         let serves = exhibit.expect == Verdict::Serves;
