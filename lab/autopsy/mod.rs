@@ -46,6 +46,27 @@
 //!   `owed`, and the `error` that it saw (`null` for the end of the stream)
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
+//! A record, from the box to the trace:
+//!
+//! ```
+//! use std::panic::Location;
+//!
+//! use lab::autopsy::trace_json;
+//! use lab::catalogue::find;
+//! use lab::direct::outcome::{Ending, Run};
+//! use lab::record::blackbox::Blackbox;
+//! use lab::record::event::{Kind, MAIN};
+//!
+//! let blackbox = Blackbox::new(16).expect("there is a memfd");
+//! blackbox.record(MAIN, Kind::Read, "", Location::caller(), 7, 0, 512);
+//! let stage = find("stage4_fixed").expect("it is in the catalogue");
+//! let trace = trace_json(&Run::of(&blackbox, stage, stage.heap, Ending::Exit(0)));
+//! let record = &trace["records"][0];
+//! assert_eq!((&record["number"], &record["role"], &record["kind"]), (&0.into(), &"main".into(), &"read".into()));
+//! assert_eq!(record["fd"], 7);
+//! assert_eq!((&record["in_step"], &record["inherited"]), (&serde_json::Value::Null, &false.into()));
+//! ```
+//!
 //! # The autopsy as JSON
 //!
 //! [`json`] has `format` `epoll-autopsy/autopsy`, and of the keys above `steps`, `client`, `served`, `hang`, `ending` and so on;

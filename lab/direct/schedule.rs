@@ -161,6 +161,19 @@ const CLIENT_STEPS: [&str; 6] = ["plan", "connect", "send", "fin", "reset", "rec
 impl Schedule {
     /// Reads a schedule for a server whose stage has these `points` and so many `workers`.
     ///
+    /// ```
+    /// use lab::schedule::{Action, Plan, Schedule};
+    ///
+    /// let text = "client    plan GET 1    # takes no step\nclient    connect\nworker-1  read 2\n";
+    /// let schedule = Schedule::parse(text, &["read"], 2).expect("it is well formed");
+    /// assert_eq!(schedule.plans, [Plan::Get(1)]);
+    /// assert_eq!(schedule.steps.len(), 2);
+    /// assert_eq!(schedule.steps[1].action, Action::Pass { point: "read".to_string(), occurrence: Some(2) });
+    ///
+    /// let error = Schedule::parse("worker-1 raed", &["read"], 2).expect_err("there is no such point");
+    /// assert_eq!(error.to_string(), "line 1: this stage has no point `raed`; did you mean `read`?");
+    /// ```
+    ///
     /// # Errors
     /// The first line that cannot be kept, and why; with the nearest name where a name is unknown.
     pub fn parse(text: &str, points: &[&str], workers: usize) -> Result<Schedule, Error> {
