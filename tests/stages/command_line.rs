@@ -1,17 +1,15 @@
 //! The command line: what each flag does, what a mistake is told, and every exit code.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use crate::support::{command, finish, forbid, run, schedule};
 use lab::autopsy::verdicts;
 use lab::catalogue::{self, STAGES, Stage, Verdict};
 use lab::server::Threads;
-use support::{command, finish, forbid, run, schedule};
 
 /// The stages that are built without a feature.
 fn built() -> impl Iterator<Item = &'static Stage> {

@@ -1,10 +1,7 @@
 //! `stage4_handoff` on the real kernel: it passes its schedule in order, and no step is refused, since nobody waits for a
 //! lock. (That no other order breaks it is the model's to say: `cargo test --test loom stage4_handoff`.)
-#![cfg(target_os = "linux")]
 
-mod support;
-
-use support::run;
+use crate::support::run;
 
 #[test]
 fn the_second_worker_comes_as_soon_as_the_socket_is_armed_and_finds_the_session_left() {

@@ -1,7 +1,5 @@
 //! Stages 1 and 2: they serve, they end when they are told to, and the reactor hangs when it loses an edge.
 
-mod support;
-
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::{Output, Server, binary, command, finish, forbid, run, schedule};
 use serde_json::Value;
-use support::{Output, Server, command, finish, forbid, run, schedule};
 
 const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
 /// Each of the two servers, and each way in which the second can wait and still serve.
@@ -135,7 +133,7 @@ fn all_of_it_holds_on_one_core_and_without_a_parent() {
         ("stage2_reactor", vec!["--lose-edge", "--level"], 0),
     ] {
         let mut on_one = Command::new("taskset");
-        on_one.args(["-c", "0"]).arg(support::binary(name)).args(&flags);
+        on_one.args(["-c", "0"]).arg(binary(name)).args(&flags);
         on_one.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if Command::new("taskset").arg("-V").output().is_ok() {
             let output = finish(on_one);
@@ -379,7 +377,7 @@ fn cost_beyond_the_limits_is_one_sentence() {
 
     let folder = tempfile::tempdir().expect("there is room");
     let alone = folder.path().join("lab");
-    fs::copy(support::binary("lab"), &alone).expect("it can be copied");
+    fs::copy(binary("lab"), &alone).expect("it can be copied");
     let mut command = Command::new(alone);
     command.arg("cost").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     one_sentence(&finish(command), "build the stages first");

@@ -1,8 +1,6 @@
 //! The exhibits: each broken stage dies as it must and the report explains it; each fixed twin lives through the same order.
 
-mod support;
-
-use support::{command, finish, normalised, on_one_core, run, schedule};
+use crate::support::{command, finish, normalised, on_one_core, run, schedule};
 
 const GLIBC: bool = cfg!(target_env = "gnu");
 

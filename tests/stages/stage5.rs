@@ -1,10 +1,8 @@
 //! Stage 5: a client gets a stranger's bytes, every time, and the report shows both byte for byte; the fixed twin turns the
 //! old key away in the same order.
 
-mod support;
-
+use crate::support::{command, finish, run, schedule};
 use serde_json::Value;
-use support::{command, finish, run, schedule};
 
 fn json(name: &str, arguments: &[&str]) -> (Option<i32>, Value) {
     let output = run(name, &[arguments, &["--json"]].concat());

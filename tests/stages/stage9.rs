@@ -1,7 +1,5 @@
 //! Stage 9, and what `--serve` promises to real clients.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,10 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::{Output, Server, binary, command, finish, run};
 use lab::http::HELLO;
 use lab::kernel::Listener;
 use serde_json::Value;
-use support::{Output, Server, command, finish, run};
 
 const STAGE: &str = "stage9_sharded";
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -100,7 +98,7 @@ fn three_requests_at_once_are_one_read_and_one_write_at_one_reactor() {
 fn it_serves_on_one_core_in_every_environment_and_undirected() {
     if Command::new("taskset").arg("-V").output().is_ok() {
         let mut on_one = Command::new("taskset");
-        on_one.args(["-c", "0"]).arg(support::binary(STAGE));
+        on_one.args(["-c", "0"]).arg(binary(STAGE));
         on_one.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = finish(on_one);
         assert_eq!(output.code(), Some(0), "{}", output.all());

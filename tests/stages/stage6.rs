@@ -1,15 +1,13 @@
 //! Stage 6: the lost re-arm. The hang is proved by quiescence, directed and in the wild; its fixed twin arms the socket
 //! whichever way a worker leaves, and before it gives the session's lock back.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::support::{Output, command, finish, normalised, on_one_core, run, schedule};
 use serde_json::Value;
-use support::{Output, command, finish, normalised, on_one_core, run, schedule};
 
 /// `EPOLLET | EPOLLONESHOT`: what is left of a mask when its one-shot event was told.
 const TOLD: &str = "c0000000";

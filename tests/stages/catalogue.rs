@@ -1,15 +1,12 @@
 //! The gate of the catalogue: each exhibit ends as its entry says, and all that belongs to a stage is there.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::{command, finish};
 use lab::autopsy::verdicts;
 use lab::catalogue::{self, STAGES, Stage, Verdict};
 use lab::server::Threads;
-use support::{command, finish};
 
 /// What a stage's name may end in: a pair, or a stage that stands alone.
 const PAIR: [&str; 2] = ["_broken", "_fixed"];

@@ -1,7 +1,5 @@
 //! Stage 8 as a reader runs it: whom a connection wakes, who gets it, and what happens when descriptors run out.
 
-mod support;
-
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
@@ -9,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout};
 use std::time::{Duration, Instant};
 
+use crate::support::{command, normalised, run, schedule};
 use serde_json::Value;
-use support::{command, normalised, run, schedule};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
@@ -265,7 +263,7 @@ fn who_finds_no_descriptor_left_waits_and_nobody_spins() {
     }
 }
 
-/// `LAB_CONNECTIONS=10000 cargo test --test stage8 at_once` opens as many at once.
+/// `LAB_CONNECTIONS=10000 cargo test --test stages stage8 at_once` opens as many at once.
 #[test]
 fn many_connections_at_once_are_all_served() {
     let wanted = std::env::var("LAB_CONNECTIONS").ok().and_then(|text| text.parse().ok());

@@ -1,8 +1,6 @@
 //! The director, on the real servers: orders of the reader's own, refusals, limits, steps that never come.
 
-mod support;
-
-use support::{run, schedule};
+use crate::support::{run, schedule};
 
 #[test]
 fn a_step_that_never_comes_is_named_with_what_its_thread_was_doing() {

@@ -1,8 +1,6 @@
 //! Stage 7: the server that does not stop, the bytes that are dropped with a hang-up, and the drain of the fixed twin, in which
 //! every byte and every reply is accounted for.
 
-mod support;
-
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Stdio};
@@ -10,8 +8,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::{Output, command, finish, normalised, on_one_core, run, schedule};
 use serde_json::Value;
-use support::{Output, command, finish, normalised, on_one_core, run, schedule};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
