@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-use crate::direct::client::{Client, Connection};
+use crate::direct::client::{Client, SocketQueues};
 use crate::direct::outcome::{Evidence, Hang, Outcome, Step, Stuck};
 use crate::direct::schedule::{Action, client_of, is_thread};
 use crate::direct::strategy::{Choice, Last, Move, Now, Standing, Strategy};
@@ -63,7 +63,7 @@ enum Stop {
     Failed(String),
 }
 
-struct Run<'a, 'b> {
+struct Directing<'a, 'b> {
     director: &'b mut Director<'a>,
     /// In the order of [`crate::direct::schedule::CLIENTS`].
     clients: &'b mut [Client],
@@ -74,10 +74,12 @@ impl Director<'_> {
     /// Directs the server and its clients to the end of the strategy, and says what became of each step.
     pub fn run(&mut self, clients: &mut [Client]) -> (Vec<Step>, Direction) {
         let stops = self.outside.iter().any(|(_, actions)| actions.contains(&Action::Stop));
-        let mut run = Run { director: self, clients, last: None };
+        let mut run = Directing { director: self, clients, last: None };
         let stayed = run.steps().and_then(|()| match stops {
-            true => run.stay_to_the_end().map(|stuck| stuck.map(|stuck| Direction::Shown(Evidence::NeverStops(stuck)))),
-            false => run.stay().map(|hang| hang.map(|hang| Direction::Shown(Evidence::Hangs(hang)))),
+            true => run
+                .run_to_the_servers_end()
+                .map(|stuck| stuck.map(|stuck| Direction::Shown(Evidence::NeverStops(stuck)))),
+            false => run.run_to_quiescence().map(|hang| hang.map(|hang| Direction::Shown(Evidence::Hangs(hang)))),
         });
         let verdict = match stayed {
             Ok(None) => Direction::Over,
@@ -93,9 +95,9 @@ impl Director<'_> {
     }
 }
 
-impl Run<'_, '_> {
+impl Directing<'_, '_> {
     fn steps(&mut self) -> Result<(), Stop> {
-        self.settle()?;
+        self.run_to_stable_state()?;
         loop {
             let now = self.now();
             match self.director.strategy.choose(&now) {
@@ -143,7 +145,7 @@ impl Run<'_, '_> {
         self.last = Some(Last { moved: chosen, refused: None });
         if is_thread(&stands.name) {
             self.grant(role);
-            self.settle()?;
+            self.run_to_stable_state()?;
             // Who has fallen asleep in the kernel has done what its step is.
             let asleep = self.director.blackbox.slot(role).state() == State::Asleep;
             let refused = self.blocked(role).filter(|_| !is_late && !asleep);
@@ -154,7 +156,7 @@ impl Run<'_, '_> {
         } else if let Err(error) = self.act(&stands.name, role) {
             // A client that gets what it is not owed is not the lab's failure, nor one that finds its server dead.
             if self.clients.iter().any(|client| client.misdelivery().is_some()) {
-                return self.ask_the_blocked();
+                return self.retry_the_blocked();
             }
             if !(self.director.alive)() {
                 return Err(Stop::Died);
@@ -162,9 +164,9 @@ impl Run<'_, '_> {
             return Err(Stop::Failed(format!("step {step}: the client could not {error}")));
         } else {
             // Whom the kernel has woken comes to its next point.
-            self.settle()?;
+            self.run_to_stable_state()?;
         }
-        self.ask_the_blocked()
+        self.retry_the_blocked()
     }
 
     /// What is next for somebody outside the server; an error says what could not be done.
@@ -222,7 +224,7 @@ impl Run<'_, '_> {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_micros(200));
-            self.ask_the_blocked()?;
+            self.retry_the_blocked()?;
         }
         Ok(())
     }
@@ -230,8 +232,8 @@ impl Run<'_, '_> {
     fn let_time_run_out(&mut self, role: usize) -> Result<(), Stop> {
         self.director.blackbox.slot(role).end_time();
         self.grant(role);
-        self.settle()?;
-        self.ask_the_blocked()
+        self.run_to_stable_state()?;
+        self.retry_the_blocked()
     }
 
     /// Whether a thread waits for a time, or spins: then it moves again without anybody's help, and nothing hangs for sure.
@@ -253,13 +255,13 @@ impl Run<'_, '_> {
     }
 
     /// Lets each role that is blocked try again, until none of them gets any further.
-    fn ask_the_blocked(&mut self) -> Result<(), Stop> {
+    fn retry_the_blocked(&mut self) -> Result<(), Stop> {
         loop {
             let mut moved = false;
             for role in 0..self.director.blackbox.role_count() {
                 if self.director.blackbox.slot(role).state() == State::Blocked {
                     self.grant(role);
-                    self.settle()?;
+                    self.run_to_stable_state()?;
                     moved |= self.director.blackbox.slot(role).state() != State::Blocked;
                 }
             }
@@ -270,9 +272,9 @@ impl Run<'_, '_> {
     }
 
     /// Waits until nobody runs, and lets go on who stands at a point that is on its way.
-    fn settle(&mut self) -> Result<(), Stop> {
+    fn run_to_stable_state(&mut self) -> Result<(), Stop> {
         loop {
-            self.wait_until_all_stand()?;
+            self.wait_until_all_parked_or_blocked()?;
             let names = self.director.blackbox.roles();
             let on_the_way = names.into_iter().enumerate().find(|(role, name)| {
                 self.director.blackbox.slot(*role).state() == State::Parked
@@ -285,7 +287,7 @@ impl Run<'_, '_> {
         }
     }
 
-    fn wait_until_all_stand(&mut self) -> Result<(), Stop> {
+    fn wait_until_all_parked_or_blocked(&mut self) -> Result<(), Stop> {
         let mut start = Instant::now();
         let blackbox = self.director.blackbox;
         loop {
@@ -320,9 +322,9 @@ impl Run<'_, '_> {
     /// After the steps: everybody goes on, the client too, until it has its replies or nobody can move. What cannot move
     /// now can never move again, since all that could wake it is in this room: a hang is seen, not waited for. Only time is not
     /// in the room: as soon as somebody waits for it, the points are opened, and the clock decides.
-    fn stay(&mut self) -> Result<Option<Hang>, Stop> {
+    fn run_to_quiescence(&mut self) -> Result<Option<Hang>, Stop> {
         let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * GRACE);
-        let mut still_since: Option<(Instant, Connection)> = None;
+        let mut still_since: Option<(Instant, SocketQueues)> = None;
         while let Some(waits) = self.clients.iter().position(|client| !client.is_served())
             && self.director.stays
         {
@@ -331,7 +333,7 @@ impl Run<'_, '_> {
             for client in self.clients.iter_mut().filter(|client| !client.is_served()) {
                 client.go_on().map_err(|error| Stop::Failed(format!("the client was not served: {error}")))?;
             }
-            self.let_all_go_on()?;
+            self.run_undirected()?;
             if self.somebody_waits_for_a_time() {
                 return Ok(None);
             }
@@ -359,8 +361,8 @@ impl Run<'_, '_> {
 
     /// After the steps of a schedule in which the server is told to stop: everybody goes on, the clients too, until the server
     /// has ended or nobody can move. Who then waits for another thread waits for ever: a packet wakes the reactor at most, and
-    /// it is not there any more. Who waits for a time is left to the clock, as in `stay`.
-    fn stay_to_the_end(&mut self) -> Result<Option<Stuck>, Stop> {
+    /// it is not there any more. Who waits for a time is left to the clock, as in `run_to_quiescence`.
+    fn run_to_the_servers_end(&mut self) -> Result<Option<Stuck>, Stop> {
         while self.director.stays {
             let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
             let before = (self.director.blackbox.written(), totals(self));
@@ -370,7 +372,7 @@ impl Run<'_, '_> {
                     break;
                 }
             }
-            self.let_all_go_on()?;
+            self.run_undirected()?;
             if self.somebody_waits_for_a_time() {
                 return Ok(None);
             }
@@ -401,15 +403,15 @@ impl Run<'_, '_> {
     }
 
     /// Lets everybody pass point after point, until all wait for something.
-    fn let_all_go_on(&mut self) -> Result<(), Stop> {
+    fn run_undirected(&mut self) -> Result<(), Stop> {
         loop {
-            self.wait_until_all_stand()?;
+            self.wait_until_all_parked_or_blocked()?;
             let blackbox = self.director.blackbox;
             match (0..blackbox.role_count()).find(|role| blackbox.slot(*role).state() == State::Parked) {
                 Some(role) => self.grant(role),
                 None => {
                     let before = blackbox.written();
-                    self.ask_the_blocked()?;
+                    self.retry_the_blocked()?;
                     // Who spins may record each look, in vain or not.
                     if blackbox.written() == before || self.somebody_waits_for_a_time() {
                         return Ok(());
@@ -419,7 +421,7 @@ impl Run<'_, '_> {
         }
     }
 
-    fn hang(&self, waits: usize, connection: Connection) -> Hang {
+    fn hang(&self, waits: usize, connection: SocketQueues) -> Hang {
         let records = self.director.blackbox.records();
         // Connections are accepted in the order in which they were made.
         let mut connected = records.iter().filter(|record| record.kind == Kind::ClientConnect);

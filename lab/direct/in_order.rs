@@ -68,7 +68,7 @@ impl<'a> InOrder<'a> {
     }
 
     /// Whether the role of this step may come to it once it is given time: a packet may still be on its way through the
-    /// kernel, and whom nobody has notified can come in one way only, when its time runs out.
+    /// kernel, and a thread that nobody has notified can come in one way only, when its time runs out.
     fn may_come(&self, now: &Now, step: usize) -> Option<Given> {
         let more = match self.role(now, step)?.waiting()? {
             Waiting::NoticeOrTime if self.is_first_of_its_role(step) => Given::ToItself,

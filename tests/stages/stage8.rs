@@ -1,4 +1,4 @@
-//! Stage 8 as a reader runs it: whom a connection wakes, who gets it, and what happens when descriptors run out.
+//! Stage 8 as a reader runs it: which thread a connection wakes, who gets it, and what happens when descriptors run out.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -84,7 +84,7 @@ fn exclusive_wakes_one_or_more() {
     let (_folder, path) = schedule(order);
     let (code, report) = json("stage8_fixed", &["--workers", "3", "--schedule", &path]);
     assert_eq!((code, counts(&report)), (Some(0), vec![[1, 1, 0], [1, 0, 1], [0, 0, 0]]));
-    // With a listener of its own for each, the connection is the first one's, who finds it once he looks.
+    // With a listener of its own for each, the connection is the first one's, which finds it once it looks.
     let order = "client plan GET 1\nreactor-2 wait\nclient connect\nclient send 29\n\
                  reactor-1 wait\nreactor-1 woken\nreactor-1 accept\n";
     let (_folder, path) = schedule(order);
@@ -223,7 +223,7 @@ fn who_finds_no_descriptor_left_waits_and_nobody_spins() {
         let server = Server::start("stage8_fixed", variant, Some(48));
         let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
         clients.iter_mut().for_each(ask);
-        // Somebody is served: with him the time until the server is full, and then some, is counted in requests.
+        // A client is served: with it the time until the server is full, and then some, is counted in requests.
         let served = |clients: &[TcpStream]| clients.iter().position(has_reply);
         while served(&clients).is_none() {
             assert!(start.elapsed() < PATIENCE, "nobody is served");
@@ -320,7 +320,7 @@ fn a_client_who_asks_much_and_reads_late_gets_every_reply() {
     assert!(last.contains(&format!(" {REQUESTS} replies")), "{last}");
 }
 
-/// The last words of a client who closes his side at once are answered, and a refused one is told and let go.
+/// The last words of a client that closes its side at once are answered, and a refused one is told and let go.
 #[test]
 fn every_way_to_leave_ends_the_session() {
     let server = Server::start("stage8_fixed", &["--reuseport"], None);

@@ -25,7 +25,7 @@ pub struct Event {
     pub record: Option<usize>,
 }
 
-/// Where something was done, and by whom.
+/// Where something was done, and by which role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub role: usize,
@@ -38,19 +38,19 @@ pub struct Place {
 }
 
 /// A run with its records put in order.
-pub struct Story<'a> {
+pub struct Timeline<'a> {
     pub run: &'a Run,
     pub objects: Objects,
     /// From this record on nobody directed any more.
-    pub over: usize,
+    pub schedule_end: usize,
 }
 
-impl<'a> Story<'a> {
-    pub fn new(run: &'a Run) -> Story<'a> {
+impl<'a> Timeline<'a> {
+    pub fn new(run: &'a Run) -> Timeline<'a> {
         // That it never stops is said of the schedule, not of what anybody does after it.
         let goes_on = |record: &Record| record.over && record.kind != Kind::Stuck;
-        let over = run.records.iter().position(goes_on).unwrap_or(run.records.len());
-        Story { run, objects: Objects::new(&run.records), over }
+        let schedule_end = run.records.iter().position(goes_on).unwrap_or(run.records.len());
+        Timeline { run, objects: Objects::new(&run.records), schedule_end }
     }
 
     /// The role's name.
@@ -71,14 +71,15 @@ impl<'a> Story<'a> {
 
     /// Every row, in order: what the trace has.
     pub fn rows(&self) -> Vec<Event> {
-        Walk { story: self, rows: Vec::new(), open: vec![None; self.run.roles.len()], announced: 0, passed: 0 }.walk()
+        Walk { timeline: self, rows: Vec::new(), open: vec![None; self.run.roles.len()], announced: 0, passed: 0 }
+            .walk()
     }
 
     /// The rows that a reader wants to see: repeats and the time after the schedule are folded.
     pub fn short_rows(&self) -> Vec<Event> {
         let rows = merge_reads(self, self.rows());
         let directed = !self.run.steps.is_empty();
-        let cut = rows.partition_point(|event| event.record.is_none_or(|at| at < self.over));
+        let cut = rows.partition_point(|event| event.record.is_none_or(|at| at < self.schedule_end));
         let (cut, tail) = if directed { (cut, TAIL) } else { (0, TAIL_UNDIRECTED) };
         let after = &rows[cut..];
         let mut short = rows[..cut].to_vec();
@@ -150,9 +151,9 @@ impl<'a> Story<'a> {
 }
 
 /// Reads that follow one another in a lane become one row.
-fn merge_reads(story: &Story<'_>, rows: Vec<Event>) -> Vec<Event> {
+fn merge_reads(timeline: &Timeline<'_>, rows: Vec<Event>) -> Vec<Event> {
     let bytes = |event: &Event| {
-        let record = &story.run.records[event.record?];
+        let record = &timeline.run.records[event.record?];
         (record.kind == Kind::Read && record.b as i64 > 0 && event.row.mark.is_none()).then_some(record.b)
     };
     let mut merged = Vec::new();
@@ -176,7 +177,7 @@ fn merge_reads(story: &Story<'_>, rows: Vec<Event>) -> Vec<Event> {
 }
 
 struct Walk<'a> {
-    story: &'a Story<'a>,
+    timeline: &'a Timeline<'a>,
     rows: Vec<Event>,
     /// For each role the row that stands for a step of which nothing was seen yet.
     open: Vec<Option<usize>>,
@@ -188,18 +189,18 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn walk(mut self) -> Vec<Event> {
-        let run = self.story.run;
+        let run = self.timeline.run;
         let first = run.records.iter().position(|record| record.kind == Kind::Step);
         let start = if run.steps.is_empty() { 0 } else { first.unwrap_or(0) };
         for (at, record) in run.records.iter().enumerate().skip(start) {
-            if at == self.story.over {
+            if at == self.timeline.schedule_end {
                 self.open.fill(None);
             }
             match record.kind {
                 Kind::Step => self.step(at, record),
                 Kind::Point => self.point(at, record),
                 _ => {
-                    if let Some(text) = self.story.seen(at).lane() {
+                    if let Some(text) = self.timeline.seen(at).lane() {
                         self.push(at, record, text);
                     }
                     // What comes then is the lab's doing: it tells the server to stop.
@@ -223,7 +224,7 @@ impl Walk<'_> {
         if let Some(open) = self.open.get_mut(record.role) {
             *open = Some(self.rows.len());
         }
-        let what = self.story.run.steps.get(number - 1).map(|step| step.what.as_str()).unwrap_or("?");
+        let what = self.timeline.run.steps.get(number - 1).map(|step| step.what.as_str()).unwrap_or("?");
         // Until something is to be seen of it, its name stands for it.
         let row = Row {
             number: Some(number),
@@ -236,7 +237,7 @@ impl Walk<'_> {
 
     /// The row that stands for a step until something is to be seen of it was made at the step's point.
     fn point(&mut self, at: usize, record: &Record) {
-        let records = &self.story.run.records;
+        let records = &self.timeline.run.records;
         if let Some(Some(open)) = self.open.get(record.role)
             && let Event { record: Some(made), .. } = &mut self.rows[*open]
             && records[*made].kind == Kind::Step
@@ -247,7 +248,7 @@ impl Walk<'_> {
 
     /// The director went past steps whose role had not come to its point: they left no record, but an outcome.
     fn refusals_before(&mut self, number: usize, at: usize) {
-        let run = self.story.run;
+        let run = self.timeline.run;
         for step in self.announced + 1..number {
             let recorded = run.records[..at]
                 .iter()
@@ -256,11 +257,11 @@ impl Walk<'_> {
             let role = run.roles.iter().position(|role| *role == known.role);
             if let (false, Outcome::Refused { waiting, address, holder }, Some(role)) = (recorded, &known.outcome, role)
             {
-                // Where it is about whom the kernel wakes, to sleep on is no refusal.
+                // Where it is about which thread the kernel wakes, to sleep on is no refusal.
                 let sleeps = *waiting == Waiting::Event && !run.herd.reactors.is_empty();
                 let text = match sleeps {
                     true => "sleeps on".to_string(),
-                    false => self.story.waits(*waiting, *address, *holder, at),
+                    false => self.timeline.waits(*waiting, *address, *holder, at),
                 };
                 let mark = Some(if sleeps { "not woken" } else { "refused" }.to_string());
                 self.rows.push(Event { row: Row { number: Some(step), role, text, mark }, record: None });
@@ -281,7 +282,7 @@ impl Walk<'_> {
         if record.kind == Kind::Alloc
             && let Some(last) = self.rows.last_mut()
             && last.row.role == record.role
-            && last.record.is_some_and(|at| self.story.run.records[at].kind == Kind::Alloc)
+            && last.record.is_some_and(|at| self.timeline.run.records[at].kind == Kind::Alloc)
         {
             last.row.text += &row.text.replacen("allocate", ",", 1);
             return;
@@ -297,7 +298,7 @@ impl Walk<'_> {
 
     /// Whether these are the bytes that went to the wrong client: it reads no further.
     fn is_misdelivered(&self, at: usize, record: &Record) -> bool {
-        let run = self.story.run;
+        let run = self.timeline.run;
         let later = |later: &Record| later.kind == Kind::ClientReceive && later.role == record.role;
         matches!(&run.evidence, Some(Evidence::Misdelivers(wrong)) if wrong.client == record.role)
             && !run.records[at + 1..].iter().any(later)
@@ -305,7 +306,7 @@ impl Walk<'_> {
 
     /// Points at the last thing that the thread did that took the signal.
     fn mark_death(&mut self) {
-        let run = self.story.run;
+        let run = self.timeline.run;
         let (Ending::Signal(signal), Some(fault)) = (run.ending, run.fault) else { return };
         let mark = Some(signal_name(signal));
         let own = run.records.iter().rposition(|record| record.role == fault.role && record.kind != Kind::Step);
