@@ -187,7 +187,10 @@ fn record() {
 
 /// Explores the models, all of them.
 fn explore() {
-    let built = command(env!("CARGO")).args(["test", "--test", "loom", "--no-run"]).status().expect("cargo runs");
+    // With the features of this run: others would build the models once more.
+    let features: &[&str] = if cfg!(feature = "uring") { &["--features", "uring"] } else { &[] };
+    let mut build = command(env!("CARGO"));
+    let built = build.args(["test", "--test", "loom", "--no-run"]).args(features).status().expect("cargo runs");
     assert!(built.success(), "the models build");
     let program = models::program().expect("the models' program is there");
     for (name, filter, part) in models::PARTS {
