@@ -195,7 +195,8 @@ fn explore() {
     let program = models::program().expect("the models' program is there");
     for (name, filter, part) in models::PARTS {
         let now = models::say(&program, filter, part);
-        let known = std::fs::read_to_string(root().join(path(name))).is_ok_and(|old| normal(&old) == normal(&now));
+        let known = std::fs::read_to_string(root().join(path(name)))
+            .is_ok_and(|old| unfolded(&normal(&old)) == unfolded(&normal(&now)));
         if !known {
             write(name, &now);
         }
