@@ -28,6 +28,14 @@ pub struct Stage {
     pub wild: Wild,
     /// Which threads it has besides `main`.
     pub threads: Threads,
+    /// Whether it can be told to stop while there is work, and takes a limit for that.
+    pub drains: bool,
+    /// What the socket has lost in the hang that it shows.
+    pub lost: Option<Lost>,
+    /// Whether `lab caught` puts it under its tools.
+    pub caught: bool,
+    /// The feature of the package that it is built with.
+    pub feature: Option<&'static str>,
     /// The same binary under flags of its own.
     pub variants: &'static [Variant],
 }
@@ -74,6 +82,30 @@ pub enum Verdict {
     Loses,
 }
 
+impl Verdict {
+    /// Its name for programs.
+    pub fn id(self) -> &'static str {
+        match self {
+            Verdict::Signal { .. } => "signal",
+            Verdict::Serves => "serves",
+            Verdict::Hangs => "hangs",
+            Verdict::Herds => "herds",
+            Verdict::Misdelivers => "misdelivers",
+            Verdict::NeverStops => "never_stops",
+            Verdict::Loses => "loses",
+        }
+    }
+}
+
+/// What a socket that hangs has lost; its place in the interest list shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The edge: it is armed, and a new edge needs a new arrival.
+    Edge,
+    /// The re-arm: no event is asked for.
+    Rearm,
+}
+
 /// What the client of a wild run does in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wild {
@@ -111,6 +143,10 @@ const STAGE1: Stage = Stage {
     heap: Heap::Malloc,
     wild: Wild::Upload,
     threads: Threads::PerConnection,
+    drains: false,
+    lost: None,
+    caught: false,
+    feature: None,
     variants: &[],
 };
 
@@ -126,11 +162,15 @@ const STAGE2: Stage = Stage {
     heap: Heap::Malloc,
     wild: Wild::Upload,
     threads: Threads::None,
+    drains: false,
+    lost: None,
+    caught: false,
+    feature: None,
     variants: &[],
 };
 
 /// The flags of stage 2, and what each makes of it.
-const STAGE2_VARIANTS: &[Variant] = &[
+const STAGE2_FLAGS: &[Variant] = &[
     Variant {
         reading: Reading { level: false, once: true, tail: false, reuseport: false },
         stage: Stage {
@@ -138,6 +178,7 @@ const STAGE2_VARIANTS: &[Variant] = &[
             title: "one read an edge, and the edge is lost",
             why: "the edge was reported, one read did not empty the socket, and only a new arrival makes a new edge",
             expect: Verdict::Hangs,
+            lost: Some(Lost::Edge),
             next: "stage2_reactor -- --lose-edge --level",
             ..STAGE2
         },
@@ -164,6 +205,133 @@ const STAGE2_VARIANTS: &[Variant] = &[
     },
 ];
 
+const STAGE3_BROKEN: Stage = Stage {
+    name: "stage3_broken",
+    chapter: 3,
+    title: "sessions are raw pointers, and a hang-up frees them",
+    why: "the map gave up the only owner while a task still held a copy of the pointer",
+    expect: Verdict::Signal { signal: libc::SIGSEGV, text: "" },
+    next: "stage3_fixed",
+    source: text!("lab/stages/stage3_broken.rs"),
+    schedule: text!("lab/schedules/stage3.schedule"),
+    heap: Heap::Pages,
+    wild: Wild::StreamAndReset,
+    threads: Threads::Workers,
+    drains: false,
+    lost: None,
+    caught: true,
+    feature: None,
+    variants: &[],
+};
+
+const STAGE3_FIXED: Stage = Stage {
+    name: "stage3_fixed",
+    title: "the map and every task own the session together (Arc)",
+    why: "a hang-up takes the session out of the map; the task's share keeps it alive until the worker is done",
+    expect: Verdict::Serves,
+    next: "stage4_broken",
+    source: text!("lab/stages/stage3_fixed.rs"),
+    ..STAGE3_BROKEN
+};
+
+const STAGE4_BROKEN: Stage = Stage {
+    name: "stage4_broken",
+    chapter: 4,
+    title: "EPOLLONESHOT is taken for a lock, and re-arming opens it early",
+    why: "the socket was armed again before the worker had left the session, so a second worker came in",
+    expect: Verdict::Signal { signal: libc::SIGABRT, text: "double free or corruption (!prev)" },
+    next: "stage4_fixed",
+    source: text!("lab/stages/stage4_broken.rs"),
+    schedule: text!("lab/schedules/stage4.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Upload,
+    threads: Threads::Workers,
+    drains: false,
+    lost: None,
+    caught: true,
+    feature: None,
+    variants: &[],
+};
+
+const STAGE4_FIXED: Stage = Stage {
+    name: "stage4_fixed",
+    title: "a worker holds the session's lock until it has left (Mutex)",
+    why: "the second worker is called just as early, but waits at the lock until the first has left",
+    expect: Verdict::Serves,
+    next: "stage5_broken",
+    source: text!("lab/stages/stage4_fixed.rs"),
+    ..STAGE4_BROKEN
+};
+
+const STAGE4_HANDOFF: Stage = Stage {
+    name: "stage4_handoff",
+    title: "no lock: a worker arms the socket as the last thing it does",
+    why: "nothing follows the re-arm, so the first worker was out before the kernel could call the second",
+    expect: Verdict::Serves,
+    next: "stage5_broken",
+    source: text!("lab/stages/stage4_handoff.rs"),
+    schedule: text!("lab/schedules/stage4_handoff.schedule"),
+    ..STAGE4_BROKEN
+};
+
+const STAGE5_BROKEN: Stage = Stage {
+    name: "stage5_broken",
+    chapter: 5,
+    title: "the descriptor's number is taken for the client's name",
+    why: "the number was closed and given to the next client, and the worker's late look-up found that one",
+    expect: Verdict::Misdelivers,
+    next: "stage5_fixed",
+    source: text!("lab/stages/stage5_broken.rs"),
+    schedule: text!("lab/schedules/stage5.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::Crowd,
+    threads: Threads::Workers,
+    drains: false,
+    lost: None,
+    caught: true,
+    feature: None,
+    variants: &[],
+};
+
+const STAGE5_FIXED: Stage = Stage {
+    name: "stage5_fixed",
+    title: "a key is a slot and its generation, and means one client only",
+    why: "the slot was given to the next client under another generation, so the worker's old key found nobody",
+    expect: Verdict::Serves,
+    next: "stage6_broken",
+    source: text!("lab/stages/stage5_fixed.rs"),
+    ..STAGE5_BROKEN
+};
+
+const STAGE6_BROKEN: Stage = Stage {
+    name: "stage6_broken",
+    chapter: 6,
+    title: "an early return skips the re-arm: one client hangs",
+    why: "a one-shot event switches the socket off; the worker left before it had armed it again, so nothing can come",
+    expect: Verdict::Hangs,
+    next: "stage6_fixed",
+    source: text!("lab/stages/stage6_broken.rs"),
+    schedule: text!("lab/schedules/stage6.schedule"),
+    heap: Heap::Malloc,
+    wild: Wild::InTwoWrites,
+    threads: Threads::Workers,
+    drains: false,
+    lost: Some(Lost::Rearm),
+    caught: true,
+    feature: None,
+    variants: &[],
+};
+
+const STAGE6_FIXED: Stage = Stage {
+    name: "stage6_fixed",
+    title: "a guard re-arms, whichever way a worker leaves (Drop)",
+    why: "the same early return dropped the guard, so the socket was armed again before the lock was given back",
+    expect: Verdict::Serves,
+    next: "stage7_broken",
+    source: text!("lab/stages/stage6_fixed.rs"),
+    ..STAGE6_BROKEN
+};
+
 const STAGE7_BROKEN: Stage = Stage {
     name: "stage7_broken",
     chapter: 7,
@@ -176,6 +344,10 @@ const STAGE7_BROKEN: Stage = Stage {
     heap: Heap::Malloc,
     wild: Wild::Stop,
     threads: Threads::Workers,
+    drains: true,
+    lost: None,
+    caught: true,
+    feature: None,
     variants: &[],
 };
 
@@ -216,7 +388,8 @@ const STAGE7_FIXED_TAIL: &[Variant] = &[Variant {
         ..STAGE7_FIXED
     },
 }];
-const STAGE8: Stage = Stage {
+
+const STAGE8_FIXED: Stage = Stage {
     name: "stage8_fixed",
     chapter: 8,
     title: "the listener is waited for with EPOLLEXCLUSIVE",
@@ -228,11 +401,15 @@ const STAGE8: Stage = Stage {
     heap: Heap::Malloc,
     wild: Wild::Arrivals,
     threads: Threads::Reactors,
+    drains: false,
+    lost: None,
+    caught: false,
+    feature: None,
     variants: &[],
 };
 
 /// The flag of stage 8, and what it makes of it.
-const STAGE8_VARIANTS: &[Variant] = &[Variant {
+const STAGE8_FLAGS: &[Variant] = &[Variant {
     reading: Reading { level: false, once: false, tail: false, reuseport: true },
     stage: Stage {
         name: "stage8_fixed --reuseport",
@@ -240,9 +417,19 @@ const STAGE8_VARIANTS: &[Variant] = &[Variant {
         why: "the kernel gives the connection to one listener, and one reactor alone waits there",
         next: "lab -- list",
         threads: Threads::Shards,
-        ..STAGE8
+        ..STAGE8_FIXED
     },
 }];
+
+const STAGE8_BROKEN: Stage = Stage {
+    name: "stage8_broken",
+    title: "every reactor waits for the one listener",
+    why: "each instance has its own place in the listener's wait queue, and a connection wakes everybody in it",
+    expect: Verdict::Herds,
+    next: "stage8_fixed",
+    source: text!("lab/stages/stage8_broken.rs"),
+    ..STAGE8_FIXED
+};
 
 const STAGE9: Stage = Stage {
     name: "stage9_sharded",
@@ -256,6 +443,10 @@ const STAGE9: Stage = Stage {
     heap: Heap::Malloc,
     wild: Wild::Upload,
     threads: Threads::Shards,
+    drains: false,
+    lost: None,
+    caught: false,
+    feature: None,
     variants: &[],
 };
 
@@ -271,158 +462,44 @@ const STAGE10: Stage = Stage {
     heap: Heap::Malloc,
     wild: Wild::Upload,
     threads: Threads::Shards,
+    drains: false,
+    lost: None,
+    caught: false,
+    feature: Some("uring"),
     variants: &[],
 };
 
 /// The stages, in the order of the book.
 pub static STAGES: &[Stage] = &[
     STAGE1,
-    Stage { variants: STAGE2_VARIANTS, ..STAGE2 },
-    Stage {
-        name: "stage3_broken",
-        chapter: 3,
-        title: "sessions are raw pointers, and a hang-up frees them",
-        why: "the map gave up the only owner while a task still held a copy of the pointer",
-        expect: Verdict::Signal { signal: libc::SIGSEGV, text: "" },
-        next: "stage3_fixed",
-        source: text!("lab/stages/stage3_broken.rs"),
-        schedule: text!("lab/schedules/stage3.schedule"),
-        heap: Heap::Pages,
-        wild: Wild::StreamAndReset,
-        threads: Threads::Workers,
-        variants: &[],
-    },
-    Stage {
-        name: "stage3_fixed",
-        chapter: 3,
-        title: "the map and every task own the session together (Arc)",
-        why: "a hang-up takes the session out of the map; the task's share keeps it alive until the worker is done",
-        expect: Verdict::Serves,
-        next: "stage4_broken",
-        source: text!("lab/stages/stage3_fixed.rs"),
-        schedule: text!("lab/schedules/stage3.schedule"),
-        heap: Heap::Pages,
-        wild: Wild::StreamAndReset,
-        threads: Threads::Workers,
-        variants: &[],
-    },
-    Stage {
-        name: "stage4_broken",
-        chapter: 4,
-        title: "EPOLLONESHOT is taken for a lock, and re-arming opens it early",
-        why: "the socket was armed again before the worker had left the session, so a second worker came in",
-        expect: Verdict::Signal { signal: libc::SIGABRT, text: "double free or corruption (!prev)" },
-        next: "stage4_fixed",
-        source: text!("lab/stages/stage4_broken.rs"),
-        schedule: text!("lab/schedules/stage4.schedule"),
-        heap: Heap::Malloc,
-        wild: Wild::Upload,
-        threads: Threads::Workers,
-        variants: &[],
-    },
-    Stage {
-        name: "stage4_fixed",
-        chapter: 4,
-        title: "a worker holds the session's lock until it has left (Mutex)",
-        why: "the second worker is called just as early, but waits at the lock until the first has left",
-        expect: Verdict::Serves,
-        next: "stage5_broken",
-        source: text!("lab/stages/stage4_fixed.rs"),
-        schedule: text!("lab/schedules/stage4.schedule"),
-        heap: Heap::Malloc,
-        wild: Wild::Upload,
-        threads: Threads::Workers,
-        variants: &[],
-    },
-    Stage {
-        name: "stage4_handoff",
-        chapter: 4,
-        title: "no lock: a worker arms the socket as the last thing it does",
-        why: "nothing follows the re-arm, so the first worker was out before the kernel could call the second",
-        expect: Verdict::Serves,
-        next: "stage5_broken",
-        source: text!("lab/stages/stage4_handoff.rs"),
-        schedule: text!("lab/schedules/stage4_handoff.schedule"),
-        heap: Heap::Malloc,
-        threads: Threads::Workers,
-        wild: Wild::Upload,
-        variants: &[],
-    },
-    Stage {
-        name: "stage5_broken",
-        chapter: 5,
-        title: "the descriptor's number is taken for the client's name",
-        why: "the number was closed and given to the next client, and the worker's late look-up found that one",
-        expect: Verdict::Misdelivers,
-        next: "stage5_fixed",
-        source: text!("lab/stages/stage5_broken.rs"),
-        schedule: text!("lab/schedules/stage5.schedule"),
-        heap: Heap::Malloc,
-        wild: Wild::Crowd,
-        threads: Threads::Workers,
-        variants: &[],
-    },
-    Stage {
-        name: "stage5_fixed",
-        chapter: 5,
-        title: "a key is a slot and its generation, and means one client only",
-        why: "the slot was given to the next client under another generation, so the worker's old key found nobody",
-        expect: Verdict::Serves,
-        next: "stage6_broken",
-        source: text!("lab/stages/stage5_fixed.rs"),
-        schedule: text!("lab/schedules/stage5.schedule"),
-        heap: Heap::Malloc,
-        wild: Wild::Crowd,
-        threads: Threads::Workers,
-        variants: &[],
-    },
-    Stage {
-        name: "stage6_broken",
-        chapter: 6,
-        title: "an early return skips the re-arm: one client hangs",
-        why: "a one-shot event switches the socket off; the worker left before it had armed it again, so nothing can come",
-        expect: Verdict::Hangs,
-        next: "stage6_fixed",
-        source: text!("lab/stages/stage6_broken.rs"),
-        schedule: text!("lab/schedules/stage6.schedule"),
-        heap: Heap::Malloc,
-        wild: Wild::InTwoWrites,
-        threads: Threads::Workers,
-        variants: &[],
-    },
-    Stage {
-        name: "stage6_fixed",
-        chapter: 6,
-        title: "a guard re-arms, whichever way a worker leaves (Drop)",
-        why: "the same early return dropped the guard, so the socket was armed again before the lock was given back",
-        expect: Verdict::Serves,
-        next: "stage7_broken",
-        source: text!("lab/stages/stage6_fixed.rs"),
-        schedule: text!("lab/schedules/stage6.schedule"),
-        heap: Heap::Malloc,
-        wild: Wild::InTwoWrites,
-        threads: Threads::Workers,
-        variants: &[],
-    },
+    Stage { variants: STAGE2_FLAGS, ..STAGE2 },
+    STAGE3_BROKEN,
+    STAGE3_FIXED,
+    STAGE4_BROKEN,
+    STAGE4_FIXED,
+    STAGE4_HANDOFF,
+    STAGE5_BROKEN,
+    STAGE5_FIXED,
+    STAGE6_BROKEN,
+    STAGE6_FIXED,
     Stage { variants: STAGE7_BROKEN_TAIL, ..STAGE7_BROKEN },
     Stage { variants: STAGE7_FIXED_TAIL, ..STAGE7_FIXED },
-    Stage {
-        name: "stage8_broken",
-        title: "every reactor waits for the one listener",
-        why: "each instance has its own place in the listener's wait queue, and a connection wakes everybody in it",
-        expect: Verdict::Herds,
-        next: "stage8_fixed",
-        source: text!("lab/stages/stage8_broken.rs"),
-        ..STAGE8
-    },
-    Stage { variants: STAGE8_VARIANTS, ..STAGE8 },
+    STAGE8_BROKEN,
+    Stage { variants: STAGE8_FLAGS, ..STAGE8_FIXED },
     STAGE9,
     STAGE10,
 ];
 
+/// All exhibits: each stage, and after it what its flags make of it.
+pub fn exhibits() -> impl Iterator<Item = &'static Stage> {
+    STAGES.iter().flat_map(|stage| std::iter::once(stage).chain(stage.variants.iter().map(|variant| &variant.stage)))
+}
+
 /// What to type to run an exhibit: a binary's name, with its flags.
 pub fn command(exhibit: &str) -> String {
-    let feature = if exhibit.starts_with(STAGE10.name) { "--features uring " } else { "" };
+    let program = exhibit.split(' ').next().unwrap_or_default();
+    let feature = find(program).and_then(|stage| stage.feature);
+    let feature = feature.map(|feature| format!("--features {feature} ")).unwrap_or_default();
     format!("cargo run {feature}--bin {exhibit}")
 }
 
@@ -437,9 +514,25 @@ impl Stage {
         self.variants.iter().find(|variant| variant.reading == reading).map_or(self, |variant| &variant.stage)
     }
 
-    /// Whether it can be told to stop while there is work, and takes a limit for that.
-    pub fn drains(&self) -> bool {
-        self.chapter == 7
+    /// The binary.
+    pub fn program(&self) -> &'static str {
+        self.name.split(' ').next().unwrap_or_default()
+    }
+
+    /// The flags of the binary that make this exhibit of it.
+    pub fn flags(&self) -> impl Iterator<Item = &'static str> {
+        self.name.split(' ').skip(1)
+    }
+
+    /// Its name as a file's: `stage7_fixed_tail` for `stage7_fixed --tail`.
+    pub fn file_name(&self) -> String {
+        self.name.replace(" --", "_").replace('-', "_")
+    }
+
+    /// The stage that is this one with its bug mended; `None` for one without.
+    pub fn twin(&self) -> Option<&'static Stage> {
+        let fixed = self.name.replace("_broken", "_fixed");
+        exhibits().find(|stage| fixed != self.name && stage.name == fixed)
     }
 
     /// The names of the points in this stage: those in its source, `free`, at which a buffer's drop stands,

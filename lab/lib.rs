@@ -18,7 +18,7 @@
 //! - [`world`]: the facades
 //! - [`server`]: what a stage is given, and what it gives back
 //! - [`catalogue`]: what each stage shows and how it must end
-//! - [`direct`]: an order of events, the director who makes threads and clients keep it, and what came of it
+//! - [`direct`]: an order of events, the director that makes threads and clients keep it, and what came of it
 //! - [`autopsy`]: the report
 //! - [`runner`]: a stage's `main` is one call of it; it puts the rest of the house around the stage
 //! - [`tools`]: what measures

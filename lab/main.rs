@@ -6,10 +6,11 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Command;
+use clap::{Arg, ArgAction, Command};
 use lab::autopsy::verdicts;
 use lab::catalogue::{self, STAGES};
 use lab::point::point;
+use serde_json::{Value, json};
 
 fn command() -> Command {
     Command::new("lab")
@@ -18,7 +19,12 @@ fn command() -> Command {
             "How an epoll server really breaks, on demand: a lab of small servers, broken and fixed, with an autopsy of \
              each death. Without a command, this shows the tour.",
         )
-        .subcommand(Command::new("list").about("The stages: what each shows, how it ends, what to type"))
+        .subcommand(
+            Command::new("list")
+                .about("The stages: what each shows, how it ends, what to type")
+                .arg(flag("json", "All exhibits as JSON, those of a stage's flags too"))
+                .arg(flag("names", "Only the programs that are built without a feature, one a line").conflicts_with("json")),
+        )
         .subcommand(Command::new("point-cost").about("Measure what a schedule point costs when nobody directs").long_about(
             "Measures what a schedule point costs when nobody directs: a loop of a hundred million points against the \
              same loop without. Build with --release for a figure that means something.",
@@ -27,6 +33,10 @@ fn command() -> Command {
         .subcommand(lab::tools::detect::command())
         .subcommand(lab::tools::bench::command())
         .after_help("A stage is a program of its own: cargo run --bin stage3_broken -- --help")
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
 fn main() -> ExitCode {
@@ -40,11 +50,13 @@ fn main() -> ExitCode {
     if let Some(("bench", matches)) = matches.subcommand() {
         return lab::tools::bench::run(matches);
     }
-    let text = match matches.subcommand_name() {
+    let text = match matches.subcommand() {
         None => tour(),
-        Some("list") => list(),
-        Some("point-cost") => point_cost(),
-        Some(other) => unreachable!("clap knows no `{other}`"),
+        Some(("list", matches)) if matches.get_flag("json") => list_json(),
+        Some(("list", matches)) if matches.get_flag("names") => names(),
+        Some(("list", _)) => list(),
+        Some(("point-cost", _)) => point_cost(),
+        Some((other, _)) => unreachable!("clap knows no `{other}`"),
     };
     // A reader who has gone (`| head -1`) is no error.
     let _ = io::stdout().write_all(text.as_bytes());
@@ -60,6 +72,30 @@ fn list() -> String {
         let _ = writeln!(text, "  {:<15} {}\n", "", catalogue::command(stage.name));
     }
     text
+}
+
+/// For programs: the browser's checks read it.
+fn list_json() -> String {
+    let exhibits = catalogue::exhibits().map(|stage| {
+        json!({
+            "name": stage.name,
+            "file_name": stage.file_name(),
+            "program": stage.program(),
+            "flags": stage.flags().collect::<Vec<_>>(),
+            "feature": stage.feature,
+            "chapter": stage.chapter,
+            "title": stage.title,
+            "verdict": stage.expect.id(),
+            "ends": verdicts::case(stage.expect).in_list(),
+        })
+    });
+    format!("{:#}\n", exhibits.collect::<Value>())
+}
+
+/// For shells: `.ci/run` reads it.
+fn names() -> String {
+    let built = STAGES.iter().filter(|stage| stage.feature.is_none());
+    built.map(|stage| format!("{}\n", stage.name)).collect()
 }
 
 fn tour() -> String {

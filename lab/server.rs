@@ -42,7 +42,7 @@ pub(crate) static CUT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 pub fn cut(socket: &Socket, unanswered: u64, replies: u64) {
     let unanswered = unanswered + socket.unread().unwrap_or(0) as u64;
     if watched() {
-        blackbox::note(Kind::Cut, "", Location::caller(), [socket.number() as u64, unanswered, replies]);
+        blackbox::note(Kind::ForcedClose, "", Location::caller(), [socket.number() as u64, unanswered, replies]);
     }
     for (count, more) in CUT.iter().zip([1, unanswered, replies]) {
         count.fetch_add(more, Ordering::Relaxed);
@@ -94,7 +94,7 @@ static TOLD: Mutex<Vec<(usize, Counts)>> = Mutex::new(Vec::new());
 
 /// What the reactor `number` (from 1) has counted, at its end. The report, the odds and the last line of `--serve` show it.
 pub fn tell(number: usize, counts: Counts) {
-    let counts = Counts { slept: kernel::times_slept(), ..counts };
+    let counts = Counts { slept: kernel::voluntary_context_switches(), ..counts };
     TOLD.lock().unwrap_or_else(PoisonError::into_inner).push((number, counts));
 }
 

@@ -1,7 +1,7 @@
 //! Whom a connection wakes: the modelled kernel against Linux, for every way in which three epoll instances can wait for one
 //! listener: each exclusively or not, and each with a thread asleep in it or not.
 //!
-//! Nothing here is timed. A thread sleeps when the kernel says so, and whom a connection wakes is settled once the client's
+//! Nothing here is timed. A thread sleeps when the kernel says so, and which thread a connection wakes is settled once the client's
 //! first bytes are acknowledged: until then the kernel holds the lock of the new connection while it wakes.
 #![allow(dead_code)]
 
@@ -98,7 +98,7 @@ impl Sleeper {
         *self.woken_by.lock().expect("nobody panics with it")
     }
 
-    /// Whether the listener woke it. Who is on his way out of the kernel is waited for.
+    /// Whether the listener woke it. One on its way out of the kernel is waited for.
     fn heard(&self) -> bool {
         loop {
             let asleep = self.sleeps() && self.is_in_epoll_wait();
@@ -169,7 +169,7 @@ fn the_model_and_linux_wake_the_same() {
 fn exclusive_means_one_or_more() {
     let (asleep, busy) = (Way { exclusive: true, asleep: true }, Way { exclusive: true, asleep: false });
     assert_eq!(real(&[asleep; 3]), [true, false, false], "of those who sleep, one");
-    assert_eq!(real(&[busy, asleep, asleep]), [true, true, false], "who does not sleep hears of it beside him");
+    assert_eq!(real(&[busy, asleep, asleep]), [true, true, false], "one that does not sleep hears of it beside it");
     assert_eq!(real(&[busy; 3]), [true; 3], "and where nobody sleeps, everybody hears of it");
     let shared = Way { exclusive: false, ..asleep };
     assert_eq!(real(&[shared; 3]), [true; 3], "without it, everybody");

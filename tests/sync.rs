@@ -4,6 +4,7 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex as Plain, PoisonError, mpsc};
 
 use lab::direct::director::{Direction, Director};
+use lab::direct::in_order::InOrder;
 use lab::direct::outcome::{Evidence, Outcome, Step};
 use lab::point::point;
 use lab::record::blackbox::{Blackbox, MAIN, Mode};
@@ -22,7 +23,7 @@ fn recorded(body: impl FnOnce() + Send + 'static) -> Vec<Record> {
     let blackbox = Blackbox::new(1024).expect("there is a memfd");
     blackbox.install(Mode::Recorded);
     let done = std::thread::spawn(move || {
-        Blackbox::play(MAIN);
+        Blackbox::register_current_thread(MAIN);
         body();
     });
     let done = done.join();
@@ -70,15 +71,14 @@ fn direct(order: &str, server: impl FnOnce() -> Vec<JoinHandle> + Send + 'static
     }
     blackbox.install(Mode::Directed);
     let main = std::thread::spawn(move || {
-        Blackbox::play(MAIN);
+        Blackbox::register_current_thread(MAIN);
         server().into_iter().for_each(JoinHandle::join);
         // No step is its own: it stays until the points are open.
         point("first");
     });
-    let (mut alive, limit) = (|| true, Some(Duration::from_secs(10)));
-    let stays = schedule.stops();
-    let mut director =
-        Director { blackbox, schedule: &schedule, limit, alive: &mut alive, traced: &|| false, stays, stop: &|| () };
+    let (alive, limit): (&mut dyn FnMut() -> bool, _) = (&mut || true, Some(Duration::from_secs(10)));
+    let (strategy, outside, stays) = (&mut InOrder::new(&schedule), schedule.outside(), schedule.stops());
+    let mut director = Director { blackbox, strategy, outside, limit, alive, traced: &|| false, stays, stop: &|| () };
     let (steps, verdict) = director.run(&mut []);
     after();
     let joined = main.join();
@@ -89,27 +89,27 @@ fn direct(order: &str, server: impl FnOnce() -> Vec<JoinHandle> + Send + 'static
 
 #[test]
 fn what_reads_and_writes_a_flag_is_a_look_and_a_set_and_what_only_reads_is_a_look() {
-    use Kind::{Look, Set};
+    use Kind::{AtomicLoad, AtomicStore};
     let changes = |change: fn(&AtomicBool)| {
         let records = recorded(move || change(&AtomicBool::new(false)));
         assert!(records.iter().all(|record| record.file.ends_with("tests/sync.rs")), "{records:?}");
         kinds(&records)
     };
-    assert_eq!(changes(|flag| assert!(!flag.load(SeqCst))), [(Look, 0)]);
-    assert_eq!(changes(|flag| flag.store(true, SeqCst)), [(Set, 1)]);
-    assert_eq!(changes(|flag| assert!(!flag.swap(true, SeqCst))), [(Look, 0), (Set, 1)]);
+    assert_eq!(changes(|flag| assert!(!flag.load(SeqCst))), [(AtomicLoad, 0)]);
+    assert_eq!(changes(|flag| flag.store(true, SeqCst)), [(AtomicStore, 1)]);
+    assert_eq!(changes(|flag| assert!(!flag.swap(true, SeqCst))), [(AtomicLoad, 0), (AtomicStore, 1)]);
     let exchanged = |flag: &AtomicBool| assert_eq!(flag.compare_exchange(false, true, SeqCst, SeqCst), Ok(false));
-    assert_eq!(changes(exchanged), [(Look, 0), (Set, 1)]);
+    assert_eq!(changes(exchanged), [(AtomicLoad, 0), (AtomicStore, 1)]);
     let other = |flag: &AtomicBool| assert_eq!(flag.compare_exchange(true, false, SeqCst, SeqCst), Err(false));
-    assert_eq!(changes(other), [(Look, 0)]);
+    assert_eq!(changes(other), [(AtomicLoad, 0)]);
     let weak = |flag: &AtomicBool| assert_eq!(flag.compare_exchange_weak(true, false, SeqCst, SeqCst), Err(false));
-    assert_eq!(changes(weak), [(Look, 0)]);
-    assert_eq!(changes(|flag| assert!(!flag.fetch_or(true, SeqCst))), [(Look, 0), (Set, 1)]);
-    assert_eq!(changes(|flag| assert!(!flag.fetch_and(true, SeqCst))), [(Look, 0), (Set, 0)]);
+    assert_eq!(changes(weak), [(AtomicLoad, 0)]);
+    assert_eq!(changes(|flag| assert!(!flag.fetch_or(true, SeqCst))), [(AtomicLoad, 0), (AtomicStore, 1)]);
+    assert_eq!(changes(|flag| assert!(!flag.fetch_and(true, SeqCst))), [(AtomicLoad, 0), (AtomicStore, 0)]);
     let stays_set = |flag: &AtomicBool| assert!(!flag.swap(true, SeqCst) && flag.fetch_or(false, SeqCst));
-    assert_eq!(changes(stays_set), [(Look, 0), (Set, 1), (Look, 1), (Set, 1)]);
+    assert_eq!(changes(stays_set), [(AtomicLoad, 0), (AtomicStore, 1), (AtomicLoad, 1), (AtomicStore, 1)]);
     let is_cleared = |flag: &AtomicBool| assert!(!flag.swap(true, SeqCst) && flag.fetch_and(false, SeqCst));
-    assert_eq!(changes(is_cleared), [(Look, 0), (Set, 1), (Look, 1), (Set, 0)]);
+    assert_eq!(changes(is_cleared), [(AtomicLoad, 0), (AtomicStore, 1), (AtomicLoad, 1), (AtomicStore, 0)]);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn only_who_owns_a_value_is_counted_and_who_comes_back_is_an_owner_more() {
     });
     let of_value: Vec<_> = records.iter().map(|record| (record.kind, record.a == records[0].a, record.b)).collect();
     let (alloc, free) = ((Kind::Alloc, true, 4), (Kind::Free, true, 4));
-    assert_eq!(of_value, [alloc, (Kind::Owners, true, 2), (Kind::Owners, true, 1), free]);
+    assert_eq!(of_value, [alloc, (Kind::ReferenceCount, true, 2), (Kind::ReferenceCount, true, 1), free]);
     assert!(records[1].file.ends_with("tests/sync.rs"), "{records:?}");
 }
 
@@ -332,7 +332,7 @@ fn who_spins_for_ever_does_not_keep_the_director() {
     let (flag, server) = spinner(sync::spin_loop, false);
     let run = direct("worker-2 first\noperator stop\n", server, move || flag.store(false, SeqCst));
     assert_eq!(run.verdict, Direction::Over);
-    assert!(run.of(Kind::Look).len() < 1024);
+    assert!(run.of(Kind::AtomicLoad).len() < 1024);
 }
 
 #[test]

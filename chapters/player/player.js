@@ -29,6 +29,13 @@
         });
     }
 
+    /** A trace or a graph, and the source of its stage: a file of its own, which is loaded once. */
+    async function withSource(path) {
+        const data = await load(path);
+        const stage = (data.head || data).file.match(/(\w+)\.rs$/)[1];
+        return [data, await load(path.replace(/[^/]+$/, `${stage}.source.js`))];
+    }
+
     function element(tag, attributes = {}, ...children) {
         const made = document.createElement(tag);
         for (const [name, value] of Object.entries(attributes)) {
@@ -163,14 +170,14 @@
     const button = (label, press, more = {}) => element('button', { type: 'button', onclick: press, ...more }, label);
 
     class Player {
-        constructor(place, data) {
+        constructor(place, [data, source]) {
             this.rows = data.rows;
             this.at = 0;
             this.timer = null;
             this.lanes = new Lanes(data.roles, `The lanes of ${data.stage}`, (at) => this.go(at));
             for (const [step, role, text, mark] of data.rows) this.lanes.add({ step, role, text, mark });
             this.panel = new Panel(data.sections);
-            this.source = new Source(data.file, data.source);
+            this.source = new Source(data.file, source);
             this.live = element('p', { class: 'lab-live', 'aria-live': 'polite' });
             this.playing = button('Play', () => this.play(), { 'aria-pressed': 'false' });
             this.slider = element('input', { type: 'range', min: 0, max: this.rows.length - 1, value: 0, 'aria-label': 'Row' });
@@ -246,12 +253,13 @@
     /** "You are the scheduler": the reader walks through a graph. */
     class Game {
         constructor(place, graphs) {
-            this.graphs = graphs;
+            this.graphs = graphs.map(([graph]) => graph);
+            this.sources = graphs.map(([, source]) => source);
             this.live = element('p', { class: 'lab-live', 'aria-live': 'polite' });
             this.score = element('p', { class: 'lab-score' });
             this.proof = element('p', { class: 'lab-proof' });
             this.twins = element('div', { class: 'lab-controls', role: 'group', 'aria-label': 'Which server' });
-            graphs.forEach((graph, at) => {
+            this.graphs.forEach((graph, at) => {
                 const pick = () => this.pick(at);
                 this.twins.append(button(graph.head.stage, pick, { 'aria-pressed': 'false' }));
             });
@@ -278,7 +286,7 @@
 
         pick(at) {
             this.graph = this.graphs[at];
-            const { head, source } = this.graph;
+            const { head } = this.graph;
             [...this.twins.children].forEach((twin, other) => twin.setAttribute('aria-pressed', String(other === at)));
             const [orders, states] = [thousands(head.orders), thousands(head.states)];
             this.proof.textContent =
@@ -287,7 +295,7 @@
                     : `These moves can be made in ${orders} orders, through ${states} states. Some orders crash: ${head.fewest} moves are enough. Find one.`;
             this.lanes = new Lanes(head.roles, 'What you have let happen', (row) => this.back(row + 1));
             this.panel = new Panel(head.sections);
-            this.source = new Source(head.file, source);
+            this.source = new Source(head.file, this.sources[at]);
             const beside = element('div', { class: 'lab-beside' }, this.panel.element, this.source.element);
             this.body.replaceChildren(this.lanes.element, beside);
             const choice = (role, index) => {
@@ -435,10 +443,10 @@
     }
 
     document.querySelectorAll('.lanes-player').forEach((place) => {
-        load(place.dataset.trace).then((data) => new Player(place, data)).catch((error) => failed(place, error));
+        withSource(place.dataset.trace).then((loaded) => new Player(place, loaded)).catch((error) => failed(place, error));
     });
     document.querySelectorAll('.scheduler-game').forEach((place) => {
         const paths = place.dataset.graphs.split(' ');
-        Promise.all(paths.map(load)).then((graphs) => new Game(place, graphs)).catch((error) => failed(place, error));
+        Promise.all(paths.map(withSource)).then((graphs) => new Game(place, graphs)).catch((error) => failed(place, error));
     });
 })();

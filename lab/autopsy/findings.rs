@@ -1,6 +1,6 @@
 //! What the records say about the cause of a survival.
 
-use super::story::{Place, Story};
+use super::timeline::{Place, Timeline};
 use crate::direct::outcome::Outcome;
 use crate::record::event::{Kind, Record, Waiting};
 use crate::record::names::Block;
@@ -14,13 +14,13 @@ pub struct LeftEarly {
 }
 
 /// See [`LeftEarly`]; only while the schedule was kept.
-pub fn left_early(story: &Story<'_>) -> Option<LeftEarly> {
-    let records = &story.run.records;
-    if story.run.stage.drains() {
+pub fn left_early(timeline: &Timeline<'_>) -> Option<LeftEarly> {
+    let records = &timeline.run.records;
+    if timeline.run.stage.drains {
         return None;
     }
     let armed_for_input = (libc::EPOLLONESHOT | libc::EPOLLIN) as u64;
-    (0..story.over).find_map(|at| {
+    (0..timeline.schedule_end).find_map(|at| {
         let rearm = &records[at];
         if rearm.kind != Kind::Modify || rearm.c & armed_for_input != armed_for_input {
             return None;
@@ -36,7 +36,7 @@ pub fn left_early(story: &Story<'_>) -> Option<LeftEarly> {
         let lock = locks.next().filter(|record| record.kind == Kind::Lock)?;
         let unlocks = |record: &&Record| record.kind == Kind::Unlock && record.a == lock.a;
         records[at..].iter().filter(own).find(unlocks)?;
-        Some(LeftEarly { rearmed: story.place(at), lock: story.objects.lock(lock.a, at) })
+        Some(LeftEarly { rearmed: timeline.place(at), lock: timeline.objects.lock(lock.a, at) })
     })
 }
 
@@ -60,8 +60,8 @@ pub struct Refusal {
 }
 
 /// The steps that were refused because of a lock, while the schedule was kept.
-pub fn refusals(story: &Story<'_>) -> Vec<Refusal> {
-    let run = story.run;
+pub fn refusals(timeline: &Timeline<'_>) -> Vec<Refusal> {
+    let run = timeline.run;
     let mut refusals = Vec::new();
     for (n, step) in run.steps.iter().enumerate() {
         let Outcome::Refused { waiting: Waiting::Lock, address, holder } = step.outcome else { continue };
@@ -82,10 +82,10 @@ pub fn refusals(story: &Story<'_>) -> Vec<Refusal> {
             step: n + 1,
             role,
             what: step.what.clone(),
-            lock: story.objects.lock(address, when.max(held.unwrap_or(0))),
+            lock: timeline.objects.lock(address, when.max(held.unwrap_or(0))),
             holder,
-            held_since: held.and_then(|at| story.step(at)),
-            place: got.map(|at| story.place(at)),
+            held_since: held.and_then(|at| timeline.step(at)),
+            place: got.map(|at| timeline.place(at)),
             passed_after: got.and_then(steps_before).map(|record| record.a as usize),
         });
     }
@@ -104,10 +104,10 @@ pub struct KeptAlive<'a> {
 }
 
 /// See [`KeptAlive`]; only while the schedule was kept, since it is the schedule's order that kills the twin.
-pub fn kept_alive<'a>(story: &'a Story<'_>) -> Option<KeptAlive<'a>> {
-    let at = story.objects.map_drops.iter().copied().find(|at| *at < story.over)?;
-    let record = &story.run.records[at];
-    let block = story.objects.block(record.a, at)?;
-    let freed = block.freed.first().map(|free| story.place(*free));
-    Some(KeptAlive { block, owners_left: record.b, given_up: story.place(at), freed })
+pub fn kept_alive<'a>(timeline: &'a Timeline<'_>) -> Option<KeptAlive<'a>> {
+    let at = timeline.objects.map_releases.iter().copied().find(|at| *at < timeline.schedule_end)?;
+    let record = &timeline.run.records[at];
+    let block = timeline.objects.block(record.a, at)?;
+    let freed = block.freed.first().map(|free| timeline.place(*free));
+    Some(KeptAlive { block, owners_left: record.b, given_up: timeline.place(at), freed })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::story::{Event, Story};
+use super::timeline::{Event, Timeline};
 use super::verdicts;
 use crate::direct::outcome::{Ending, Outcome, Run};
 use crate::words::{address, signal_name};
@@ -12,12 +12,12 @@ pub const VERSION: u32 = 1;
 
 /// The autopsy: what the report says, for programs.
 pub fn json(run: &Run) -> Value {
-    let story = Story::new(run);
-    let cause = verdicts::cause(&story);
-    let mistake = cause.clone().or_else(|| verdicts::first_mistake(&story));
+    let timeline = Timeline::new(run);
+    let cause = verdicts::cause(&timeline);
+    let mistake = cause.clone().or_else(|| verdicts::first_mistake(&timeline));
     let why = match run.ending {
         Ending::Exit(_) if mistake.is_some() => None,
-        _ => verdicts::why(&story),
+        _ => verdicts::why(&timeline),
     };
     let mut value = json!({
         "format": "epoll-autopsy/autopsy",
@@ -31,17 +31,17 @@ pub fn json(run: &Run) -> Value {
         "millis": run.millis,
         "ending": ending(run),
         "recognised": cause.is_some(),
-        "finding": mistake.map(|found| verdicts::finding_json(&story, &found)),
+        "finding": mistake.map(|found| verdicts::finding_json(&timeline, &found)),
         "why": why,
-        "steps": steps(&story),
-        "rows": rows(&story, &story.short_rows()),
+        "steps": steps(&timeline),
+        "rows": rows(&timeline, &timeline.short_rows()),
         "client": client(run),
         "served": served(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
     });
-    extend(&mut value, verdicts::in_both(&story));
-    extend(&mut value, verdicts::in_autopsy(&story));
+    extend(&mut value, verdicts::in_both(&timeline));
+    extend(&mut value, verdicts::in_autopsy(&timeline));
     value
 }
 
@@ -53,7 +53,7 @@ fn extend(value: &mut Value, keys: verdicts::Keys) {
 
 /// The run: every record, for other tools.
 pub fn trace_json(run: &Run) -> Value {
-    let story = Story::new(run);
+    let timeline = Timeline::new(run);
     let mut value = json!({
         "format": "epoll-autopsy/trace",
         "version": VERSION,
@@ -63,7 +63,7 @@ pub fn trace_json(run: &Run) -> Value {
         "heap": run.heap.name(),
         "millis": run.millis,
         "roles": run.roles,
-        "objects": story.objects.blocks.iter().map(|block| json!({
+        "objects": timeline.objects.blocks.iter().map(|block| json!({
             "name": block.name,
             "type": block.label,
             "address": address(block.address),
@@ -72,16 +72,16 @@ pub fn trace_json(run: &Run) -> Value {
             "allocated": run.records[block.allocated].number,
             "freed": block.freed.iter().map(|at| run.records[*at].number).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "steps": steps(&story),
-        "records": (0..run.records.len()).map(|at| record(&story, at)).collect::<Vec<_>>(),
-        "rows": rows(&story, &story.rows()),
+        "steps": steps(&timeline),
+        "records": (0..run.records.len()).map(|at| record(&timeline, at)).collect::<Vec<_>>(),
+        "rows": rows(&timeline, &timeline.rows()),
         "client": client(run),
         "served": served(run),
         "ending": ending(run),
         "dropped": run.dropped,
         "stderr": run.stderr,
     });
-    extend(&mut value, verdicts::in_both(&story));
+    extend(&mut value, verdicts::in_both(&timeline));
     value
 }
 
@@ -102,16 +102,16 @@ fn ending(run: &Run) -> Value {
     }
 }
 
-fn steps(story: &Story<'_>) -> Vec<Value> {
-    let run = story.run;
+fn steps(timeline: &Timeline<'_>) -> Vec<Value> {
+    let run = timeline.run;
     let one = |(n, step): (usize, &crate::direct::outcome::Step)| {
         let mut value = json!({ "number": n + 1, "role": step.role, "what": step.what });
         let (outcome, detail) = match &step.outcome {
             Outcome::Passed => ("passed", None),
             Outcome::Refused { waiting, address, holder } => {
                 value["waiting_for"] = json!(waiting.name());
-                value["held_by"] = json!(holder.map(|role| story.role(role)));
-                ("refused", Some(story.waits(*waiting, *address, *holder, run.records.len())))
+                value["held_by"] = json!(holder.map(|role| timeline.role(role)));
+                ("refused", Some(timeline.waits(*waiting, *address, *holder, run.records.len())))
             }
             Outcome::HeldBack => ("held back", None),
             Outcome::Unmet(doing) => ("unmet", Some(doing.clone())),
@@ -124,14 +124,14 @@ fn steps(story: &Story<'_>) -> Vec<Value> {
     run.steps.iter().enumerate().map(one).collect()
 }
 
-fn rows(story: &Story<'_>, rows: &[Event]) -> Vec<Value> {
+fn rows(timeline: &Timeline<'_>, rows: &[Event]) -> Vec<Value> {
     let one = |event: &Event| {
         json!({
             "step": event.row.number,
-            "role": story.run.roles.get(event.row.role),
+            "role": timeline.run.roles.get(event.row.role),
             "text": event.row.text,
             "mark": event.row.mark,
-            "record": event.record.map(|at| story.run.records[at].number),
+            "record": event.record.map(|at| timeline.run.records[at].number),
         })
     };
     rows.iter().map(one).collect()
@@ -145,13 +145,13 @@ fn served(run: &Run) -> Value {
     json!(run.served.map(|served| json!({ "received": served.received, "replies": served.replies })))
 }
 
-fn record(story: &Story<'_>, at: usize) -> Value {
-    let record = &story.run.records[at];
-    let (kind, numbers) = story.seen(at).json();
+fn record(timeline: &Timeline<'_>, at: usize) -> Value {
+    let record = &timeline.run.records[at];
+    let (kind, numbers) = timeline.seen(at).json();
     let mut value = Map::new();
     value.insert("number".into(), json!(record.number));
     value.insert("nanos".into(), json!(record.nanos));
-    value.insert("role".into(), json!(story.role(record.role)));
+    value.insert("role".into(), json!(timeline.role(record.role)));
     value.insert("kind".into(), json!(kind));
     value.insert("label".into(), json!(record.label));
     value.insert("file".into(), json!(record.file));

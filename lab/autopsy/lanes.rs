@@ -322,7 +322,7 @@ mod tests {
         Row { number: number.into(), role, text: text.to_string(), mark: None }
     }
 
-    fn story() -> Vec<Row> {
+    fn timeline() -> Vec<Row> {
         vec![
             row(1, 0, "send 16,384 bytes"),
             row(2, 1, "epoll_wait: fd 7 IN"),
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_lane_is_as_wide_as_its_text_and_silent_roles_have_none() {
-        let lanes = draw(&roles(), &story(), 120, false);
+        let lanes = draw(&roles(), &timeline(), 120, false);
         assert_eq!(
             lanes,
             "   #  client             main                 worker-2
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn long_text_wraps_in_its_lane() {
-        let lanes = draw(&roles(), &story(), 80, false);
+        let lanes = draw(&roles(), &timeline(), 80, false);
         assert_eq!(
             lanes.lines().skip(4).collect::<Vec<_>>(),
             [
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn lanes_that_do_not_fit_are_folded_into_one() {
-        let lanes = draw(&roles(), &story(), 50, false);
+        let lanes = draw(&roles(), &timeline(), 50, false);
         assert_eq!(
             lanes,
             "   1  client    send 16,384 bytes
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_it_may_be() {
-        let mut rows = story();
+        let mut rows = timeline();
         rows.push(row(
             None,
             ACROSS,
@@ -397,8 +397,8 @@ mod tests {
 
     #[test]
     fn colour_adds_codes_and_nothing_else() {
-        let plain = draw(&roles(), &story(), 80, false);
-        let mut coloured = draw(&roles(), &story(), 80, true);
+        let plain = draw(&roles(), &timeline(), 80, false);
+        let mut coloured = draw(&roles(), &timeline(), 80, true);
         assert!(!plain.contains('\x1b'));
         assert!(coloured.contains("\x1b[1;31m<- SIGSEGV\x1b[0m"), "{coloured}");
         for code in ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[1;31m"] {

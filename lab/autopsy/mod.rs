@@ -1,7 +1,7 @@
 //! The autopsy: what a run was, and why it ended as it did.
 //!
 //! - [`lanes`] draws an interleaving as a table
-//! - `story` makes rows of the records
+//! - `timeline` makes rows of the records
 //! - `findings` looks for the cause of a survival, and says nothing that the records do not bear out
 //! - [`verdicts`] has a file for each way to end: what shows it, how it is reported, what is said of it elsewhere
 //! - `page` is what a report is written on
@@ -40,11 +40,32 @@
 //!   after it
 //! - `herd`: where several reactors share a port, what each counted (`role`): `woken`, `empty`, `accepted`, `exhausted`, `slept`
 //! - `stuck`: `null`, or of a server that was told to stop and never does: what each of its `threads` (`role`) was `doing`,
-//!   who `waits_for_the_end_of` whom (`role` and `other`), and in which system `call` each `thread` was `asleep` once nobody
+//!   which thread `waits_for_the_end_of` which (`role` and `other`), and in which system `call` each `thread` was `asleep` once nobody
 //!   directed. It was killed after it, so its `ending` is that
 //! - `loss`: `null`, or the `client` (its role) that was not served though it came to its end in order, the replies it was
 //!   `owed`, and the `error` that it saw (`null` for the end of the stream)
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
+//!
+//! A record, from the box to the trace:
+//!
+//! ```
+//! use std::panic::Location;
+//!
+//! use lab::autopsy::trace_json;
+//! use lab::catalogue::find;
+//! use lab::direct::outcome::{Ending, Run};
+//! use lab::record::blackbox::Blackbox;
+//! use lab::record::event::{Kind, MAIN};
+//!
+//! let blackbox = Blackbox::new(16).expect("there is a memfd");
+//! blackbox.record(MAIN, Kind::Read, "", Location::caller(), 7, 0, 512);
+//! let stage = find("stage4_fixed").expect("it is in the catalogue");
+//! let trace = trace_json(&Run::of(&blackbox, stage, stage.heap, Ending::Exit(0)));
+//! let record = &trace["records"][0];
+//! assert_eq!((&record["number"], &record["role"], &record["kind"]), (&0.into(), &"main".into(), &"read".into()));
+//! assert_eq!(record["fd"], 7);
+//! assert_eq!((&record["in_step"], &record["inherited"]), (&serde_json::Value::Null, &false.into()));
+//! ```
 //!
 //! # The autopsy as JSON
 //!
@@ -67,10 +88,10 @@ mod findings;
 mod json;
 pub mod lanes;
 mod page;
-mod story;
 #[cfg(test)]
 mod tests;
 mod text;
+mod timeline;
 mod verdict;
 pub mod verdicts;
 

@@ -1,7 +1,7 @@
 //! The page that a report is written on.
 
 use super::lanes::{BOLD, DIM, length, paint, wrap};
-use super::story::{Place, Story};
+use super::timeline::{Place, Timeline};
 use crate::direct::outcome::Run;
 
 /// Where the text of an entry begins.
@@ -61,22 +61,23 @@ impl Page {
 }
 
 /// `worker-1  step 8   lab/stages/stage3_broken.rs:122`; the columns are as wide as `places` need them.
-pub fn places(page: &mut Page, story: &Story<'_>, places: &[(&str, Place, &str)]) {
-    let run = story.run;
-    let is_over = |place: &Place| run.records.get(story.over).is_some_and(|record| record.number <= place.number);
+pub fn places(page: &mut Page, timeline: &Timeline<'_>, places: &[(&str, Place, &str)]) {
+    let run = timeline.run;
+    let is_over =
+        |place: &Place| run.records.get(timeline.schedule_end).is_some_and(|record| record.number <= place.number);
     let step = |place: &Place| match place.step {
         Some(step) => format!("step {step}"),
         None if !run.steps.is_empty() && is_over(place) => "later".to_string(),
         None => String::new(),
     };
-    let role_width = places.iter().map(|(_, place, _)| length(story.role(place.role))).max().unwrap_or(0);
+    let role_width = places.iter().map(|(_, place, _)| length(timeline.role(place.role))).max().unwrap_or(0);
     let step_width = places.iter().map(|(_, place, _)| length(&step(place))).max().unwrap_or(0);
     for (key, place, remark) in places {
         let step = match step_width {
             0 => String::new(),
             width => format!("{:<width$}  ", step(place)),
         };
-        let role = story.role(place.role);
+        let role = timeline.role(place.role);
         let text = format!("{role:<role_width$}  {step}{}:{}{remark}", place.file, place.line);
         // Aligned with blanks, which wrapping would swallow: a line that is too long gives its columns up.
         if COLUMN + length(&text) <= page.width {

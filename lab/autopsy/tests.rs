@@ -307,8 +307,8 @@ fn a_step_that_was_refused_before_its_point_has_a_row_in_its_place() {
 #[test]
 fn a_share_that_was_given_up_in_time_is_harmless() {
     let mut records = Records::default();
-    records.step(MAIN, 1).point(MAIN, "wait").session(SESSION).add(MAIN, Kind::Owners, "", [SESSION, 2, 0]);
-    records.step(MAIN, 2).point(MAIN, "remove").add(MAIN, Kind::Owners, "Session", [SESSION, 1, 0]);
+    records.step(MAIN, 1).point(MAIN, "wait").session(SESSION).add(MAIN, Kind::ReferenceCount, "", [SESSION, 2, 0]);
+    records.step(MAIN, 2).point(MAIN, "remove").add(MAIN, Kind::ReferenceCount, "Session", [SESSION, 1, 0]);
     // The drop has no caller: the box gives it the place that its thread came to before, its point.
     let drop = records.list.last_mut().expect("it is there");
     (drop.line, drop.inherited) = (50, true);

@@ -2,7 +2,7 @@
 
 use super::lanes::{self, RED};
 use super::page::Page;
-use super::story::Story;
+use super::timeline::Timeline;
 use super::verdicts::{self, cuts, death, first_mistake, last_words, slept_on, survival};
 use crate::catalogue::{self, Verdict};
 use crate::direct::outcome::{Ending, Evidence, Outcome, Run};
@@ -11,8 +11,8 @@ use crate::words::{count, signal_name, thousands};
 
 /// The report of a run: what happened, in lanes; then what came of it, and why. At most `width` columns wide.
 pub fn report(run: &Run, width: usize, colour: bool) -> String {
-    let story = Story::new(run);
-    let rows: Vec<_> = story.short_rows().into_iter().map(|event| event.row).collect();
+    let timeline = Timeline::new(run);
+    let rows: Vec<_> = timeline.short_rows().into_iter().map(|event| event.row).collect();
     let table = lanes::draw(&run.roles, &rows, width, colour);
     let mut page = Page { width, colour, text: String::new() };
     page.title(run);
@@ -24,33 +24,33 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
     match (run.ending, shown) {
         // The lab killed it.
         (Ending::Signal(_), Some(case)) if case.ends_by_kill() => {
-            case.report(&mut page, &story);
-            outcomes(&mut page, &story);
-            if let Some(why) = verdicts::why(&story) {
+            case.report(&mut page, &timeline);
+            outcomes(&mut page, &timeline);
+            if let Some(why) = verdicts::why(&timeline) {
                 page.entry("why", why);
             }
         }
         (Ending::Signal(signal), _) => {
-            death(&mut page, &story, signal, verdicts::why(&story));
-            outcomes(&mut page, &story);
+            death(&mut page, &timeline, signal, verdicts::why(&timeline));
+            outcomes(&mut page, &timeline);
         }
         (Ending::Exit(0), shown) => {
-            let mistake = first_mistake(&story);
+            let mistake = first_mistake(&timeline);
             match shown {
-                Some(case) => case.report(&mut page, &story),
-                None => survival(&mut page, &story, mistake.as_ref(), &*verdicts::case(run.stage.expect)),
+                Some(case) => case.report(&mut page, &timeline),
+                None => survival(&mut page, &timeline, mistake.as_ref(), &*verdicts::case(run.stage.expect)),
             }
-            outcomes(&mut page, &story);
-            if let Some(why) = verdicts::why(&story).filter(|_| mistake.is_none()) {
+            outcomes(&mut page, &timeline);
+            if let Some(why) = verdicts::why(&timeline).filter(|_| mistake.is_none()) {
                 page.entry("why", why);
             }
-            cuts(&mut page, &story);
+            cuts(&mut page, &timeline);
             accounts(&mut page, run);
         }
         (Ending::Exit(code), _) => {
             page.entry_in("ended", &format!("the server's process ended with status {code}"), RED);
             last_words(&mut page, run);
-            outcomes(&mut page, &story);
+            outcomes(&mut page, &timeline);
         }
     }
     how_it_was_made(&mut page, run);
@@ -100,8 +100,8 @@ fn accounts(page: &mut Page, run: &Run) {
 }
 
 /// Steps that did not pass in their place, but for those that a lock refused.
-fn outcomes(page: &mut Page, story: &Story<'_>) {
-    let run = story.run;
+fn outcomes(page: &mut Page, timeline: &Timeline<'_>) {
+    let run = timeline.run;
     let survived = run.ending == Ending::Exit(0);
     let is_stuck = matches!(run.evidence, Some(Evidence::NeverStops(_)));
     let mut not_reached = Vec::new();
@@ -117,7 +117,7 @@ fn outcomes(page: &mut Page, story: &Story<'_>) {
             Outcome::Refused { waiting: Waiting::Thread | Waiting::Notice, .. } if is_stuck => {}
             Outcome::Refused { waiting: Waiting::Notice | Waiting::NoticeOrTime, .. } if survived => {}
             Outcome::Refused { waiting, address, holder } => {
-                let waits = story.waits(*waiting, *address, *holder, run.records.len());
+                let waits = timeline.waits(*waiting, *address, *holder, run.records.len());
                 page.entry("refused", &format!("{title}: {} {waits}", step.role));
             }
             Outcome::HeldBack => {

@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use serde_json::Value;
 
 use super::page::Page;
-use super::story::Story;
+use super::timeline::Timeline;
 use crate::catalogue::Stage;
 use crate::direct::outcome::Run;
 use crate::world::heap::Heap;
@@ -55,21 +55,21 @@ pub trait Case: Sync {
     }
 
     /// Whether the records bear out what the catalogue says of the cause.
-    fn is_borne_out(&self, story: &Story<'_>) -> bool;
+    fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool;
 
     /// Writes down that it came to this.
-    fn report(&self, _page: &mut Page, _story: &Story<'_>) {}
+    fn report(&self, _page: &mut Page, _story: &Timeline<'_>) {}
 
     /// What a run is said to be that was to show this, and did not; `None` if the report of [`Case::report`] says it.
     fn absent(&self) -> Option<&'static str>;
 
     /// The keys of the autopsy and of the trace, `null` where there is nothing to say.
-    fn in_both(&self, _story: &Story<'_>) -> Keys {
+    fn in_both(&self, _story: &Timeline<'_>) -> Keys {
         Vec::new()
     }
 
     /// The keys of the autopsy alone.
-    fn in_autopsy(&self, _story: &Story<'_>) -> Keys {
+    fn in_autopsy(&self, _story: &Timeline<'_>) -> Keys {
         Vec::new()
     }
 }

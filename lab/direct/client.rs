@@ -254,7 +254,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Client::finish`], and of `shutdown(2)`.
-    pub fn finish_with_last_words(&mut self) -> io::Result<()> {
+    pub fn send_rest_and_half_close(&mut self) -> io::Result<()> {
         if !self.finished && self.stream.is_some() {
             self.write(self.left())?;
             self.stream()?.shutdown(Shutdown::Write)?;
@@ -324,7 +324,7 @@ impl Client {
     ///
     /// # Errors
     /// `NotFound` if the server's side is gone; `NotConnected` if there was none.
-    pub fn connection(&self) -> io::Result<Connection> {
+    pub fn connection(&self) -> io::Result<SocketQueues> {
         connection(self.stream()?, self.server.port())?.ok_or_else(|| ErrorKind::NotFound.into())
     }
 
@@ -332,8 +332,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of `dup(2)`; `NotConnected` if there is none.
-    pub fn wire(&self) -> io::Result<Wire> {
-        Ok(Wire { stream: self.stream()?.try_clone()?, server: self.server.port() })
+    pub fn wire(&self) -> io::Result<ConnectionProbe> {
+        Ok(ConnectionProbe { stream: self.stream()?.try_clone()?, server: self.server.port() })
     }
 
     /// Streams `bytes` of no meaning and breaks the connection off at once. Says nothing of a server that is gone.
@@ -413,17 +413,17 @@ fn out_of_the_way(stream: TcpStream) -> TcpStream {
 }
 
 /// A connection, for whoever judges it beside the client. Nothing is read or written through it.
-pub struct Wire {
+pub struct ConnectionProbe {
     stream: TcpStream,
     server: u16,
 }
 
-impl Wire {
+impl ConnectionProbe {
     /// What waits in the two queues of the server's socket; `None` if that is gone.
     ///
     /// # Errors
     /// Those of reading `/proc/net/tcp`.
-    pub fn connection(&self) -> io::Result<Option<Connection>> {
+    pub fn connection(&self) -> io::Result<Option<SocketQueues>> {
         connection(&self.stream, self.server)
     }
 
@@ -443,14 +443,14 @@ impl Wire {
     }
 }
 
-fn connection(stream: &TcpStream, server: u16) -> io::Result<Option<Connection>> {
+fn connection(stream: &TcpStream, server: u16) -> io::Result<Option<SocketQueues>> {
     let row = server_row(server, stream.local_addr()?.port())?;
     Ok(row.and_then(|row| {
         let (tx, rx) = row.queues.split_once(':')?;
         let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
         // A FIN has a number in the order of the bytes, and is none: FIONREAD leaves it out too.
         let fin = u64::from(row.state == CLOSE_WAIT);
-        Some(Connection { unread: number(rx)?.saturating_sub(fin), untaken: number(tx)?, inode: row.inode })
+        Some(SocketQueues { unread: number(rx)?.saturating_sub(fin), untaken: number(tx)?, inode: row.inode })
     }))
 }
 
@@ -478,7 +478,7 @@ fn unacknowledged(stream: &TcpStream) -> io::Result<i32> {
 
 /// What waits in the server's socket, in bytes (`tx_queue` and `rx_queue` of `/proc/net/tcp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connection {
+pub struct SocketQueues {
     /// Received by the kernel and not read by the server: what FIONREAD says of that socket.
     pub unread: u64,
     /// Written by the server and not acknowledged by the client's kernel.

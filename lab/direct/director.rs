@@ -1,17 +1,19 @@
-//! The director: lets the threads of the server, and the client, go on only in the order of a schedule.
+//! The director: lets the threads of the server, and the clients, go on one at a time, and asks a strategy who is next.
 //!
 //! It runs in the parent and knows the server's threads through their slots in the black box. One role moves at a time:
-//! a step is over when its role has come to the point of its next step, waits for something, or has ended. So the same
-//! schedule gives the same run on one core, on many, and under load.
+//! a step is over when its role has come to a point that is not on the way, waits for something, or has ended. So the same
+//! choices give the same run on one core, on many, and under load.
 //!
 //! Nothing here blocks for ever: each wait has the limit of [`Director::limit`], which does not run under a debugger.
 
+use std::collections::VecDeque;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-use crate::direct::client::{Client, Connection};
+use crate::direct::client::{Client, SocketQueues};
 use crate::direct::outcome::{Evidence, Hang, Outcome, Step, Stuck};
-use crate::direct::schedule::{Action, OPERATOR, Schedule, client_of, is_thread};
+use crate::direct::schedule::{Action, client_of, is_thread};
+use crate::direct::strategy::{Choice, Last, Move, Now, Standing, Strategy};
 use crate::record::blackbox::{Blackbox, State, futex_wait, futex_wake};
 use crate::record::event::{Kind, Waiting};
 
@@ -39,8 +41,10 @@ pub enum Direction {
 pub struct Director<'a> {
     /// The server's box.
     pub blackbox: Blackbox,
-    /// The order.
-    pub schedule: &'a Schedule,
+    /// Who says who goes next.
+    pub strategy: &'a mut dyn Strategy,
+    /// What those outside the server do, each in its order: see [`Schedule::outside`](crate::direct::schedule::Schedule::outside).
+    pub outside: Vec<(String, VecDeque<Action>)>,
     /// The longest wait for one step; `None` for no limit.
     pub limit: Option<Duration>,
     /// Whether the server's process is still there.
@@ -59,24 +63,23 @@ enum Stop {
     Failed(String),
 }
 
-struct Run<'a, 'b> {
+struct Directing<'a, 'b> {
     director: &'b mut Director<'a>,
     /// In the order of [`crate::direct::schedule::CLIENTS`].
     clients: &'b mut [Client],
-    /// The role of each step; `None` for one that does not exist (yet).
-    outcomes: Vec<Outcome>,
-    done: Vec<bool>,
+    last: Option<Last>,
 }
 
 impl Director<'_> {
-    /// Runs the schedule with a client for each of its plans, and says what became of each step.
+    /// Directs the server and its clients to the end of the strategy, and says what became of each step.
     pub fn run(&mut self, clients: &mut [Client]) -> (Vec<Step>, Direction) {
-        let count = self.schedule.steps.len();
-        let (outcomes, done) = (vec![Outcome::NotReached; count], vec![false; count]);
-        let mut run = Run { director: self, clients, outcomes, done };
-        let stayed = run.steps().and_then(|()| match run.director.schedule.stops() {
-            true => run.stay_to_the_end().map(|stuck| stuck.map(|stuck| Direction::Shown(Evidence::NeverStops(stuck)))),
-            false => run.stay().map(|hang| hang.map(|hang| Direction::Shown(Evidence::Hangs(hang)))),
+        let stops = self.outside.iter().any(|(_, actions)| actions.contains(&Action::Stop));
+        let mut run = Directing { director: self, clients, last: None };
+        let stayed = run.steps().and_then(|()| match stops {
+            true => run
+                .run_to_the_servers_end()
+                .map(|stuck| stuck.map(|stuck| Direction::Shown(Evidence::NeverStops(stuck)))),
+            false => run.run_to_quiescence().map(|hang| hang.map(|hang| Direction::Shown(Evidence::Hangs(hang)))),
         });
         let verdict = match stayed {
             Ok(None) => Direction::Over,
@@ -84,127 +87,108 @@ impl Director<'_> {
             Err(Stop::Died) => Direction::Died,
             Err(Stop::Failed(why)) => Direction::Failed(why),
         };
-        if verdict != Direction::Died {
-            run.name_unmet();
-        }
-        let outcomes = run.outcomes;
+        let now = Now { is_alive: verdict != Direction::Died, ..run.now() };
+        let steps = self.strategy.steps(&now);
         self.blackbox.end_schedule();
         self.blackbox.open();
-        let steps = self.schedule.steps.iter().zip(outcomes);
-        let steps =
-            steps.map(|(step, outcome)| Step { role: step.role.clone(), what: step.action.to_string(), outcome });
-        (steps.collect(), verdict)
+        (steps, verdict)
     }
 }
 
-impl Run<'_, '_> {
+impl Directing<'_, '_> {
     fn steps(&mut self) -> Result<(), Stop> {
-        self.settle()?;
-        let mut next = 0;
+        self.run_to_stable_state()?;
         loop {
-            // A step that was refused passes as soon as its role has come to it.
-            let late = (0..next).find(|step| !self.done[*step] && self.is_ready(*step));
-            if let Some(step) = late {
-                self.pass(step)?;
-            } else if next == self.done.len() {
-                self.director.blackbox.end_schedule();
-                return Ok(());
-            } else {
-                self.wait_for_the_kernel(next)?;
-                self.let_time_run_out(next)?;
-                if self.is_ready(next) {
-                    self.pass(next)?
-                } else {
-                    self.refuse(next)
-                }
-                next += 1;
+            let now = self.now();
+            match self.director.strategy.choose(&now) {
+                Choice::Role(chosen) => self.move_on(chosen, &now.roles[chosen.role])?,
+                Choice::End => break,
             }
         }
+        self.director.blackbox.end_schedule();
+        Ok(())
     }
 
-    fn role(&self, name: &str) -> Option<usize> {
-        self.director.blackbox.roles().iter().position(|role| role == name)
+    fn now(&self) -> Now {
+        let names = self.director.blackbox.roles();
+        let roles = names.into_iter().enumerate().map(|(role, name)| self.standing(role, name)).collect();
+        Now { roles, last: self.last.clone(), is_alive: true }
     }
 
-    fn is_first_of_its_role(&self, step: usize) -> bool {
-        let steps = &self.director.schedule.steps;
-        (0..step).all(|earlier| self.done[earlier] || steps[earlier].role != steps[step].role)
-    }
-
-    /// Whether the role of this step stands at its point (a client is always ready).
-    fn is_ready(&self, step: usize) -> bool {
-        let Action::Pass { point, occurrence } = &self.director.schedule.steps[step].action else { return true };
-        let Some(role) = self.role(&self.director.schedule.steps[step].role) else { return false };
+    fn standing(&self, role: usize, name: String) -> Standing {
         let slot = self.director.blackbox.slot(role);
-        self.is_first_of_its_role(step)
-            && slot.state() == State::Parked
-            && slot.point() == point
-            && occurrence.is_none_or(|n| n == slot.occurrence.load(std::sync::atomic::Ordering::Relaxed))
-    }
-
-    /// The first step of a role that is not done.
-    fn next_of(&self, role: usize) -> Option<usize> {
-        let name = &self.director.blackbox.roles()[role];
-        (0..self.done.len()).find(|step| !self.done[*step] && self.director.schedule.steps[*step].role == *name)
-    }
-
-    fn pass(&mut self, step: usize) -> Result<(), Stop> {
-        let action = self.director.schedule.steps[step].action.clone();
-        let role = self.role(&self.director.schedule.steps[step].role).expect("a ready role is there");
-        self.director.blackbox.begin_step(role, step as u32 + 1);
-        self.note(role, Kind::Step, [step as u64 + 1, 0, 0]);
-        self.done[step] = true;
-        let was_late = self.outcomes[step] != Outcome::NotReached;
-        if !was_late {
-            self.outcomes[step] = Outcome::Passed;
+        let next = self.director.outside.iter().find(|(other, _)| *other == name);
+        Standing {
+            state: slot.state(),
+            point: slot.point(),
+            occurrence: slot.occurrence.load(std::sync::atomic::Ordering::Relaxed),
+            waits: self.blocked(role),
+            next: next.and_then(|(_, actions)| actions.front().cloned()),
+            name,
         }
-        if let Action::Pass { .. } = action {
+    }
+
+    /// The role that was chosen moves, or is given the time that it waits for.
+    fn move_on(&mut self, chosen: Move, stands: &Standing) -> Result<(), Stop> {
+        match stands.waiting() {
+            _ if !is_thread(&stands.name) || stands.state == State::Parked => self.pass(chosen, stands),
+            Some(Waiting::NoticeOrTime) => self.let_time_run_out(chosen.role),
+            Some(waiting) if waiting.is_for_the_kernel() => self.wait_for_the_kernel(chosen.role),
+            _ => Err(Stop::Failed(format!("{} was to go next, and cannot move", stands.name))),
+        }
+    }
+
+    fn pass(&mut self, chosen: Move, stands: &Standing) -> Result<(), Stop> {
+        let Move { role, step, is_late } = chosen;
+        self.director.blackbox.begin_step(role, step as u32);
+        self.note(role, Kind::Step, [step as u64, 0, 0]);
+        self.last = Some(Last { moved: chosen, refused: None });
+        if is_thread(&stands.name) {
             self.grant(role);
-            self.settle()?;
-            // Who has fallen asleep in the kernel has done what his step is.
+            self.run_to_stable_state()?;
+            // Who has fallen asleep in the kernel has done what its step is.
             let asleep = self.director.blackbox.slot(role).state() == State::Asleep;
-            let blocked = self.blocked(role);
-            if let Some(outcome) = blocked
-                && !was_late
-                && !asleep
-            {
-                let Outcome::Refused { waiting, address, .. } = &outcome else { unreachable!("made above") };
-                self.note(role, Kind::Refused, [step as u64 + 1, *waiting as u64, *address]);
-                self.outcomes[step] = outcome;
+            let refused = self.blocked(role).filter(|_| !is_late && !asleep);
+            if let Some(Outcome::Refused { waiting, address, .. }) = refused {
+                self.note(role, Kind::Refused, [step as u64, waiting as u64, address]);
             }
-        } else if let Err(error) = self.act(step, &action) {
+            self.last = Some(Last { moved: chosen, refused });
+        } else if let Err(error) = self.act(&stands.name, role) {
             // A client that gets what it is not owed is not the lab's failure, nor one that finds its server dead.
             if self.clients.iter().any(|client| client.misdelivery().is_some()) {
-                return self.ask_the_blocked();
+                return self.retry_the_blocked();
             }
             if !(self.director.alive)() {
                 return Err(Stop::Died);
             }
-            return Err(Stop::Failed(format!("step {}: the client could not {action}: {error}", step + 1)));
+            return Err(Stop::Failed(format!("step {step}: the client could not {error}")));
         } else {
-            // Whom the kernel has woken comes to his next point.
-            self.settle()?;
+            // Whom the kernel has woken comes to its next point.
+            self.run_to_stable_state()?;
         }
-        self.ask_the_blocked()
+        self.retry_the_blocked()
     }
 
-    fn act(&mut self, step: usize, action: &Action) -> std::io::Result<()> {
-        if *action == Action::Stop {
-            let operator = self.role(OPERATOR).expect("it is on the schedule");
-            self.note(operator, Kind::Stop, [0; 3]);
+    /// What is next for somebody outside the server; an error says what could not be done.
+    fn act(&mut self, name: &str, role: usize) -> Result<(), String> {
+        let mut outside = self.director.outside.iter_mut();
+        let action = outside.find(|(other, _)| other == name).and_then(|(_, actions)| actions.pop_front());
+        let action = action.expect("who has nothing to do is not chosen");
+        if action == Action::Stop {
+            self.note(role, Kind::Stop, [0; 3]);
             (self.director.stop)();
             return Ok(());
         }
-        let client = client_of(&self.director.schedule.steps[step].role).expect("only a client acts");
-        let client = &mut self.clients[client];
-        match action {
+        let client = &mut self.clients[client_of(name).expect("only a client acts")];
+        let done = match &action {
             Action::Connect => client.connect(),
             Action::Send(bytes) => client.send(*bytes),
             Action::Fin => client.fin(),
             Action::Reset => client.reset(),
             Action::Receive => client.receive(),
             Action::Stop | Action::Pass { .. } => unreachable!("not a client's"),
-        }
+        };
+        done.map_err(|error| format!("{action}: {error}"))
     }
 
     #[track_caller]
@@ -231,52 +215,25 @@ impl Run<'_, '_> {
         matches!(slot.state(), State::Blocked | State::Asleep).then_some(Outcome::Refused { waiting, address, holder })
     }
 
-    /// The role of this step cannot come now: the order goes on without it.
-    fn refuse(&mut self, step: usize) {
-        let role = self.role(&self.director.schedule.steps[step].role);
-        self.outcomes[step] = match role.and_then(|role| self.blocked(role)) {
-            _ if !self.is_first_of_its_role(step) => Outcome::HeldBack,
-            Some(_) if self.is_held_back(step) => Outcome::HeldBack,
-            Some(refused) => refused,
-            None => Outcome::Unmet(String::new()),
-        };
-    }
-
-    /// Whether an earlier step of the same role was refused: then its role still waits for that.
-    fn is_held_back(&self, step: usize) -> bool {
-        let steps = &self.director.schedule.steps;
-        let earlier = (0..step).rev().find(|earlier| steps[*earlier].role == steps[step].role);
-        earlier.is_some_and(|earlier| matches!(self.outcomes[earlier], Outcome::Refused { .. } | Outcome::HeldBack))
-    }
-
-    /// A packet may still be on its way through the kernel: a role that waits for an event is asked again for a while
-    /// before its step is refused.
-    fn wait_for_the_kernel(&mut self, step: usize) -> Result<(), Stop> {
+    /// A packet may still be on its way through the kernel: a role that waits for an event is asked again for a while.
+    fn wait_for_the_kernel(&mut self, role: usize) -> Result<(), Stop> {
         let start = Instant::now();
-        while !self.is_ready(step) {
-            let role = self.role(&self.director.schedule.steps[step].role);
-            let outcome = role.and_then(|role| self.blocked(role));
-            let for_an_event = matches!(outcome, Some(Outcome::Refused { waiting, .. }) if waiting.is_for_the_kernel());
+        while self.waits_for(role).is_some_and(Waiting::is_for_the_kernel) {
             let looked = start.elapsed();
-            let not_woken = looked > LOOK && role.is_some_and(|role| self.was_not_woken(role));
-            if !for_an_event || looked > GRACE || not_woken {
+            if looked > GRACE || (looked > LOOK && self.was_not_woken(role)) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_micros(200));
-            self.ask_the_blocked()?;
+            self.retry_the_blocked()?;
         }
         Ok(())
     }
 
-    /// A thread that waits for a time, and that nobody has notified, can come to this step in one way only: its time runs out.
-    fn let_time_run_out(&mut self, step: usize) -> Result<(), Stop> {
-        let role = self.role(&self.director.schedule.steps[step].role);
-        let waits = |role: &usize| self.waits_for(*role) == Some(Waiting::NoticeOrTime);
-        let Some(role) = role.filter(waits).filter(|_| self.is_first_of_its_role(step)) else { return Ok(()) };
+    fn let_time_run_out(&mut self, role: usize) -> Result<(), Stop> {
         self.director.blackbox.slot(role).end_time();
         self.grant(role);
-        self.settle()?;
-        self.ask_the_blocked()
+        self.run_to_stable_state()?;
+        self.retry_the_blocked()
     }
 
     /// Whether a thread waits for a time, or spins: then it moves again without anybody's help, and nothing hangs for sure.
@@ -298,13 +255,13 @@ impl Run<'_, '_> {
     }
 
     /// Lets each role that is blocked try again, until none of them gets any further.
-    fn ask_the_blocked(&mut self) -> Result<(), Stop> {
+    fn retry_the_blocked(&mut self) -> Result<(), Stop> {
         loop {
             let mut moved = false;
             for role in 0..self.director.blackbox.role_count() {
                 if self.director.blackbox.slot(role).state() == State::Blocked {
                     self.grant(role);
-                    self.settle()?;
+                    self.run_to_stable_state()?;
                     moved |= self.director.blackbox.slot(role).state() != State::Blocked;
                 }
             }
@@ -314,22 +271,23 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Waits until nobody runs. On the way, lets roles pass the points that the schedule does not name.
-    fn settle(&mut self) -> Result<(), Stop> {
+    /// Waits until nobody runs, and lets go on who stands at a point that is on its way.
+    fn run_to_stable_state(&mut self) -> Result<(), Stop> {
         loop {
-            self.wait_until_all_stand()?;
-            let free = (0..self.director.blackbox.role_count()).find(|role| {
+            self.wait_until_all_parked_or_blocked()?;
+            let names = self.director.blackbox.roles();
+            let on_the_way = names.into_iter().enumerate().find(|(role, name)| {
                 self.director.blackbox.slot(*role).state() == State::Parked
-                    && self.next_of(*role).is_some_and(|step| !self.is_ready(step))
+                    && self.director.strategy.is_on_the_way(&self.standing(*role, name.clone()))
             });
-            match free {
+            match on_the_way.map(|(role, _)| role) {
                 Some(role) => self.grant(role),
                 None => return Ok(()),
             }
         }
     }
 
-    fn wait_until_all_stand(&mut self) -> Result<(), Stop> {
+    fn wait_until_all_parked_or_blocked(&mut self) -> Result<(), Stop> {
         let mut start = Instant::now();
         let blackbox = self.director.blackbox;
         loop {
@@ -364,9 +322,9 @@ impl Run<'_, '_> {
     /// After the steps: everybody goes on, the client too, until it has its replies or nobody can move. What cannot move
     /// now can never move again, since all that could wake it is in this room: a hang is seen, not waited for. Only time is not
     /// in the room: as soon as somebody waits for it, the points are opened, and the clock decides.
-    fn stay(&mut self) -> Result<Option<Hang>, Stop> {
+    fn run_to_quiescence(&mut self) -> Result<Option<Hang>, Stop> {
         let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * GRACE);
-        let mut still_since: Option<(Instant, Connection)> = None;
+        let mut still_since: Option<(Instant, SocketQueues)> = None;
         while let Some(waits) = self.clients.iter().position(|client| !client.is_served())
             && self.director.stays
         {
@@ -375,7 +333,7 @@ impl Run<'_, '_> {
             for client in self.clients.iter_mut().filter(|client| !client.is_served()) {
                 client.go_on().map_err(|error| Stop::Failed(format!("the client was not served: {error}")))?;
             }
-            self.let_all_go_on()?;
+            self.run_undirected()?;
             if self.somebody_waits_for_a_time() {
                 return Ok(None);
             }
@@ -403,8 +361,8 @@ impl Run<'_, '_> {
 
     /// After the steps of a schedule in which the server is told to stop: everybody goes on, the clients too, until the server
     /// has ended or nobody can move. Who then waits for another thread waits for ever: a packet wakes the reactor at most, and
-    /// it is not there any more. Who waits for a time is left to the clock, as in `stay`.
-    fn stay_to_the_end(&mut self) -> Result<Option<Stuck>, Stop> {
+    /// it is not there any more. Who waits for a time is left to the clock, as in `run_to_quiescence`.
+    fn run_to_the_servers_end(&mut self) -> Result<Option<Stuck>, Stop> {
         while self.director.stays {
             let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
             let before = (self.director.blackbox.written(), totals(self));
@@ -414,7 +372,7 @@ impl Run<'_, '_> {
                     break;
                 }
             }
-            self.let_all_go_on()?;
+            self.run_undirected()?;
             if self.somebody_waits_for_a_time() {
                 return Ok(None);
             }
@@ -439,20 +397,21 @@ impl Run<'_, '_> {
 
     /// What each thread of the server does.
     fn all_doing(&self) -> Vec<(String, String)> {
-        let roles = self.director.blackbox.roles().into_iter().enumerate().filter(|(_, name)| is_thread(name));
-        roles.map(|(role, name)| (name, self.doing(role))).collect()
+        let now = self.now();
+        let threads = (0..now.roles.len()).filter(|role| is_thread(&now.roles[*role].name));
+        threads.map(|role| (now.roles[role].name.clone(), now.doing(role))).collect()
     }
 
     /// Lets everybody pass point after point, until all wait for something.
-    fn let_all_go_on(&mut self) -> Result<(), Stop> {
+    fn run_undirected(&mut self) -> Result<(), Stop> {
         loop {
-            self.wait_until_all_stand()?;
+            self.wait_until_all_parked_or_blocked()?;
             let blackbox = self.director.blackbox;
             match (0..blackbox.role_count()).find(|role| blackbox.slot(*role).state() == State::Parked) {
                 Some(role) => self.grant(role),
                 None => {
                     let before = blackbox.written();
-                    self.ask_the_blocked()?;
+                    self.retry_the_blocked()?;
                     // Who spins may record each look, in vain or not.
                     if blackbox.written() == before || self.somebody_waits_for_a_time() {
                         return Ok(());
@@ -462,7 +421,7 @@ impl Run<'_, '_> {
         }
     }
 
-    fn hang(&self, waits: usize, connection: Connection) -> Hang {
+    fn hang(&self, waits: usize, connection: SocketQueues) -> Hang {
         let records = self.director.blackbox.records();
         // Connections are accepted in the order in which they were made.
         let mut connected = records.iter().filter(|record| record.kind == Kind::ClientConnect);
@@ -479,50 +438,13 @@ impl Run<'_, '_> {
             serves_another: false,
         }
     }
-
-    /// Steps that never came get to know what their role was doing instead.
-    fn name_unmet(&mut self) {
-        for step in 0..self.done.len() {
-            if !self.done[step] {
-                let name = &self.director.schedule.steps[step].role;
-                let role = self.role(name).filter(|_| is_thread(name));
-                // The kernel has let it sleep: that is no step that is missing, but what there is to see.
-                let sleeps = role.is_some_and(|role| self.director.blackbox.slot(role).state() == State::Asleep);
-                if sleeps && matches!(self.outcomes[step], Outcome::Refused { .. } | Outcome::HeldBack) {
-                    continue;
-                }
-                let doing = role.map_or("is not there".to_string(), |role| self.doing(role));
-                self.outcomes[step] = Outcome::Unmet(doing);
-            }
-        }
-    }
-
-    fn doing(&self, role: usize) -> String {
-        let blackbox = self.director.blackbox;
-        let slot = blackbox.slot(role);
-        match slot.state() {
-            State::Running => format!("runs, past its point `{}`", slot.point()),
-            State::Parked => {
-                let occurrence = slot.occurrence.load(std::sync::atomic::Ordering::Relaxed);
-                format!("stands at its point `{}` (occurrence {occurrence})", slot.point())
-            }
-            State::Ended => "has ended".to_string(),
-            State::Asleep => "sleeps in epoll_wait".to_string(),
-            State::Blocked => match self.blocked(role) {
-                Some(Outcome::Refused { waiting, address, holder }) => {
-                    let roles = blackbox.roles();
-                    waiting.text(address, holder.map(|role| roles[role].as_str()))
-                }
-                _ => "waits for a thread".to_string(),
-            },
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::direct::schedule::Plan;
+    use crate::direct::in_order::InOrder;
+    use crate::direct::schedule::{Plan, Schedule};
     use crate::record::blackbox::MAIN;
     use std::sync::atomic::Ordering;
 
@@ -545,15 +467,83 @@ mod tests {
         blackbox.ring_doorbell();
     }
 
-    /// A director who leaves after the steps, and need tell nobody to stop.
+    /// A director that leaves after the steps, has no client to wait for, and need tell nobody to stop.
     fn director<'a>(
         blackbox: Blackbox,
-        schedule: &'a Schedule,
+        strategy: &'a mut dyn Strategy,
         limit: Option<Duration>,
         alive: &'a mut dyn FnMut() -> bool,
         traced: &'a dyn Fn() -> bool,
     ) -> Director<'a> {
-        Director { blackbox, schedule, limit, alive, traced, stays: false, stop: &|| () }
+        Director { blackbox, strategy, outside: Vec::new(), limit, alive, traced, stays: false, stop: &|| () }
+    }
+
+    /// The last role that could move, at each point, until nobody can.
+    #[derive(Default)]
+    struct LastFirst {
+        steps: Vec<Step>,
+    }
+
+    impl Strategy for LastFirst {
+        fn choose(&mut self, now: &Now) -> Choice {
+            let Some(role) = now.movable().last() else { return Choice::End };
+            let Standing { name, point, .. } = now.roles[role].clone();
+            self.steps.push(Step { role: name, what: point.to_string(), outcome: Outcome::Passed });
+            Choice::Role(Move { role, step: self.steps.len(), is_late: false })
+        }
+
+        fn steps(&mut self, _: &Now) -> Vec<Step> {
+            std::mem::take(&mut self.steps)
+        }
+    }
+
+    /// A strategy that nobody wrote a schedule for; what it did is one, and the same run.
+    #[test]
+    fn a_strategy_chooses_at_each_point_and_its_steps_are_a_schedule() {
+        let (steps, passed) = play_both(&mut LastFirst::default());
+        let said: Vec<_> = steps.iter().map(|step| format!("{} {}", step.role, step.what)).collect();
+        assert_eq!((passed.len(), &passed), (6, &said));
+        let schedule = Schedule::parse(&said.join("\n"), &POINTS, 1).expect("it is well formed");
+        assert_eq!(play_both(&mut InOrder::new(&schedule)).1, said);
+    }
+
+    /// A strategy that chooses who cannot move is told so, and nobody waits for ever.
+    #[test]
+    fn who_cannot_move_is_not_moved() {
+        struct Ended;
+        impl Strategy for Ended {
+            fn choose(&mut self, now: &Now) -> Choice {
+                let role = now.movable().next().unwrap_or(MAIN);
+                Choice::Role(Move { role, step: 1, is_late: false })
+            }
+
+            fn steps(&mut self, now: &Now) -> Vec<Step> {
+                vec![Step { role: now.doing(MAIN), what: String::new(), outcome: Outcome::NotReached }]
+            }
+        }
+        let (verdict, steps, _) = play_with(&mut Ended);
+        assert_eq!(verdict, Direction::Failed("main was to go next, and cannot move".to_string()));
+        assert_eq!(steps[0].role, "has ended");
+    }
+
+    fn play_both(strategy: &mut dyn Strategy) -> (Vec<Step>, Vec<String>) {
+        let (verdict, steps, passed) = play_with(strategy);
+        assert_eq!(verdict, Direction::Over);
+        (steps, passed)
+    }
+
+    /// `main` and a worker, each with all points.
+    fn play_with(strategy: &mut dyn Strategy) -> (Direction, Vec<Step>, Vec<String>) {
+        let blackbox = Blackbox::new(256).expect("there is a memfd");
+        let worker_role = blackbox.add_role("worker-1").expect("there is room");
+        let passed = std::sync::Mutex::new(Vec::new());
+        let (steps, verdict) = std::thread::scope(|scope| {
+            scope.spawn(|| play(blackbox, MAIN, &POINTS, &passed));
+            scope.spawn(|| play(blackbox, worker_role, &POINTS, &passed));
+            let (mut alive, traced) = (|| true, || false);
+            director(blackbox, strategy, Some(Duration::from_secs(10)), &mut alive, &traced).run(&mut [])
+        });
+        (verdict, steps, passed.into_inner().expect("no test thread panics"))
     }
 
     struct Outcomes {
@@ -573,7 +563,8 @@ mod tests {
             scope.spawn(|| play(blackbox, worker_role, worker, &passed));
             let limit = Some(Duration::from_secs(10));
             let (mut alive, traced) = (|| true, || false);
-            let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
+            let mut order = InOrder::new(&schedule);
+            let mut director = director(blackbox, &mut order, limit, &mut alive, &traced);
             director.run(std::slice::from_mut(&mut client))
         });
         let outcomes = steps.into_iter().map(|step| step.outcome).collect();
@@ -616,7 +607,8 @@ mod tests {
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| true, || false);
         let limit = Some(Duration::from_millis(20));
-        let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
+        let mut order = InOrder::new(&schedule);
+        let mut director = director(blackbox, &mut order, limit, &mut alive, &traced);
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(&verdict, Direction::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
         assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
@@ -632,7 +624,8 @@ mod tests {
         let traced = || asked.replace(asked.get() + 1) < 3;
         let mut alive = || true;
         let limit = Some(Duration::from_millis(1));
-        let mut director = director(blackbox, &schedule, limit, &mut alive, &traced);
+        let mut order = InOrder::new(&schedule);
+        let mut director = director(blackbox, &mut order, limit, &mut alive, &traced);
         let (_, verdict) = director.run(std::slice::from_mut(&mut client));
         assert!(matches!(verdict, Direction::Failed(_)));
         assert_eq!(asked.get(), 4);
@@ -644,7 +637,8 @@ mod tests {
         let schedule = Schedule::parse("main first\n", &POINTS, 1).expect("it is well formed");
         let mut client = Client::new(blackbox, 0, Plan::Raw, Duration::from_secs(1));
         let (mut alive, traced) = (|| false, || false);
-        let mut director = director(blackbox, &schedule, None, &mut alive, &traced);
+        let mut order = InOrder::new(&schedule);
+        let mut director = director(blackbox, &mut order, None, &mut alive, &traced);
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
         assert_eq!((steps[0].outcome.clone(), verdict), (Outcome::NotReached, Direction::Died));
     }

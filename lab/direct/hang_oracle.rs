@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::direct::client::Client;
-use crate::direct::quiescence::{Proof, Room, Sleeper, Thread, at_rest, look, look_inside};
+use crate::direct::quiescence::{ObservedProcess, Proof, Sleeper, Thread, at_rest, find_futex_deadlock, look};
 use crate::direct::schedule::Plan;
 use crate::record::blackbox::Blackbox;
 
@@ -19,7 +19,7 @@ type Look = fn(Blackbox, libc::pid_t) -> io::Result<Option<Vec<Sleeper>>>;
 
 /// A server, as the judge knows it.
 #[derive(Clone, Copy)]
-pub struct Scene {
+pub struct HangOracle {
     pub blackbox: Blackbox,
     /// The server's process.
     pub server: libc::pid_t,
@@ -30,7 +30,7 @@ pub struct Scene {
 }
 
 /// What became of a client.
-pub enum Played {
+pub enum Judged {
     /// It has all that it is owed.
     Served,
     /// It was not served, and that is no hang, or none that could be proved.
@@ -39,7 +39,7 @@ pub enum Played {
     Hangs(Proof),
 }
 
-impl Scene {
+impl HangOracle {
     /// Lets a connected `client` do what `body` says, and judges meanwhile. With a proof in hand `after` is called, while
     /// the client still waits; then its connection is cut.
     pub fn play(
@@ -47,10 +47,10 @@ impl Scene {
         client: &mut Client,
         body: impl FnOnce(&mut Client) -> io::Result<()> + Send,
         after: impl FnOnce(),
-    ) -> Played {
+    ) -> Judged {
         let wire = match client.wire() {
             Ok(wire) => wire,
-            Err(error) => return Played::Wrong(error),
+            Err(error) => return Judged::Wrong(error),
         };
         let (tell, told) = mpsc::channel();
         let (done, over) = mpsc::channel();
@@ -59,13 +59,14 @@ impl Scene {
                 let _ = tell.send(Thread::current());
                 let _ = done.send(body(client));
             });
-            let room = Room { blackbox: self.blackbox, server: self.server, wire: &wire, client: told.recv().ok() };
+            let room =
+                ObservedProcess { blackbox: self.blackbox, server: self.server, wire: &wire, client: told.recv().ok() };
             let mut seen = None;
             loop {
                 match over.recv_timeout(PAUSE) {
-                    Ok(Ok(())) => return Played::Served,
-                    Ok(Err(error)) => return Played::Wrong(error),
-                    Err(RecvTimeoutError::Disconnected) => return Played::Wrong(io::ErrorKind::Other.into()),
+                    Ok(Ok(())) => return Judged::Served,
+                    Ok(Err(error)) => return Judged::Wrong(error),
+                    Err(RecvTimeoutError::Disconnected) => return Judged::Wrong(io::ErrorKind::Other.into()),
                     Err(RecvTimeoutError::Timeout) => {}
                 }
                 let written = self.blackbox.written();
@@ -76,7 +77,7 @@ impl Scene {
                 if let Ok(Some(proof)) = look(&room) {
                     after();
                     wire.cut();
-                    return Played::Hangs(proof);
+                    return Judged::Hangs(proof);
                 }
             }
         })
@@ -85,13 +86,13 @@ impl Scene {
     /// Whether a client that comes now, with one whole request, gets its reply.
     pub fn serves_another(&self) -> bool {
         let mut client = Client::new(self.blackbox, self.port, ANOTHER, self.limit);
-        client.connect().is_ok() && matches!(self.play(&mut client, Client::finish, || ()), Played::Served)
+        client.connect().is_ok() && matches!(self.play(&mut client, Client::finish, || ()), Judged::Served)
     }
 
     /// Looks until there is a proof that the server's threads wait for each other only; `None` if there was none within the
     /// limit.
     pub fn prove_inside(&self) -> Option<Vec<Sleeper>> {
-        self.until_asleep(look_inside)
+        self.until_asleep(find_futex_deadlock)
     }
 
     /// Waits until all threads of the server sleep, for an event or for each other, or the limit is over.
@@ -114,7 +115,7 @@ impl Scene {
     /// limit.
     pub fn prove(&self, client: &mut Client) -> Option<Proof> {
         let wire = client.wire().ok()?;
-        let room = Room { blackbox: self.blackbox, server: self.server, wire: &wire, client: None };
+        let room = ObservedProcess { blackbox: self.blackbox, server: self.server, wire: &wire, client: None };
         let (start, before) = (Instant::now(), client.totals());
         loop {
             let proof = look(&room);

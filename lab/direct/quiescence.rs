@@ -16,7 +16,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 
-use crate::direct::client::{Connection, Wire};
+use crate::direct::client::{ConnectionProbe, SocketQueues};
 use crate::record::blackbox::Blackbox;
 
 /// A thread of a process, by their numbers.
@@ -84,7 +84,7 @@ pub struct Proof {
     /// The server's threads; the first one is `main`.
     pub threads: Vec<Sleeper>,
     /// What waits in the two queues of the server's socket.
-    pub connection: Connection,
+    pub connection: SocketQueues,
     /// Its descriptor in the server; `None` where the kernel does not say.
     pub fd: Option<u64>,
     /// For what it is armed; `None` if it is on no interest list, or where the kernel does not say.
@@ -92,13 +92,13 @@ pub struct Proof {
 }
 
 /// Who might move.
-pub struct Room<'a> {
+pub struct ObservedProcess<'a> {
     /// The server's box, in which each of its threads writes what it does.
     pub blackbox: Blackbox,
     /// The server's process.
     pub server: libc::pid_t,
     /// The client's connection.
-    pub wire: &'a Wire,
+    pub wire: &'a ConnectionProbe,
     /// The client's thread, where that is not the one that looks.
     pub client: Option<Thread>,
 }
@@ -107,7 +107,7 @@ pub struct Room<'a> {
 ///
 /// # Errors
 /// Those of reading `/proc`, and of asking the client's socket.
-pub fn look(room: &Room<'_>) -> io::Result<Option<Proof>> {
+pub fn look(room: &ObservedProcess<'_>) -> io::Result<Option<Proof>> {
     let written = room.blackbox.written();
     let Some(first) = asleep(room)? else { return Ok(None) };
     let Some(connection) = room.wire.connection()? else { return Ok(None) };
@@ -131,7 +131,7 @@ pub fn look(room: &Room<'_>) -> io::Result<Option<Proof>> {
 ///
 /// # Errors
 /// Those of reading `/proc`.
-pub fn look_inside(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec<Sleeper>>> {
+pub fn find_futex_deadlock(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec<Sleeper>>> {
     let is_inside = |threads: &Vec<Sleeper>| threads.iter().all(|thread| thread.call == "futex");
     Ok(at_rest(blackbox, server)?.filter(is_inside))
 }
@@ -152,7 +152,7 @@ pub fn at_rest(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec
 }
 
 /// The server's threads and the client's, if all of them are asleep.
-fn asleep(room: &Room<'_>) -> io::Result<Option<(Vec<Sleeper>, Option<Sleeper>)>> {
+fn asleep(room: &ObservedProcess<'_>) -> io::Result<Option<(Vec<Sleeper>, Option<Sleeper>)>> {
     let Some(server) = threads(room.server, room.client)? else { return Ok(None) };
     let client = match room.client.map(sleeper).transpose()? {
         Some(None) => return Ok(None),
@@ -256,22 +256,22 @@ mod tests {
     use crate::direct::schedule::Plan;
 
     /// A process in the place of a server, and a connection whose two ends are here.
-    struct Scene {
+    struct TestProcess {
         blackbox: Blackbox,
         child: Child,
         client: Client,
         server: TcpStream,
     }
 
-    impl Drop for Scene {
+    impl Drop for TestProcess {
         fn drop(&mut self) {
             self.child.kill().expect("it is our child");
             self.child.wait().expect("it is our child");
         }
     }
 
-    impl Scene {
-        fn new(program: &str) -> Scene {
+    impl TestProcess {
+        fn new(program: &str) -> TestProcess {
             let blackbox = Blackbox::new(16).expect("there is a memfd");
             let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
             let port = listener.local_addr().expect("it is bound").port();
@@ -280,13 +280,13 @@ mod tests {
             let (server, _) = listener.accept().expect("somebody has connected");
             let mut command = Command::new("sh");
             command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::null());
-            Scene { blackbox, child: command.spawn().expect("there is a shell"), client, server }
+            TestProcess { blackbox, child: command.spawn().expect("there is a shell"), client, server }
         }
 
         fn look(&self, client: Option<Thread>) -> Option<Proof> {
             let wire = self.client.wire().expect("it is connected");
             let server = self.child.id() as libc::pid_t;
-            look(&Room { blackbox: self.blackbox, server, wire: &wire, client }).expect("/proc can be read")
+            look(&ObservedProcess { blackbox: self.blackbox, server, wire: &wire, client }).expect("/proc can be read")
         }
 
         /// The proof, once there is one.
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn who_sleeps_in_a_call_without_an_end_is_still() {
-        let mut scene = Scene::new("exec cat");
+        let mut scene = TestProcess::new("exec cat");
         let proof = scene.proof();
         assert_eq!(proof.threads.len(), 1);
         assert_eq!((proof.threads[0].name.as_str(), proof.threads[0].call), ("cat", "read"));
@@ -318,15 +318,15 @@ mod tests {
 
     #[test]
     fn who_computes_is_not_still_and_neither_is_who_sleeps_for_a_time() {
-        assert!(Scene::new("while :; do :; done").is_never_still());
-        assert!(Scene::new("exec sleep 1000").is_never_still());
+        assert!(TestProcess::new("while :; do :; done").is_never_still());
+        assert!(TestProcess::new("exec sleep 1000").is_never_still());
     }
 
     #[test]
     fn a_client_that_is_awake_may_still_move() {
-        let scene = Scene::new("exec cat");
+        let scene = TestProcess::new("exec cat");
         scene.proof();
-        let busy = Scene::new("while :; do :; done");
+        let busy = TestProcess::new("while :; do :; done");
         let pid = busy.child.id() as libc::pid_t;
         assert!((0..200).all(|_| scene.look(Some(Thread { pid, tid: pid })).is_none()));
     }
@@ -336,7 +336,7 @@ mod tests {
     fn two_who_keep_each_other_awake_are_not_still() {
         use std::io::Write;
         use std::sync::atomic::{AtomicBool, Ordering};
-        let mut scene = Scene::new("exec cat");
+        let mut scene = TestProcess::new("exec cat");
         scene.proof();
         let mut pipe = scene.child.stdin.take().expect("it is piped");
         let stop = AtomicBool::new(false);
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn bytes_that_the_client_has_not_acknowledged_are_under_way() {
         use std::io::Write;
-        let mut scene = Scene::new("exec cat");
+        let mut scene = TestProcess::new("exec cat");
         scene.proof();
         scene.server.set_nonblocking(true).expect("a socket has the option");
         // More than the client's window has room for: the rest stays with the server.
@@ -417,9 +417,9 @@ mod tests {
     fn a_one_shot_event_empties_the_mask_and_a_modify_fills_it() {
         use crate::world::kernel::{Epoll, Events, Interest};
         use std::os::fd::AsRawFd;
-        let (epoll, mut scene) = (Epoll::new().expect("there is epoll"), Scene::new("exec cat"));
+        let (epoll, mut scene) = (Epoll::new().expect("there is epoll"), TestProcess::new("exec cat"));
         let once = Interest::READ.edge_triggered().one_shot();
-        let mask = |scene: &Scene| armed(std::process::id() as libc::pid_t, scene.server.as_raw_fd() as u64);
+        let mask = |scene: &TestProcess| armed(std::process::id() as libc::pid_t, scene.server.as_raw_fd() as u64);
         epoll.add(&scene.server, 1, once).expect("it is not on the list yet");
         assert_eq!(mask(&scene), Some(Armed(0xc000_2019)));
         scene.client.send(1).expect("there is room");

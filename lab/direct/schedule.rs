@@ -20,6 +20,7 @@
 //! everybody else stands still meanwhile. A role that has no step waits at its first point, and one that has had its last
 //! waits at its next, until the list is over. Then all run freely, and the client finishes its plan.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use crate::http;
@@ -160,6 +161,19 @@ const CLIENT_STEPS: [&str; 6] = ["plan", "connect", "send", "fin", "reset", "rec
 impl Schedule {
     /// Reads a schedule for a server whose stage has these `points` and so many `workers`.
     ///
+    /// ```
+    /// use lab::schedule::{Action, Plan, Schedule};
+    ///
+    /// let text = "client    plan GET 1    # takes no step\nclient    connect\nworker-1  read 2\n";
+    /// let schedule = Schedule::parse(text, &["read"], 2).expect("it is well formed");
+    /// assert_eq!(schedule.plans, [Plan::Get(1)]);
+    /// assert_eq!(schedule.steps.len(), 2);
+    /// assert_eq!(schedule.steps[1].action, Action::Pass { point: "read".to_string(), occurrence: Some(2) });
+    ///
+    /// let error = Schedule::parse("worker-1 raed", &["read"], 2).expect_err("there is no such point");
+    /// assert_eq!(error.to_string(), "line 1: this stage has no point `raed`; did you mean `read`?");
+    /// ```
+    ///
     /// # Errors
     /// The first line that cannot be kept, and why; with the nearest name where a name is unknown.
     pub fn parse(text: &str, points: &[&str], workers: usize) -> Result<Schedule, Error> {
@@ -257,6 +271,14 @@ impl Schedule {
             schedule.check_client(client, *plan)?;
         }
         Ok(schedule)
+    }
+
+    /// What those outside the server do, each in its order: the clients and the operator, by name.
+    pub fn outside(&self) -> Vec<(String, VecDeque<Action>)> {
+        let of = |name: &str| -> VecDeque<Action> {
+            self.steps.iter().filter(|step| step.role == name).map(|step| step.action.clone()).collect()
+        };
+        CLIENTS.into_iter().chain([OPERATOR]).map(|name| (name.to_string(), of(name))).collect()
     }
 
     /// Whether the server is told to stop by a step.
@@ -473,10 +495,7 @@ mod tests {
 
     #[test]
     fn the_built_in_schedules_fit_their_stages() {
-        for stage in catalogue::STAGES
-            .iter()
-            .flat_map(|stage| std::iter::once(stage).chain(stage.variants.iter().map(|variant| &variant.stage)))
-        {
+        for stage in catalogue::exhibits() {
             Schedule::parse_for(stage.schedule.text, &stage.points(), stage.threads, 4)
                 .unwrap_or_else(|e| panic!("{}: {e}", stage.name));
         }

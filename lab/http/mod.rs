@@ -128,6 +128,21 @@ fn is_root(target: &str) -> bool {
 }
 
 /// One connection's place in its stream of requests.
+///
+/// ```
+/// use lab::http::{Parser, Reply};
+///
+/// let mut parser = Parser::new();
+/// // Half a head stays with the caller.
+/// let step = parser.advance(b"GET / HTTP/1.1\r\nHo", false);
+/// assert_eq!((step.consumed, step.reply), (0, None));
+/// // With its rest it is a request, and the one behind it waits for the next call.
+/// let bytes = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
+/// let first = parser.advance(bytes, false);
+/// assert_eq!((first.consumed, first.reply), (29, Some(Reply::Hello)));
+/// let second = parser.advance(&bytes[29..], false);
+/// assert_eq!(second.reply, Some(Reply::Stored(3)));
+/// ```
 pub struct Parser {
     state: State,
 }

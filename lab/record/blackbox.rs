@@ -171,7 +171,7 @@ struct Layout {
     /// 1 when nobody directs (any more).
     open: AtomicU32,
     /// 1 when a directed thread waits for events in the kernel, and is woken by it.
-    in_the_kernel: AtomicU32,
+    kernel_chooses_wakeups: AtomicU32,
     /// 1 once all steps of the schedule have been seen to.
     schedule_over: AtomicU32,
     roles: AtomicU32,
@@ -317,7 +317,7 @@ impl Blackbox {
     }
 
     /// Says which role this thread plays.
-    pub fn play(role: usize) {
+    pub fn register_current_thread(role: usize) {
         ROLE.set(role);
     }
 
@@ -369,13 +369,13 @@ impl Blackbox {
         self.layout.schedule_over.store(1, Ordering::Relaxed);
     }
 
-    /// Whether a directed thread waits for events in the kernel, so that it is the kernel who chooses whom to wake.
+    /// Whether a directed thread waits for events in the kernel, so that it is the kernel that chooses which thread to wake.
     pub(crate) fn is_in_the_kernel(&self) -> bool {
-        self.layout.in_the_kernel.load(Ordering::Acquire) == 1
+        self.layout.kernel_chooses_wakeups.load(Ordering::Acquire) == 1
     }
 
-    pub(crate) fn wait_in_the_kernel(&self) {
-        self.layout.in_the_kernel.store(1, Ordering::Release);
+    pub(crate) fn let_the_kernel_choose_wakeups(&self) {
+        self.layout.kernel_chooses_wakeups.store(1, Ordering::Release);
     }
 
     /// Records something on behalf of `role`. Takes no lock and allocates nothing.

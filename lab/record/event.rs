@@ -215,7 +215,7 @@ events! {
     }
 
     /// The owners of the shared memory at a are now b.
-    Owners {
+    ReferenceCount {
         "owners",
         |r, s| vec![s.block(), ("address", json!(address(r.a))), ("owners", json!(r.b))],
         |r, s| s.tells_of_a_share().then(|| {
@@ -275,21 +275,21 @@ events! {
     }
 
     /// `accept4(2)` on the listener a found nobody (`EAGAIN`). Only where the wake-ups are what it is about.
-    Nobody {
+    AcceptEagain {
         "accept",
         |_, _| vec![("fd", Value::Null), ("error", json!(errno(libc::EAGAIN)))],
         |_, _| Some("accept: EAGAIN".to_string()),
     }
 
     /// The flag at a was looked at, and had the value b (0 or 1).
-    Look {
+    AtomicLoad {
         "look",
         flag,
         |r, _| Some(format!("look at the flag: {}", if r.b == 1 { "set" } else { "not set" })),
     }
 
     /// The flag at a got the value b (0 or 1).
-    Set {
+    AtomicStore {
         "set",
         flag,
         |r, _| Some(if r.b == 1 { "set the flag".to_string() } else { "clear the flag".to_string() }),
@@ -332,7 +332,7 @@ events! {
 
     /// fd a was given up before its client had all that it was owed: b bytes of the client were without an answer, c replies
     /// not written.
-    Cut {
+    ForcedClose {
         "cut",
         |r, _| vec![("fd", json!(r.a)), ("unanswered", json!(r.b)), ("replies", json!(r.c))],
         |r, _| Some(format!("cut fd {}", r.a)),
@@ -406,7 +406,7 @@ impl Seen<'_> {
         let (records, at, record) = (self.records, self.at, self.record());
         let born = self.objects.block(record.a, at).map_or(0, |block| block.allocated);
         let by_the_map = |drop: &usize| (born..=at).contains(drop) && records[*drop].a == record.a;
-        gives_up_a_share(record) && self.objects.map_drops.iter().any(by_the_map)
+        gives_up_a_share(record) && self.objects.map_releases.iter().any(by_the_map)
     }
 
     /// Whether somebody stands at the lock when it is given back.
@@ -422,7 +422,7 @@ impl Seen<'_> {
 
 /// A new share is recorded without a label.
 fn gives_up_a_share(record: &Record) -> bool {
-    record.kind == Kind::Owners && !record.label.is_empty() && is_of_interest(record.label)
+    record.kind == Kind::ReferenceCount && !record.label.is_empty() && is_of_interest(record.label)
 }
 
 impl Objects {
@@ -433,7 +433,7 @@ impl Objects {
         let (mut accepted, mut hangs) = (0, false);
         for (at, record) in records.iter().enumerate() {
             if record.role == MAIN && gives_up_a_share(record) {
-                objects.map_drops.push(at);
+                objects.map_releases.push(at);
             }
             match record.kind {
                 Kind::Refused => objects.refused.push(at),

@@ -58,7 +58,7 @@ pub struct Objects {
     /// The records that say that a role had to wait.
     pub(super) refused: Vec<usize>,
     /// The records that say that the reactor's map gave up its share of something.
-    pub map_drops: Vec<usize>,
+    pub map_releases: Vec<usize>,
 }
 
 impl Objects {

@@ -198,7 +198,7 @@ fn command(stage: &Stage) -> Command {
                 .help("Seconds to wait for one step before the lab gives up; 0 for ever; not under a debugger"),
         );
     let has = |flag: fn(&Reading) -> bool| stage.variants.iter().any(|variant| flag(&variant.reading));
-    if stage.drains() {
+    if stage.drains {
         return command.arg(tail()).arg(drain());
     }
     if has(|reading| reading.reuseport) {

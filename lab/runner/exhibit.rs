@@ -14,7 +14,8 @@ use crate::autopsy::verdicts::{self, Survival};
 use crate::catalogue::Stage;
 use crate::direct::client::{Client, Misdelivery};
 use crate::direct::director::{Direction, Director};
-use crate::direct::hang_oracle::{ANOTHER, Scene};
+use crate::direct::hang_oracle::{ANOTHER, HangOracle};
+use crate::direct::in_order::InOrder;
 use crate::direct::outcome::{Ending, Evidence, Loss, Outcome, Run, Step};
 use crate::direct::schedule::{CLIENTS, OPERATOR, Schedule};
 use crate::record::blackbox::{Blackbox, Mode, ServedCounts};
@@ -94,20 +95,20 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Direction)> {
         let traced = || process::is_traced(pid);
         let event = process.stop_event().try_clone().context("no descriptor is left")?;
         let (mut alive, stop) = (|| process.is_alive(), || event.raise());
-        let (schedule, limit, stays) = (plan.schedule, plan.limit, plan.stays());
-        let mut director =
-            Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays, stop: &stop };
+        let (limit, stays, outside) = (plan.limit, plan.stays(), plan.schedule.outside());
+        let (strategy, alive) = (&mut InOrder::new(plan.schedule), &mut alive);
+        let mut director = Director { blackbox, strategy, outside, limit, alive, traced: &traced, stays, stop: &stop };
         (steps, verdict) = director.run(&mut clients);
         if verdict == Direction::Over {
             finish(&mut clients, &mut verdict, plan, &mut || process.is_alive());
         }
-        let scene = Scene { blackbox, server: pid, port, limit: PATIENCE };
-        confirm(&mut verdict, &mut clients, scene);
+        let oracle = HangOracle { blackbox, server: pid, port, limit: PATIENCE };
+        confirm(&mut verdict, &mut clients, oracle);
         if matches!(verdict, Direction::Shown(Evidence::NeverStops(_))) {
             process.kill();
-        } else if plan.stage.drains() && !plan.schedule.stops() && process.is_alive() {
+        } else if plan.stage.drains && !plan.schedule.stops() && process.is_alive() {
             // The order to stop is not what this exhibit is about. Once all are asleep, nobody can miss it.
-            scene.wait_for_rest();
+            oracle.wait_for_rest();
         }
         process.stop();
     }
@@ -145,19 +146,19 @@ fn finish(clients: &mut [Client], verdict: &mut Direction, plan: &Plan<'_>, aliv
 
 /// What a client lost by this error, if it had come to its end in order.
 fn loss(plan: &Plan<'_>, client: &Client, error: &io::Error) -> Option<Loss> {
-    let ended = plan.stage.drains() && client.has_closed() && error.kind() != io::ErrorKind::TimedOut;
+    let ended = plan.stage.drains && client.has_closed() && error.kind() != io::ErrorKind::TimedOut;
     let error = error.raw_os_error().unwrap_or(0);
     (ended && error != libc::EAGAIN).then(|| Loss { client: client.role(), owed: client.owed(), error })
 }
 
 /// The director saw that nobody could move, and has let go of everybody. Now the kernel has its say, and another client.
-fn confirm(verdict: &mut Direction, clients: &mut [Client], scene: Scene) {
+fn confirm(verdict: &mut Direction, clients: &mut [Client], oracle: HangOracle) {
     if let Direction::Shown(Evidence::NeverStops(stuck)) = verdict {
-        match scene.prove_inside() {
+        match oracle.prove_inside() {
             Some(asleep) => stuck.asleep = asleep,
-            None if process::is_traced(scene.server) => {}
+            None if process::is_traced(oracle.server) => {}
             None => {
-                let why = "the director saw a server that cannot stop; without him nobody could prove that it sleeps";
+                let why = "the director saw a server that cannot stop; without it nobody could prove that it sleeps";
                 *verdict = Direction::Failed(why.to_string());
             }
         }
@@ -165,23 +166,23 @@ fn confirm(verdict: &mut Direction, clients: &mut [Client], scene: Scene) {
     }
     let waits = clients.iter_mut().find(|client| !client.is_served());
     let (Direction::Shown(Evidence::Hangs(hang)), Some(client)) = (&mut *verdict, waits) else { return };
-    let Some(proof) = scene.prove(client) else {
+    let Some(proof) = oracle.prove(client) else {
         // A thread that a debugger has stopped does not sleep.
-        if !process::is_traced(scene.server) {
-            let why = "the director saw a hang, and without him it could not be proved";
+        if !process::is_traced(oracle.server) {
+            let why = "the director saw a hang, and without it that could not be proved";
             *verdict = Direction::Failed(why.to_string());
         }
         return;
     };
     if let Some(fd) = proof.fd {
         hang.fd = fd;
-        let records = scene.blackbox.records();
+        let records = oracle.blackbox.records();
         let mut accepted = records.iter().filter(|record| record.kind == Kind::Accept);
         let last = accepted.clone().rfind(|record| record.a == fd).map(|record| record.number);
         hang.session = accepted.position(|record| Some(record.number) == last).map_or(0, |at| at as u64 + 1);
     }
     hang.proof = Some(proof);
-    hang.serves_another = scene.serves_another();
+    hang.serves_another = oracle.serves_another();
 }
 
 /// The bytes that went to the wrong client, and whose they were: the client's that waits for just these. Where several do, whose
@@ -218,15 +219,16 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             let mut clients = new_clients(plan, blackbox, port, patience);
             let traced = || process::is_traced(std::process::id() as libc::pid_t);
             let mut alive = || true;
-            let (schedule, stays, stop) = (plan.schedule, plan.stays(), || ours.raise());
+            let (stays, outside, stop) = (plan.stays(), plan.schedule.outside(), || ours.raise());
+            let (strategy, alive) = (&mut InOrder::new(plan.schedule), &mut alive);
             let mut director =
-                Director { blackbox, schedule, limit, alive: &mut alive, traced: &traced, stays, stop: &stop };
+                Director { blackbox, strategy, outside, limit, alive, traced: &traced, stays, stop: &stop };
             let (steps, mut verdict) = director.run(&mut clients);
             if verdict == Direction::Over {
                 finish(&mut clients, &mut verdict, plan, &mut || true);
             }
             let server = std::process::id() as libc::pid_t;
-            confirm(&mut verdict, &mut clients, Scene { blackbox, server, port, limit: PATIENCE });
+            confirm(&mut verdict, &mut clients, HangOracle { blackbox, server, port, limit: PATIENCE });
             if let Direction::Shown(Evidence::NeverStops(_)) = verdict {
                 // The server's thread is this process's first, and never comes back.
                 let run = gather(plan, &blackbox, &clients, steps, Ending::Signal(libc::SIGKILL), &verdict);

@@ -277,10 +277,10 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
         unsafe { libc::_exit(PANICKED) }
     }));
     heap::choose(setup.heap);
-    Blackbox::play(MAIN);
+    Blackbox::register_current_thread(MAIN);
     blackbox.install(setup.mode);
     if setup.mode == Mode::Directed && matches!(setup.threads, Threads::Reactors | Threads::Shards) {
-        blackbox.wait_in_the_kernel();
+        blackbox.let_the_kernel_choose_wakeups();
     }
     let listener =
         listen(setup.threads, setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;

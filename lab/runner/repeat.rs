@@ -105,7 +105,7 @@ fn once(
             process::no_core_dump();
             if one_core {
                 let mut found = false;
-                kernel::keep_to_cores(|_| !std::mem::replace(&mut found, true))?;
+                kernel::pin_to_cores(|_| !std::mem::replace(&mut found, true))?;
             }
             Ok(())
         });

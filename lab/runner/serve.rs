@@ -46,7 +46,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     }
     heap::choose(heap);
     heap::keep();
-    kernel::prefer_batches();
+    kernel::set_sched_batch();
     let listener = listen(stage.threads, address)
         .with_context(|| format!("cannot listen on {address}; choose another address, or port 0 for any"))?;
     let address = listener.local_addr().context("the listener has no address")?;

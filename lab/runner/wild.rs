@@ -14,9 +14,9 @@ use super::process::{self, Process, Setup};
 use crate::autopsy::verdicts;
 use crate::catalogue::{Stage, Wild};
 use crate::direct::client::{self, Client};
-use crate::direct::hang_oracle::{Played, Scene};
+use crate::direct::hang_oracle::{HangOracle, Judged};
 use crate::direct::outcome::Ending;
-use crate::direct::quiescence::{Proof, look_inside};
+use crate::direct::quiescence::{Proof, find_futex_deadlock};
 use crate::direct::schedule::Plan;
 use crate::http;
 use crate::record::blackbox::{Blackbox, Mode};
@@ -84,7 +84,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
         (played, odds.rounds) = (played + 1, odds.rounds + 1);
         progress(odds);
         let client = |plan| Client::new(blackbox, port, plan, ROUND);
-        let scene = Scene { blackbox, server: process.pid(), port, limit: ROUND };
+        let oracle = HangOracle { blackbox, server: process.pid(), port, limit: ROUND };
         let mut hang = None;
         let mut play = |plan, body: fn(&mut Client) -> io::Result<()>| {
             let mut client = client(plan);
@@ -92,10 +92,10 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 return Some(error);
             }
             let mut another = false;
-            match scene.play(&mut client, body, || another = scene.serves_another()) {
-                Played::Served => None,
-                Played::Wrong(error) => Some(error),
-                Played::Hangs(proof) => {
+            match oracle.play(&mut client, body, || another = oracle.serves_another()) {
+                Judged::Served => None,
+                Judged::Wrong(error) => Some(error),
+                Judged::Hangs(proof) => {
                     hang = Some(hang_of(&proof, another));
                     None
                 }
@@ -115,7 +115,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             Wild::Arrivals => arrivals::round(port, ROUND).err(),
             Wild::Crowd => crowd(port).err(),
             Wild::Upload => play(Plan::Post(BYTES), Client::finish),
-            Wild::LastWords => play(Plan::Get(1), Client::finish_with_last_words),
+            Wild::LastWords => play(Plan::Get(1), Client::send_rest_and_half_close),
             Wild::Stop => play(Plan::Get(1), Client::finish),
             Wild::InTwoWrites => play(Plan::Get(1), Client::finish_in_two_writes),
         };
@@ -132,7 +132,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
         odds.abused += u64::from(watch.saw_abuse(&blackbox));
         if stage.wild == Wild::Stop && wrong.is_none() {
             process.stop();
-            if never_stops(&mut process, &scene) {
+            if never_stops(&mut process, &oracle) {
                 process.kill();
                 process.end(ROUND);
                 process.stderr();
@@ -179,13 +179,13 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
 }
 
 /// Whether a server that was told to stop never does, which is proved; `false` if it has ended, or nothing could be proved.
-fn never_stops(process: &mut Process, scene: &Scene) -> bool {
+fn never_stops(process: &mut Process, oracle: &HangOracle) -> bool {
     let start = Instant::now();
     while start.elapsed() < ROUND {
         if process.wait_for(Duration::from_millis(2), |_| false) || !process.is_alive() {
             return false;
         }
-        if let Ok(Some(_)) = look_inside(scene.blackbox, scene.server) {
+        if let Ok(Some(_)) = find_futex_deadlock(oracle.blackbox, oracle.server) {
             return true;
         }
     }

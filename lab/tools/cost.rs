@@ -80,7 +80,7 @@ struct Counts {
 }
 
 /// One line of the table.
-struct Row {
+struct CostRow {
     stage: &'static str,
     connections: usize,
     asked: usize,
@@ -90,7 +90,7 @@ struct Row {
     more: Counts,
 }
 
-impl Row {
+impl CostRow {
     /// KiB in all.
     fn memory(&self) -> i64 {
         self.more.resident + self.more.page_tables + self.more.kernel_stacks
@@ -124,7 +124,7 @@ pub(crate) fn raise_file_limit(connections: usize) -> Result<()> {
     Ok(())
 }
 
-fn measure(stage: &'static str, connections: usize) -> Result<Row> {
+fn measure(stage: &'static str, connections: usize) -> Result<CostRow> {
     let mut server = Server::start(stage, &[])?;
     server.get(&server.connect(0)?)?;
     let before = server.settled(None)?;
@@ -148,7 +148,7 @@ fn measure(stage: &'static str, connections: usize) -> Result<Row> {
         // Of the whole machine: what a server without a new thread shows there is not its own.
         kernel_stacks: if after.threads > before.threads { after.kernel_stacks - before.kernel_stacks } else { 0 },
     };
-    Ok(Row { stage, connections, asked, threads: after.threads, more })
+    Ok(CostRow { stage, connections, asked, threads: after.threads, more })
 }
 
 /// A stage under `--serve`. It is killed when this is dropped, or when this process dies.
@@ -321,7 +321,7 @@ pub(crate) fn thousands(number: i64) -> String {
     text
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[CostRow]) -> String {
     let mut text = "idle connections; memory in KiB, more than without a connection\n\n".to_string();
     text += "  server           connections  threads    VmRSS   VmPTE  KernelStack       each\n";
     for row in rows {

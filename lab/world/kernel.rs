@@ -8,7 +8,7 @@ use std::panic::Location;
 
 use crate::record::blackbox;
 use crate::record::event::{Kind, Waiting};
-use crate::world::point::{asleep, directed, in_the_kernel, point, until, watched};
+use crate::world::point::{asleep, directed, kernel_chooses_wakeups, point, try_or_park, watched};
 
 #[track_caller]
 fn note(kind: Kind, numbers: [u64; 3]) {
@@ -85,7 +85,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event that nobody has reported: somebody wants to see for himself whether there is something to read.
+    /// An event that nobody has reported: a thread looks by itself whether there is something to read.
     pub const READABLE: Event = Event { token: 0, mask: libc::EPOLLIN as u32 };
 
     /// There is something to read, if only the end of the stream.
@@ -184,7 +184,7 @@ impl Epoll {
     }
 
     /// As [`Epoll::wait`], but for at most `seconds`, if there is a limit: then there may be no event. In a directed run
-    /// there is none, as time stands still ([`seconds`]). Where a directed run is about whom the kernel wakes, there is a point
+    /// there is none, as time stands still ([`seconds`]). Where a directed run is about which thread the kernel wakes, there is a point
     /// `woken` at the end.
     ///
     /// # Errors
@@ -192,13 +192,13 @@ impl Epoll {
     #[track_caller]
     pub fn wait_for(&self, events: &mut Events, seconds: Option<u32>) -> io::Result<()> {
         let timeout_ms = seconds.map_or(-1, |seconds| seconds.saturating_mul(1000).min(i32::MAX as u32) as i32);
-        let count = if in_the_kernel() {
+        let count = if kernel_chooses_wakeups() {
             // Time stands still here, too. Who was woken first is chance; who goes on first is the director's.
             let count = asleep(|| self.wait_at_most(events, -1))?;
             point("woken");
             count
         } else if watched() {
-            let directed = until(
+            let directed = try_or_park(
                 Waiting::Event,
                 self.fd.as_raw_fd() as u64,
                 || 0,
@@ -243,7 +243,7 @@ impl Epoll {
 /// Tells the scheduler that this thread, and those that it starts, work through batches (`sched(7)`, `SCHED_BATCH`): who is
 /// woken waits until who runs has had its turn. Meanwhile more arrives, and one wake-up does for all of it. Without effect where
 /// it is forbidden.
-pub fn prefer_batches() {
+pub fn set_sched_batch() {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel reads the struct; 0 is the calling thread.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
@@ -255,7 +255,7 @@ pub fn prefer_batches() {
 pub fn stay_on(n: usize, count: usize) {
     if !directed() {
         // A thread on the wrong core is slower, and no worse.
-        let _ = keep_to_cores(|core| core % count == n);
+        let _ = pin_to_cores(|core| core % count == n);
     }
 }
 
@@ -264,7 +264,7 @@ pub fn stay_on(n: usize, count: usize) {
 ///
 /// # Errors
 /// Those of `sched_getaffinity(2)`: `EINVAL` on a machine with more than 1,024 cores.
-pub(crate) fn keep_to_cores(mut keeps: impl FnMut(usize) -> bool) -> io::Result<()> {
+pub(crate) fn pin_to_cores(mut keeps: impl FnMut(usize) -> bool) -> io::Result<()> {
     // SAFETY: a zeroed set is valid and empty; both calls get its true size.
     unsafe {
         let (mut now, mut kept): (libc::cpu_set_t, libc::cpu_set_t) = std::mem::zeroed();
@@ -335,7 +335,7 @@ impl Listener {
         // SAFETY: the descriptor is open.
         check(unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) })?;
         if directed() {
-            choose_listener(&fd, &[(libc::BPF_RET | libc::BPF_K, 0)])?;
+            attach_cbpf(&fd, &[(libc::BPF_RET | libc::BPF_K, 0)])?;
         }
         set_for_replies(&fd);
         Ok(Listener { inner: TcpListener::from(fd) })
@@ -363,7 +363,7 @@ impl Listener {
         let modulo = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count as u32);
         match directed() {
             true => Ok(()),
-            false => choose_listener(&self.inner, &[load_core, modulo, (libc::BPF_RET | BPF_A, 0)]),
+            false => attach_cbpf(&self.inner, &[load_core, modulo, (libc::BPF_RET | BPF_A, 0)]),
         }
     }
 
@@ -395,12 +395,12 @@ impl Listener {
     pub fn accept_or_stop(&self, stop: &Stop) -> io::Result<Option<Stream>> {
         loop {
             let waits_for = self.inner.as_raw_fd() as u64;
-            let come = until(Waiting::Connection, waits_for, || 0, || self.come(stop, 0).transpose());
-            match come.unwrap_or_else(|| self.come(stop, -1).map(|come| come.unwrap_or(Come::Nobody)))? {
-                Come::Stop => return Ok(None),
+            let come = try_or_park(Waiting::Connection, waits_for, || 0, || self.readiness(stop, 0).transpose());
+            match come.unwrap_or_else(|| self.readiness(stop, -1).map(|come| come.unwrap_or(Readiness::Neither)))? {
+                Readiness::Stop => return Ok(None),
                 // Who knocked may have gone again.
-                Come::Nobody => {}
-                Come::Client => {
+                Readiness::Neither => {}
+                Readiness::Client => {
                     if let Some(fd) = self.accept_with(0)? {
                         return Ok(Some(Stream { fd }));
                     }
@@ -409,15 +409,15 @@ impl Listener {
         }
     }
 
-    fn come(&self, stop: &Stop, timeout_ms: i32) -> io::Result<Option<Come>> {
+    fn readiness(&self, stop: &Stop, timeout_ms: i32) -> io::Result<Option<Readiness>> {
         let watch = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut both = [watch(stop.fd.as_raw_fd()), watch(self.inner.as_raw_fd())];
         // SAFETY: the kernel reads and writes these two structs.
         match check(unsafe { libc::poll(both.as_mut_ptr(), 2, timeout_ms) }) {
             Ok(0) => Ok(None),
-            Ok(_) if both[0].revents != 0 => Ok(Some(Come::Stop)),
-            Ok(_) => Ok(Some(Come::Client)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(Come::Nobody)),
+            Ok(_) if both[0].revents != 0 => Ok(Some(Readiness::Stop)),
+            Ok(_) => Ok(Some(Readiness::Client)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(Readiness::Neither)),
             Err(error) => Err(error),
         }
     }
@@ -435,8 +435,8 @@ impl Listener {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => {
-                        if in_the_kernel() {
-                            note(Kind::Nobody, [self.inner.as_raw_fd() as u64, 0, 0]);
+                        if kernel_chooses_wakeups() {
+                            note(Kind::AcceptEagain, [self.inner.as_raw_fd() as u64, 0, 0]);
                         }
                         return Ok(None);
                     }
@@ -456,7 +456,7 @@ pub fn is_exhausted(error: &io::Error) -> bool {
 }
 
 /// How often the calling thread went to sleep in its life: `ru_nvcsw` of `getrusage(2)`.
-pub(crate) fn times_slept() -> u64 {
+pub(crate) fn voluntary_context_switches() -> u64 {
     // SAFETY: all zeroes is an rusage, and the kernel writes just that.
     unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
@@ -466,10 +466,10 @@ pub(crate) fn times_slept() -> u64 {
 }
 
 /// Who woke a sleeping listener.
-enum Come {
+enum Readiness {
     Client,
     Stop,
-    Nobody,
+    Neither,
 }
 
 impl AsFd for Listener {
@@ -491,7 +491,7 @@ const BPF_A: u32 = 0x10;
 
 /// A program that says for each connection to a shared address which listener gets it, by its number: pairs of what to do and
 /// the number to do it with.
-fn choose_listener(one_of_them: &impl AsFd, program: &[(u32, u32)]) -> io::Result<()> {
+fn attach_cbpf(one_of_them: &impl AsFd, program: &[(u32, u32)]) -> io::Result<()> {
     let step = |&(code, k): &(u32, u32)| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let mut steps: Vec<_> = program.iter().map(step).collect();
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
@@ -603,7 +603,7 @@ impl Stream {
             retried(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) })
         };
         let result = if watched() {
-            let directed = until(Waiting::Bytes, fd as u64, || 0, || unless_blocked(receive(libc::MSG_DONTWAIT)));
+            let directed = try_or_park(Waiting::Bytes, fd as u64, || 0, || unless_blocked(receive(libc::MSG_DONTWAIT)));
             directed.unwrap_or_else(|| receive(0))
         } else {
             receive(0)
@@ -626,7 +626,7 @@ impl Stream {
                 retried(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
             };
             let result = if watched() {
-                let directed = until(Waiting::Room, fd as u64, || 0, || unless_blocked(send(libc::MSG_DONTWAIT)));
+                let directed = try_or_park(Waiting::Room, fd as u64, || 0, || unless_blocked(send(libc::MSG_DONTWAIT)));
                 directed.unwrap_or_else(|| send(0))
             } else {
                 send(0)

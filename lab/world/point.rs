@@ -62,7 +62,7 @@ fn park(blackbox: &Blackbox, role: usize, state: State) {
 
 /// In a directed run: tries `attempt` until it gives something, and between the tries parks this role as blocked.
 /// `None` when nobody directs (any more): then the caller blocks in its own way.
-pub(crate) fn until<T>(
+pub(crate) fn try_or_park<T>(
     waiting: Waiting,
     address: u64,
     holder: impl Fn() -> u32,
@@ -99,8 +99,8 @@ pub(crate) fn give_way() -> bool {
     true
 }
 
-/// Whether in this directed run it is the kernel who chooses whom to wake.
-pub(crate) fn in_the_kernel() -> bool {
+/// Whether in this directed run it is the kernel that chooses which thread to wake.
+pub(crate) fn kernel_chooses_wakeups() -> bool {
     directed() && Blackbox::current().is_some_and(|blackbox| blackbox.is_in_the_kernel())
 }
 

@@ -19,7 +19,7 @@ use super::tsan;
 use crate::record::blackbox::{self, Blackbox, State};
 use crate::record::event::{Kind, Waiting};
 use crate::world::heap::{Raw, type_label};
-use crate::world::point::{directed, give_way, until, watched};
+use crate::world::point::{directed, give_way, try_or_park, watched};
 
 /// Shared ownership: the value is dropped with its last owner.
 pub struct Arc<T> {
@@ -69,7 +69,7 @@ impl<T> Arc<T> {
     fn another(share: std::sync::Arc<T>, at: &'static Location<'static>) -> Arc<T> {
         let arc = Arc { inner: Some(share) };
         if watched() {
-            blackbox::note(Kind::Owners, "", at, [arc.address(), arc.owners(), 0]);
+            blackbox::note(Kind::ReferenceCount, "", at, [arc.address(), arc.owners(), 0]);
         }
         arc
     }
@@ -91,7 +91,7 @@ impl<T> Drop for Arc<T> {
                 blackbox::note(Kind::Free, label, place, [address, size_of::<T>() as u64, 0]);
                 drop(value);
             }
-            None => blackbox::note(Kind::Owners, label, place, [address, left, 0]),
+            None => blackbox::note(Kind::ReferenceCount, label, place, [address, left, 0]),
         }
     }
 }
@@ -165,7 +165,7 @@ impl<T> Mutex<T> {
             return self.taken(self.inner.lock().unwrap_or_else(PoisonError::into_inner), at);
         }
         let holder = || self.holder.load(Ordering::Relaxed);
-        let directed = until(Waiting::Lock, self.address(), holder, || self.take_if_free());
+        let directed = try_or_park(Waiting::Lock, self.address(), holder, || self.take_if_free());
         let inner = directed.unwrap_or_else(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner));
         self.taken(inner, at)
     }
@@ -268,7 +268,7 @@ impl Sleepers {
         let is_notified = |tickets: &(u64, VecDeque<u64>)| !tickets.1.contains(&ticket);
         let is_told =
             || Blackbox::current().zip(Blackbox::role()).is_some_and(|(b, role)| b.slot(role).take_time_over());
-        let directed = until(
+        let directed = try_or_park(
             waiting,
             address,
             || 0,
@@ -441,7 +441,7 @@ impl AtomicBool {
     #[track_caller]
     pub fn load(&self, order: Ordering) -> bool {
         let value = self.inner.load(order);
-        self.note(Kind::Look, value);
+        self.note(Kind::AtomicLoad, value);
         value
     }
 
@@ -449,7 +449,7 @@ impl AtomicBool {
     #[track_caller]
     pub fn store(&self, value: bool, order: Ordering) {
         self.inner.store(value, order);
-        self.note(Kind::Set, value);
+        self.note(Kind::AtomicStore, value);
     }
 
     /// Gives it a value; returns the one before.
@@ -492,8 +492,8 @@ impl AtomicBool {
 
     #[track_caller]
     fn both(&self, before: bool, after: bool) -> bool {
-        self.note(Kind::Look, before);
-        self.note(Kind::Set, after);
+        self.note(Kind::AtomicLoad, before);
+        self.note(Kind::AtomicStore, after);
         before
     }
 
@@ -502,7 +502,7 @@ impl AtomicBool {
         match result {
             Ok(before) => Ok(self.both(before, new)),
             Err(before) => {
-                self.note(Kind::Look, before);
+                self.note(Kind::AtomicLoad, before);
                 Err(before)
             }
         }
@@ -550,7 +550,7 @@ impl<T> Handoff<T> {
     ///
     /// # Safety
     /// Until the result is dropped, nobody else enters; and whoever was inside before has left, in an order that this
-    /// thread can rely on (his drop happened before this call).
+    /// thread can rely on (its drop happened before this call).
     pub unsafe fn enter(&self) -> Inside<'_, T> {
         // SAFETY: the caller's promise.
         Inside { value: unsafe { &mut *self.inner.get() } }
@@ -681,7 +681,7 @@ impl<T: Task> Queue<T> {
             task
         };
         if watched() {
-            let directed = until(Waiting::Task, 0, || 0, || self.locked(ready)).map(taken);
+            let directed = try_or_park(Waiting::Task, 0, || 0, || self.locked(ready)).map(taken);
             if let Some(result) = directed {
                 return result;
             }
@@ -737,7 +737,7 @@ pub fn try_spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result
     let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || {
         let watch = Blackbox::current().zip(role);
         if let Some((_, role)) = watch {
-            Blackbox::play(role);
+            Blackbox::register_current_thread(role);
             blackbox::note(Kind::Begin, "", at, [0; 3]);
         }
         body();
@@ -763,7 +763,7 @@ impl JoinHandle {
                 let state = Blackbox::current().map(|blackbox| blackbox.slot(role).state());
                 (state == Some(State::Ended)).then_some(())
             };
-            until(Waiting::Thread, role as u64, || role as u32, ended);
+            try_or_park(Waiting::Thread, role as u64, || role as u32, ended);
         }
         self.inner.join().expect("the thread has not panicked");
     }

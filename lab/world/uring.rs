@@ -20,7 +20,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use crate::record::blackbox;
 use crate::record::event::{Kind, Waiting};
 use crate::world::kernel::Stop;
-use crate::world::point::{asleep, in_the_kernel, point, until, watched};
+use crate::world::point::{asleep, kernel_chooses_wakeups, point, try_or_park, watched};
 
 /// The kernel's number for the ring's one group of buffers.
 const GROUP: u16 = 0;
@@ -106,7 +106,7 @@ pub enum Outcome {
     /// Bytes have arrived; none is the end of the stream.
     Received(io::Result<Bytes>),
     /// The request is over, and nothing is lost: all buffers were out, or the receive was stopped, or somebody had gone again
-    /// before he was accepted. Who wants more asks again.
+    /// before it was accepted. Who wants more asks again.
     Stalled,
     /// All that had arrived was received: the answer to [`Ring::receive_rest`].
     Emptied,
@@ -275,7 +275,7 @@ impl Ring {
     /// # Errors
     /// Those of `io_uring_enter(2)`, without those that mean "look at the answers first".
     pub fn wait_for(&mut self, seconds: Option<u32>) -> io::Result<()> {
-        if in_the_kernel() {
+        if kernel_chooses_wakeups() {
             // Who was woken first is chance; who goes on first is the director's.
             asleep(|| self.enter(1, None))?;
             point("woken");
@@ -287,7 +287,7 @@ impl Ring {
                 Ok(()) => (!self.ring.completion().is_empty()).then_some(Ok(())),
                 Err(error) => Some(Err(error)),
             };
-            if let Some(directed) = until(Waiting::Event, address, || 0, look) {
+            if let Some(directed) = try_or_park(Waiting::Event, address, || 0, look) {
                 return directed;
             }
         }

@@ -4,10 +4,13 @@
 //! different every time: of them only the shape is checked, and they say where they were taken. (The reports of the C++
 //! twins, `cpp_*`, are kept by a test of their own.)
 
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
+
+use lab::catalogue;
 
 use crate::text::{assert_same, diff, normal, printed};
 use crate::{binary, command, compiler, lesson, models, read, root};
@@ -22,38 +25,25 @@ type Recording = (String, Box<dyn Fn() -> String>);
 fn exact() -> Vec<Recording> {
     let mut list: Vec<Recording> = Vec::new();
     let mut add = |name: &str, make: Box<dyn Fn() -> String>| list.push((name.to_string(), make));
-    let exhibits = [
-        "stage1_blocking",
-        "stage2_reactor",
-        "stage3_broken",
-        "stage3_fixed",
-        "stage4_broken",
-        "stage4_fixed",
-        "stage5_broken",
-        "stage5_fixed",
-        "stage6_broken",
-        "stage6_fixed",
-        "stage7_broken",
-        "stage7_fixed",
-    ];
-    for stage in exhibits {
-        add(stage, Box::new(move || stdout(stage, &[])));
-    }
-    for stage in ["stage3_broken", "stage4_broken", "stage6_broken"] {
-        add(&format!("{stage}_lanes"), Box::new(move || lanes(&stdout(stage, &[]))));
+    let shown = shown();
+    for stage in catalogue::exhibits().filter(|stage| stage.feature.is_none()) {
+        let name = stage.file_name();
+        let report = move || stdout(stage.program(), &stage.flags().collect::<Vec<_>>());
+        if shown.contains(&name) {
+            add(&name, Box::new(report));
+        }
+        if shown.contains(&format!("{name}_lanes")) {
+            add(&format!("{name}_lanes"), Box::new(move || lanes(&report())));
+        }
     }
     add("stage4_broken_stderr", Box::new(|| stderr("stage4_broken", &[])));
     for (name, program, arguments) in STAGE8 {
         add(name, Box::new(move || stdout(program, arguments)));
     }
-    add("stage9_sharded", Box::new(|| stdout("stage9_sharded", &[])));
     add("stage2_lose_edge", Box::new(|| stdout("stage2_reactor", &["--lose-edge"])));
     add("stage2_level", Box::new(|| stdout("stage2_reactor", &["--lose-edge", "--level"])));
     add("stage3_on_malloc", Box::new(|| stdout("stage3_broken", &["--heap", "malloc"])));
     add("stage4_on_pages", Box::new(|| stdout("stage4_broken", &["--heap", "pages"])));
-    for stage in ["stage7_broken", "stage7_fixed"] {
-        add(&format!("{stage}_tail"), Box::new(move || stdout(stage, &["--tail"])));
-    }
     add("list", Box::new(|| stdout("lab", &["list"])));
     add("help", Box::new(|| stdout("stage3_broken", &["--help"])));
     for order in ["stage3_late_hangup", "stage4_early_free", "stage6_in_time"] {
@@ -78,10 +68,18 @@ fn exact() -> Vec<Recording> {
     list
 }
 
-/// The exhibits of stage 8, and the order in which one reactor does not sleep.
-const STAGE8: [(&str, &str, &[&str]); 4] = [
-    ("stage8_broken", "stage8_broken", &[]),
-    ("stage8_fixed", "stage8_fixed", &[]),
+/// The recordings that the chapters show, by name.
+fn shown() -> BTreeSet<String> {
+    let files = std::fs::read_dir(root().join("chapters")).expect("the folder is there");
+    let pages =
+        files.map(|file| file.expect("it can be read").path()).filter(|path| path.extension() == Some("md".as_ref()));
+    let texts: Vec<_> = pages.map(|path| std::fs::read_to_string(path).expect("a page is text")).collect();
+    let names = texts.iter().flat_map(|text| text.split("{{#include recorded/").skip(1));
+    names.filter_map(|rest| Some(rest.split_once(".txt")?.0.to_string())).collect()
+}
+
+/// The other exhibit of stage 8, and the order in which one reactor does not sleep.
+const STAGE8: [(&str, &str, &[&str]); 2] = [
     ("stage8_reuseport", "stage8_fixed", &["--reuseport"]),
     ("stage8_one_awake", "stage8_fixed", &["--schedule", "chapters/exercises/stage8_one_awake.schedule"]),
 ];
@@ -189,12 +187,16 @@ fn record() {
 
 /// Explores the models, all of them.
 fn explore() {
-    let built = command(env!("CARGO")).args(["test", "--test", "loom", "--no-run"]).status().expect("cargo runs");
+    // With the features of this run: others would build the models once more.
+    let features: &[&str] = if cfg!(feature = "uring") { &["--features", "uring"] } else { &[] };
+    let mut build = command(env!("CARGO"));
+    let built = build.args(["test", "--test", "loom", "--no-run"]).args(features).status().expect("cargo runs");
     assert!(built.success(), "the models build");
     let program = models::program().expect("the models' program is there");
     for (name, filter, part) in models::PARTS {
         let now = models::say(&program, filter, part);
-        let known = std::fs::read_to_string(root().join(path(name))).is_ok_and(|old| normal(&old) == normal(&now));
+        let known = std::fs::read_to_string(root().join(path(name)))
+            .is_ok_and(|old| unfolded(&normal(&old)) == unfolded(&normal(&now)));
         if !known {
             write(name, &now);
         }

@@ -1,5 +1,5 @@
-// The book in a real browser: `node check.mjs BOOK SHOTS LOG`, with the built book, a folder for screenshots, and what
-// mdBook said. `run` calls it.
+// The book in a real browser: `node check.mjs BOOK SHOTS LOG LIST`, with the built book, a folder for screenshots, what
+// mdBook said, and the exhibits as `lab list --json` has them. `run` calls it.
 // Prints a line a check and, at the end, `N passed, N failed`.
 
 import { createServer } from 'node:http';
@@ -8,7 +8,8 @@ import { extname, join, normalize, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 
-const [book, shots, log] = process.argv.slice(2);
+const [book, shots, log, list] = process.argv.slice(2);
+const exhibits = JSON.parse(readFileSync(list, 'utf8'));
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const THEMES = ['light', 'rust', 'coal', 'navy', 'ayu'];
 /** What a chapter's page may weigh beyond mdBook's own files, in bytes. */
@@ -164,21 +165,20 @@ await check('every link and anchor holds', async () => {
 
 // The player.
 const ROWS = '.lab-lanes > li';
-/** What the last row says. */
+/** What the last row says, by the verdict that the catalogue has for the exhibit. */
 const ENDS = {
-    stage3_broken: /SIGSEGV/,
-    stage3_fixed: /served to the end/,
-    stage4_broken: /SIGABRT/,
-    stage4_fixed: /served to the end/,
-    stage5_broken: /what was made for the first/,
-    stage5_fixed: /served to the end/,
-    stage6_broken: /\(hangs\)/,
-    stage6_fixed: /served to the end/,
-    stage7_broken: /\(never stops\)/,
-    stage7_broken_tail: /\(lost\)/,
-    stage7_fixed: /and the server stops/,
-    stage7_fixed_tail: /served to the end/,
+    serves: /served to the end|and the server stops/,
+    hangs: /\(hangs\)/,
+    misdelivers: /what was made for the first/,
+    never_stops: /\(never stops\)/,
+    loses: /\(lost\)/,
 };
+/** For a recording: what its last row says. */
+function ending(recording) {
+    const exhibit = exhibits.find((one) => one.file_name === recording.replace('loom_', ''));
+    holds(exhibit, `the catalogue knows no ${recording}`);
+    return ENDS[exhibit.verdict] ?? new RegExp(exhibit.ends.match(/^\w+/)[0]);
+}
 for (const name of withPlayer) {
     const stages = [...text[name].matchAll(/data-trace="traces\/(\w+)\.js"/g)].map((match) => match[1]);
     for (const [at, stage] of stages.entries()) {
@@ -188,7 +188,7 @@ for (const name of withPlayer) {
             const last = await live(page);
             const rows = await player(page).locator(ROWS).count();
             holds(last.startsWith(`Row ${rows} of ${rows}`), last);
-            holds(ENDS[stage.replace('loom_', '')].test(last), last);
+            holds(ending(stage).test(last), last);
         };
         await check(`${stage} is stepped to its end by mouse`, () =>
             open(name, {}, async (page) => {
@@ -252,6 +252,8 @@ for (const name of withPlayer) {
             await settled(page);
             const own = (url) => /\.html$|\/(player|traces|recorded)\//.test(url);
             const files = [...new Set(page.loaded.filter(own))].map((url) => join(book, new URL(url).pathname));
+            const sources = page.loaded.filter((url) => url.endsWith('.source.js'));
+            holds(sources.length > 0 && sources.length === new Set(sources).size, `each source once: ${sources}`);
             const bytes = files.map((file) => statSync(file).size).reduce((sum, size) => sum + size, 0);
             console.log(`      ${bytes} bytes in ${files.length} files`);
             holds(bytes < WEIGHT, `${bytes} bytes`);
@@ -264,17 +266,8 @@ function graph(stage) {
     new Function('labData', readFileSync(join(book, `traces/${stage}.game.js`), 'utf8'))((_, data) => (found = data));
     return found;
 }
-// Orders that a chapter explains, by who moves.
-const KNOWN = {
-    stage3_broken: 'client client main main main worker-1 worker-1 client main main main worker-1',
-    stage4_broken:
-        'client client main main main worker-1 worker-1 worker-1 worker-1 worker-1 client main main worker-2 worker-2 ' +
-        'worker-2 worker-2 worker-2 worker-2 worker-1 worker-2',
-    stage5_broken:
-        'client client main main main worker-1 worker-1 worker-1 worker-1 worker-1 client client main main worker-1 worker-1',
-    stage6_broken: 'client client main main main worker-1 worker-1 worker-1 worker-1 client client',
-    stage7_broken: 'worker-1 operator main main main main worker-1 worker-2',
-};
+/** The order that the chapter explains, by who moves; it stands beside the graphs. */
+const explained = (name) => text[name].match(/data-order="([^"]+)"/)[1].split(' ');
 for (const name of withGame) {
     const [broken, fixed] = text[name].match(/data-graphs="([^"]+)"/)[1].split(' ')
         .map((path) => path.match(/(\w+)\.game\.js/)[1]);
@@ -285,7 +278,7 @@ for (const name of withGame) {
     await check(`the game of ${broken} comes to the crash by the chapter's order, and takes it back`, () =>
         open(name, {}, async (page) => {
             await settled(page);
-            for (const role of KNOWN[broken].split(' ')) {
+            for (const role of explained(name)) {
                 holds((await choice(page, role).getAttribute('aria-disabled')) === 'false', `${role} cannot move`);
                 await choice(page, role).click();
             }
@@ -368,8 +361,7 @@ for (const name of chapters) {
                 await player.screenshot({ path: join(shots, `${base}-player${at}.png`) });
             }
             for (const game of await page.locator('.scheduler-game').all()) {
-                const broken = text[name].match(/data-graphs="[^"]*?(\w+)\.game\.js/)[1];
-                for (const role of KNOWN[broken].split(' ').slice(0, 6)) {
+                for (const role of explained(name).slice(0, 6)) {
                     await game.locator(`[data-role="${role}"]`).click();
                 }
                 await game.screenshot({ path: join(shots, `${base}-game.png`) });

@@ -45,7 +45,7 @@ fn last_first(nodes: &[Node]) -> Vec<usize> {
 }
 
 /// The graph as a script that hands it to the player.
-pub fn script(stage: &str, path: &str, source: &str, graph: &Graph) -> String {
+pub fn script(stage: &str, path: &str, graph: &Graph) -> String {
     let (mut texts, mut panels, mut states) = (Table::default(), Table::default(), Table::default());
     let count = graph.nodes.len();
     // By state: its place among the merged ones, the fewest moves to a crash, and how many orders there are from it.
@@ -85,13 +85,11 @@ pub fn script(stage: &str, path: &str, source: &str, graph: &Graph) -> String {
         "orders": orders[0].to_string(),
     });
     let list = |items: &[Value]| items.iter().map(Value::to_string).collect::<Vec<_>>().join(",\n");
-    let source: Vec<_> = source.lines().map(|line| json!(line)).collect();
     format!(
-        "labData({}, {{\n\"head\":{head},\n\"texts\":[\n{}\n],\n\"panels\":[\n{}\n],\n\"nodes\":[\n{}\n],\n\"source\":[\n{}\n]}});\n",
+        "labData({}, {{\n\"head\":{head},\n\"texts\":[\n{}\n],\n\"panels\":[\n{}\n],\n\"nodes\":[\n{}\n]}});\n",
         json!(format!("{stage}.game")),
         list(&texts.items),
         list(&panels.items),
         list(&states.items),
-        list(&source),
     )
 }

@@ -16,36 +16,6 @@ mod net;
 mod parts;
 mod point;
 mod runner;
-#[path = "../../lab/stages/stage3_broken.rs"]
-#[allow(dead_code)]
-mod stage3_broken;
-#[path = "../../lab/stages/stage3_fixed.rs"]
-#[allow(dead_code)]
-mod stage3_fixed;
-#[path = "../../lab/stages/stage4_broken.rs"]
-#[allow(dead_code)]
-mod stage4_broken;
-#[path = "../../lab/stages/stage4_fixed.rs"]
-#[allow(dead_code)]
-mod stage4_fixed;
-#[path = "../../lab/stages/stage5_broken.rs"]
-#[allow(dead_code)]
-mod stage5_broken;
-#[path = "../../lab/stages/stage5_fixed.rs"]
-#[allow(dead_code)]
-mod stage5_fixed;
-#[path = "../../lab/stages/stage6_broken.rs"]
-#[allow(dead_code)]
-mod stage6_broken;
-#[path = "../../lab/stages/stage6_fixed.rs"]
-#[allow(dead_code)]
-mod stage6_fixed;
-#[path = "../../lab/stages/stage7_broken.rs"]
-#[allow(dead_code)]
-mod stage7_broken;
-#[path = "../../lab/stages/stage7_fixed.rs"]
-#[allow(dead_code)]
-mod stage7_fixed;
 mod sync;
 mod tables;
 mod world;
@@ -55,6 +25,8 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use libc::SIGSEGV;
+use real::catalogue::{self, Stage, Verdict, Wild};
 /// Parsing is the same in every world.
 use real::http;
 use real::schedule::Plan;
@@ -62,18 +34,27 @@ use real::schedule::Plan;
 use check::Refusal;
 use explore::{Act, Graph, Node, Scenario, replay};
 
-const STAGES: [&str; 10] = [
-    "stage3_broken",
-    "stage3_fixed",
-    "stage4_broken",
-    "stage4_fixed",
-    "stage5_broken",
-    "stage5_fixed",
-    "stage6_broken",
-    "stage6_fixed",
-    "stage7_broken",
-    "stage7_fixed",
-];
+/// Mounts the stages that can be played, and lists them with their servers.
+macro_rules! stages {
+    ($($name:ident $path:literal)*) => {
+        $(#[path = $path] #[allow(dead_code)] mod $name;)*
+        const STAGES: &[(&str, runner::Serve)] = &[$((stringify!($name), $name::serve)),*];
+    };
+}
+
+stages! {
+    stage3_broken "../../lab/stages/stage3_broken.rs"
+    stage3_fixed "../../lab/stages/stage3_fixed.rs"
+    stage4_broken "../../lab/stages/stage4_broken.rs"
+    stage4_fixed "../../lab/stages/stage4_fixed.rs"
+    stage5_broken "../../lab/stages/stage5_broken.rs"
+    stage5_fixed "../../lab/stages/stage5_fixed.rs"
+    stage6_broken "../../lab/stages/stage6_broken.rs"
+    stage6_fixed "../../lab/stages/stage6_fixed.rs"
+    stage7_broken "../../lab/stages/stage7_broken.rs"
+    stage7_fixed "../../lab/stages/stage7_fixed.rs"
+}
+
 /// More than any of them needs; a scenario that grows past it is too large for a reader.
 const LIMIT: usize = 20_000;
 
@@ -85,37 +66,53 @@ const CONNECTED: &str = "served; the session waits for more";
 /// The verdict on a server that was told to stop and in which nobody can move.
 const NEVER: &str = "never stops: nobody is left who could wake anybody";
 
-/// The scenario of a stage; a broken one and its twin have the same.
+fn names() -> impl Iterator<Item = &'static str> {
+    STAGES.iter().map(|(name, _)| *name)
+}
+
+fn entry(stage: &str) -> &'static Stage {
+    catalogue::find(stage).expect("it is in the catalogue")
+}
+
+/// The scenario of a stage: what its client does in the wild, in small.
 fn scenario(stage: &str) -> Scenario {
-    let serve = match stage {
-        "stage3_broken" => stage3_broken::serve,
-        "stage3_fixed" => stage3_fixed::serve,
-        "stage4_broken" => stage4_broken::serve,
-        "stage4_fixed" => stage4_fixed::serve,
-        "stage5_broken" => stage5_broken::serve,
-        "stage5_fixed" => stage5_fixed::serve,
-        "stage6_broken" => stage6_broken::serve,
-        "stage6_fixed" => stage6_fixed::serve,
-        "stage7_broken" => stage7_broken::serve,
-        "stage7_fixed" => stage7_fixed::serve,
-        other => unreachable!("no stage {other}"),
-    };
-    if stage.starts_with("stage5") {
-        return strangers(serve);
-    }
-    let client = if stage.starts_with("stage3") {
-        vec![Act::Connect, Act::Send(vec![b'x'; 16 * 1024]), Act::Reset]
-    } else if stage.starts_with("stage7") {
+    let (_, serve) = STAGES.iter().find(|(name, _)| *name == stage).expect("a stage with a game");
+    let client = match entry(stage).wild {
+        Wild::Crowd => return strangers(*serve),
+        Wild::StreamAndReset => vec![Act::Connect, Act::Send(vec![b'x'; 16 * 1024]), Act::Reset],
         // The lost wake-up needs no client.
-        vec![Act::Stop]
-    } else if stage.starts_with("stage6") {
-        let request = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
-        vec![Act::Connect, Act::Send(request[..10].to_vec()), Act::Send(request[10..].to_vec()), Act::Fin]
-    } else {
-        let [first, second] = upload();
-        vec![Act::Connect, Act::Send(first), Act::Send(second), Act::Fin]
+        Wild::Stop => vec![Act::Stop],
+        Wild::InTwoWrites => {
+            let request = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
+            vec![Act::Connect, Act::Send(request[..10].to_vec()), Act::Send(request[10..].to_vec()), Act::Fin]
+        }
+        Wild::Upload | Wild::Arrivals | Wild::LastWords => {
+            let [first, second] = upload();
+            vec![Act::Connect, Act::Send(first), Act::Send(second), Act::Fin]
+        }
     };
-    Scenario::new(serve, 2, client)
+    Scenario::new(*serve, 2, client)
+}
+
+/// How the plays of a stage end: well, and in the way that its exhibit ends.
+fn ends(stage: &str) -> Vec<&'static str> {
+    let well = match entry(stage).wild {
+        Wild::Crowd => CONNECTED,
+        Wild::Stop => "the server has stopped",
+        _ => "served, nothing left",
+    };
+    let crash = match entry(stage).expect {
+        Verdict::Serves => None,
+        Verdict::Signal { signal: SIGSEGV, .. } => Some("use after free of session 1"),
+        Verdict::Signal { .. } => Some("double free of buffer 1"),
+        Verdict::Misdelivers => Some("client 2 gets the reply to client 1"),
+        Verdict::Hangs => Some(HANG),
+        Verdict::NeverStops => Some(NEVER),
+        Verdict::Herds | Verdict::Loses => unreachable!("{stage}: nothing in this world ends so"),
+    };
+    let mut ends: Vec<_> = crash.into_iter().chain([well]).collect();
+    ends.sort_unstable();
+    ends
 }
 
 /// Two clients, one after the other: the first one breaks off. Their uploads differ in length, and so do their replies.
@@ -142,7 +139,7 @@ fn upload() -> [Vec<u8>; 2] {
 /// Its graph, explored once.
 fn graph(stage: &str) -> &'static Graph {
     static GRAPHS: [OnceLock<Graph>; STAGES.len()] = [const { OnceLock::new() }; STAGES.len()];
-    let at = STAGES.iter().position(|other| *other == stage).expect("a stage with a game");
+    let at = names().position(|other| other == stage).expect("a stage with a game");
     GRAPHS[at].get_or_init(|| match explore::explore(&scenario(stage), LIMIT) {
         Ok(graph) => graph,
         Err(refusal) => panic!("{stage}: {refusal:?}"),
@@ -166,27 +163,15 @@ fn verdicts(graph: &Graph) -> Vec<&str> {
 
 #[test]
 fn some_order_of_a_broken_stage_crashes_for_the_reason_that_loom_finds_and_no_order_of_a_fixed_one_does() {
-    for stage in STAGES {
+    for stage in names() {
         let graph = graph(stage);
-        let expected: &[&str] = match stage {
-            "stage3_broken" => &["served, nothing left", "use after free of session 1"],
-            "stage4_broken" => &["double free of buffer 1", "served, nothing left"],
-            "stage5_broken" => &["client 2 gets the reply to client 1", CONNECTED],
-            "stage5_fixed" => &[CONNECTED],
-            "stage6_broken" => &[HANG, "served, nothing left"],
-            "stage7_broken" => &[NEVER, "the server has stopped"],
-            "stage7_fixed" => &["the server has stopped"],
-            _ => &["served, nothing left"],
-        };
-        assert_eq!(verdicts(graph), expected, "{stage}");
+        assert_eq!(verdicts(graph), ends(stage), "{stage}");
     }
 }
 
 /// The steps of a stage's built-in schedule, the one that the binary dies of: roles, and what they do.
 fn built_in_steps(stage: &str) -> Vec<(String, String)> {
-    let path = root().join("lab/schedules").join(stage.replace("_broken", ".schedule"));
-    let text = std::fs::read_to_string(path).expect("a stage has a schedule");
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let lines = entry(stage).schedule.text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let steps = lines.filter_map(|line| line.split_once(char::is_whitespace));
     let steps = steps.map(|(role, what)| (role.to_string(), what.trim().to_string()));
     steps.filter(|(_, what)| !what.starts_with("plan")).collect()
@@ -287,7 +272,7 @@ fn replay_every_way(scenario: &Scenario, graph: &Graph) -> Result<(), Refusal> {
 /// Two states that were taken for one, and are not, would show here: in another next move, deed, state or end.
 #[test]
 fn whichever_way_a_state_is_reached_the_play_goes_on_as_the_graph_says() {
-    for stage in STAGES {
+    for stage in names() {
         if let Err(refusal) = replay_every_way(&scenario(stage), graph(stage)) {
             panic!("{stage}: {refusal:?}");
         }
@@ -296,10 +281,8 @@ fn whichever_way_a_state_is_reached_the_play_goes_on_as_the_graph_says() {
 
 #[test]
 fn the_graphs_of_the_game_are_what_the_model_does() {
-    for stage in STAGES {
-        let path = format!("lab/stages/{stage}.rs");
-        let source = std::fs::read_to_string(root().join(&path)).expect("a stage has a source");
-        let now = graph::script(stage, &path, &source, graph(stage));
+    for stage in names() {
+        let now = graph::script(stage, &format!("lab/stages/{stage}.rs"), graph(stage));
         assert!(now.len() < 300_000, "{stage}: {} bytes are too many to load", now.len());
         if std::env::var_os("LAB_RECORD").is_some() {
             std::fs::write(recording(stage), now).expect("chapters/traces can be written to");

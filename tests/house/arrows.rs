@@ -1,4 +1,4 @@
-//! Who imports whom in a crate, read from its text: an arrow leads from a file to the file in which the name is defined that it
+//! Which file imports which in a crate, read from its text: an arrow leads from a file to the file in which the name is defined that it
 //! uses. What a module merely passes on (`pub use` of something inside itself) is no arrow: whoever uses it points past it.
 
 use std::collections::{BTreeMap, BTreeSet};

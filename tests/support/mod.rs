@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,30 +32,11 @@ impl Output {
     }
 }
 
-/// The path of a binary of this package.
-pub fn binary(name: &str) -> &'static str {
-    match name {
-        "lab" => env!("CARGO_BIN_EXE_lab"),
-        "stage1_blocking" => env!("CARGO_BIN_EXE_stage1_blocking"),
-        "stage2_reactor" => env!("CARGO_BIN_EXE_stage2_reactor"),
-        "stage3_broken" => env!("CARGO_BIN_EXE_stage3_broken"),
-        "stage3_fixed" => env!("CARGO_BIN_EXE_stage3_fixed"),
-        "stage4_broken" => env!("CARGO_BIN_EXE_stage4_broken"),
-        "stage4_fixed" => env!("CARGO_BIN_EXE_stage4_fixed"),
-        "stage4_handoff" => env!("CARGO_BIN_EXE_stage4_handoff"),
-        "stage5_broken" => env!("CARGO_BIN_EXE_stage5_broken"),
-        "stage5_fixed" => env!("CARGO_BIN_EXE_stage5_fixed"),
-        "stage6_broken" => env!("CARGO_BIN_EXE_stage6_broken"),
-        "stage6_fixed" => env!("CARGO_BIN_EXE_stage6_fixed"),
-        "stage7_broken" => env!("CARGO_BIN_EXE_stage7_broken"),
-        "stage7_fixed" => env!("CARGO_BIN_EXE_stage7_fixed"),
-        "stage8_broken" => env!("CARGO_BIN_EXE_stage8_broken"),
-        "stage8_fixed" => env!("CARGO_BIN_EXE_stage8_fixed"),
-        "stage9_sharded" => env!("CARGO_BIN_EXE_stage9_sharded"),
-        #[cfg(feature = "uring")]
-        "stage10_uring" => env!("CARGO_BIN_EXE_stage10_uring"),
-        other => panic!("no binary `{other}`"),
-    }
+/// The path of a binary of this package: `cargo test` builds them all, into one folder.
+pub fn binary(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(name);
+    assert!(path.exists(), "no binary `{name}`");
+    path
 }
 
 /// A command that leaves no core dump.

@@ -5,76 +5,72 @@
 
 mod state;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
+use lab::catalogue::{self, Stage, Verdict};
 use serde_json::{Value, json};
 use state::World;
 
-/// A run to be played: the name of its recording, the stage, its binary, and the order, if it is not the built-in one.
-type Exhibit = (&'static str, &'static str, &'static str, Option<&'static str>);
+/// A run to be played.
+struct Played {
+    /// The name of its recording.
+    name: String,
+    exhibit: &'static Stage,
+    /// The order, if it is not the built-in one: what loom found, on the real kernel.
+    schedule: Option<String>,
+}
 
-const STAGES: [Exhibit; 17] = [
-    ("stage3_broken", "stage3_broken", env!("CARGO_BIN_EXE_stage3_broken"), None),
-    ("stage3_fixed", "stage3_fixed", env!("CARGO_BIN_EXE_stage3_fixed"), None),
-    ("stage4_broken", "stage4_broken", env!("CARGO_BIN_EXE_stage4_broken"), None),
-    ("stage4_fixed", "stage4_fixed", env!("CARGO_BIN_EXE_stage4_fixed"), None),
-    // What loom found, on the real kernel.
-    (
-        "loom_stage3_broken",
-        "stage3_broken",
-        env!("CARGO_BIN_EXE_stage3_broken"),
-        Some("chapters/exercises/loom_stage3_broken.schedule"),
-    ),
-    (
-        "loom_stage4_broken",
-        "stage4_broken",
-        env!("CARGO_BIN_EXE_stage4_broken"),
-        Some("chapters/exercises/loom_stage4_broken.schedule"),
-    ),
-    ("stage5_broken", "stage5_broken", env!("CARGO_BIN_EXE_stage5_broken"), None),
-    ("stage5_fixed", "stage5_fixed", env!("CARGO_BIN_EXE_stage5_fixed"), None),
-    ("stage6_broken", "stage6_broken", env!("CARGO_BIN_EXE_stage6_broken"), None),
-    ("stage6_fixed", "stage6_fixed", env!("CARGO_BIN_EXE_stage6_fixed"), None),
-    (
-        "loom_stage6_broken",
-        "stage6_broken",
-        env!("CARGO_BIN_EXE_stage6_broken"),
-        Some("chapters/exercises/loom_stage6_broken.schedule"),
-    ),
-    ("stage7_broken", "stage7_broken", env!("CARGO_BIN_EXE_stage7_broken"), None),
-    ("stage7_fixed", "stage7_fixed", env!("CARGO_BIN_EXE_stage7_fixed"), None),
-    ("stage7_broken_tail", "stage7_broken", env!("CARGO_BIN_EXE_stage7_broken"), None),
-    ("stage7_fixed_tail", "stage7_fixed", env!("CARGO_BIN_EXE_stage7_fixed"), None),
-    (
-        "loom_stage7_broken",
-        "stage7_broken",
-        env!("CARGO_BIN_EXE_stage7_broken"),
-        Some("chapters/exercises/loom_stage7_broken.schedule"),
-    ),
-    (
-        "loom_stage7_broken_tail",
-        "stage7_broken",
-        env!("CARGO_BIN_EXE_stage7_broken"),
-        Some("chapters/exercises/loom_stage7_broken_tail.schedule"),
-    ),
-];
+/// The runs that the chapters play, of all that could be.
+fn played() -> Vec<Played> {
+    let shown = shown();
+    let runs = catalogue::exhibits().flat_map(|exhibit| {
+        let (name, found) = (exhibit.file_name(), format!("loom_{}", exhibit.file_name()));
+        let order = format!("chapters/exercises/{found}.schedule");
+        [Played { name, exhibit, schedule: None }, Played { name: found, exhibit, schedule: Some(order) }]
+    });
+    let played: Vec<_> = runs.filter(|run| shown.contains(&run.name)).collect();
+    let known: BTreeSet<_> = played.iter().map(|run| run.name.clone()).collect();
+    assert_eq!(known, shown, "a chapter plays what no exhibit is");
+    played
+}
+
+/// The names of the recordings that a player in a chapter asks for.
+fn shown() -> BTreeSet<String> {
+    named_after("data-trace=\"", ".js\"")
+}
+
+/// The stages whose source a player or a game shows.
+fn sources() -> BTreeSet<String> {
+    let programs = played().into_iter().map(|run| run.exhibit.program().to_string());
+    let graphs = named_after("data-graphs=\"", ".game.js").into_iter().chain(named_after(".game.js ", ".game.js\""));
+    programs.chain(graphs).collect()
+}
+
+/// What the chapters say between `before`, with the folder of the traces, and `after`.
+fn named_after(before: &str, after: &str) -> BTreeSet<String> {
+    let before = format!("{before}traces/");
+    let files = std::fs::read_dir(root().join("chapters")).expect("the chapters are there");
+    let pages = files.map(|file| file.expect("a file").path()).filter(|path| path.extension() == Some("md".as_ref()));
+    let texts: Vec<_> = pages.map(|path| std::fs::read_to_string(path).expect("a page is text")).collect();
+    let names = texts.iter().flat_map(|text| text.split(&before).skip(1));
+    names.filter_map(|rest| Some(rest.split_once(after)?.0.to_string())).collect()
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs an exhibit: its autopsy, and its trace. Stage 7 has a second one, of the last bytes of a client.
-fn run(name: &str, program: &str, schedule: Option<&str>) -> (Value, Value) {
+/// Runs an exhibit: its autopsy, and its trace.
+fn record(played: &Played) -> (Value, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let trace = folder.path().join("trace.json");
-    let mut command = Command::new(program);
-    command.arg("--json").arg("--trace").arg(&trace);
-    if let Some(schedule) = schedule {
+    let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(played.exhibit.program()));
+    command.args(played.exhibit.flags()).arg("--json").arg("--trace").arg(&trace);
+    if let Some(schedule) = &played.schedule {
         command.arg("--workers=2").arg("--schedule").arg(root().join(schedule));
-    }
-    if name.ends_with("_tail") {
-        command.arg("--tail");
     }
     let output = command.output().expect("the stage runs");
     let autopsy = serde_json::from_slice(&output.stdout).expect("the autopsy is JSON");
@@ -149,7 +145,6 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
     }
     let lanes = |role: &&Value| rows.iter().any(|row| row[1] == **role);
     let roles: Vec<_> = trace["roles"].as_array().expect("there are roles").iter().filter(lanes).collect();
-    let source = std::fs::read_to_string(root().join(&path)).expect("a stage has a source");
     json!({
         "stage": stage,
         "title": trace["title"],
@@ -157,7 +152,6 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
         "roles": roles,
         "sections": state::SECTIONS,
         "file": path,
-        "source": source.lines().collect::<Vec<_>>(),
         "rows": rows,
     })
 }
@@ -204,19 +198,63 @@ fn recording(stage: &str) -> PathBuf {
     root().join("chapters/traces").join(format!("{stage}.js"))
 }
 
+/// The source of a stage as a script: a file of its own, since several traces and a graph have the same one.
+fn source(stage: &str) -> String {
+    let text = std::fs::read_to_string(root().join(format!("lab/stages/{stage}.rs"))).expect("a stage has a source");
+    let lines: Vec<_> = text.lines().map(|line| json!(line).to_string()).collect();
+    format!("labData({}, [\n{}\n]);\n", json!(format!("{stage}.source")), lines.join(",\n"))
+}
+
+/// The trace of each run that is played. With `LAB_RECORD` they are written, before any test looks at one.
+fn traces() -> &'static [(String, String)] {
+    static TRACES: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    TRACES.get_or_init(|| {
+        let trace = |run: Played| {
+            let (autopsy, trace) = record(&run);
+            let now = script(&run.name, &play(run.exhibit.program(), &autopsy, &trace));
+            (run.name, now)
+        };
+        let traces: Vec<_> = played().into_iter().map(trace).collect();
+        if std::env::var_os("LAB_RECORD").is_some() {
+            for (name, text) in &traces {
+                // What would only change in its descriptors is left as it is.
+                let known =
+                    std::fs::read_to_string(recording(name)).is_ok_and(|kept| normalised(&kept) == normalised(text));
+                if !known {
+                    std::fs::write(recording(name), text).expect("chapters/traces can be written to");
+                }
+            }
+            for stage in sources() {
+                let path = recording(&format!("{stage}.source"));
+                std::fs::write(path, source(&stage)).expect("chapters/traces can be written to");
+            }
+        }
+        traces
+    })
+}
+
+#[test]
+fn a_source_is_there_once_and_is_the_stages() {
+    traces();
+    for stage in sources() {
+        let kept = std::fs::read_to_string(recording(&format!("{stage}.source"))).unwrap_or_default();
+        assert!(kept == source(&stage), "{stage}: `LAB_RECORD=1 cargo test --test traces` writes its source anew");
+    }
+    let files = std::fs::read_dir(root().join("chapters/traces")).expect("the traces are there");
+    for file in files.map(|file| file.expect("it can be read").path()) {
+        let text = std::fs::read_to_string(&file).expect("a trace is text");
+        let own = text.starts_with("labData(\"") && text.lines().next().is_some_and(|line| line.contains(".source\""));
+        assert_eq!(text.contains("runner::main("), own, "{}: a copy of a source", file.display());
+    }
+}
+
 #[test]
 fn the_players_traces_are_what_the_binaries_do() {
-    for (name, stage, program, schedule) in STAGES {
-        let (autopsy, trace) = run(name, program, schedule);
-        let now = script(name, &play(stage, &autopsy, &trace));
+    for (name, now) in traces() {
         let path = recording(name);
-        if std::env::var_os("LAB_RECORD").is_some() {
-            std::fs::write(&path, &now).expect("chapters/traces can be written to");
-            continue;
-        }
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        let differs = normalised(&kept).lines().zip(normalised(&now).lines()).position(|(kept, now)| kept != now);
-        if normalised(&kept) != normalised(&now) {
+        let differs = normalised(&kept).lines().zip(normalised(now).lines()).position(|(kept, now)| kept != now);
+        if normalised(&kept) != normalised(now) {
             let line = differs.unwrap_or(0);
             panic!(
                 "{} no longer matches {name} from line {}: `LAB_RECORD=1 cargo test --test traces`, and read the diff\n\
@@ -232,12 +270,14 @@ fn the_players_traces_are_what_the_binaries_do() {
 
 #[test]
 fn the_broken_ones_end_at_their_crash_and_the_fixed_ones_are_served() {
-    for (stage, ..) in STAGES {
-        let text = std::fs::read_to_string(recording(stage)).expect("it was recorded");
+    traces();
+    for Played { name: stage, exhibit, .. } in played() {
+        let text = std::fs::read_to_string(recording(&stage)).expect("it was recorded");
+        let serves = exhibit.expect == Verdict::Serves;
         let marks = ["\"SIGSEGV\"", "\"SIGABRT\"", "\"hangs\"", "\"never stops\"", "\"lost\"", "\"not its own\""];
         let crash = marks.into_iter().any(|mark| text.contains(mark));
-        assert_eq!(crash, stage.contains("broken"), "{stage}");
+        assert_eq!(crash, !serves, "{stage}");
         let well = ["served to the end", "goes on, and the server stops"].into_iter().any(|end| text.contains(end));
-        assert_eq!(well, stage.contains("fixed"), "{stage}");
+        assert_eq!(well, serves, "{stage}");
     }
 }

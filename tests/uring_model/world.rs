@@ -633,7 +633,7 @@ impl World {
                 let client = self.backlog.pop_front().expect("somebody waits");
                 (Some(Work::Accept), goes_on, Outcome::Accepted(Ok(Socket(Rc::new(client)))))
             }
-            work @ (Work::Receive { client, .. } | Work::Rest { client }) => {
+            Work::Receive { client, .. } | Work::Rest { client } => {
                 self.look_for_the_gone(client);
                 let waits = matches!(work, Work::Receive { .. });
                 let stalls = self.one_in(10);

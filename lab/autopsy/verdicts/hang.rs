@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::super::lanes::RED;
 use super::super::page::Page;
-use super::super::story::Story;
+use super::super::timeline::Timeline;
 use super::super::verdict::{Case, Keys};
+use crate::catalogue::Lost;
 use crate::direct::outcome::{Evidence, Hang, Run};
 use crate::direct::quiescence::{Armed, Sleeper};
 use crate::words::count;
@@ -30,12 +31,12 @@ impl Case for Hangs {
         true
     }
 
-    fn is_borne_out(&self, story: &Story<'_>) -> bool {
-        of(story.run).is_some_and(|hang| hangs_as_told(story.run.stage.chapter, hang))
+    fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
+        of(timeline.run).is_some_and(|hang| hangs_as_told(timeline.run.stage.lost, hang))
     }
 
-    fn report(&self, page: &mut Page, story: &Story<'_>) {
-        if let Some(hang) = of(story.run) {
+    fn report(&self, page: &mut Page, timeline: &Timeline<'_>) {
+        if let Some(hang) = of(timeline.run) {
             hanging(page, hang);
         }
     }
@@ -44,8 +45,8 @@ impl Case for Hangs {
         Some("yes: in this run nothing was left waiting")
     }
 
-    fn in_both(&self, story: &Story<'_>) -> Keys {
-        vec![("hang", hang(story.run))]
+    fn in_both(&self, timeline: &Timeline<'_>) -> Keys {
+        vec![("hang", hang(timeline.run))]
     }
 }
 
@@ -56,13 +57,13 @@ fn of(run: &Run) -> Option<&Hang> {
     }
 }
 
-/// Whether the hang is the one that this chapter explains: bytes wait, and the socket is armed as its story has it.
-fn hangs_as_told(chapter: u32, hang: &Hang) -> bool {
+/// Whether the hang is the one that the chapter explains: bytes wait, and the socket is armed as the chapter has it.
+fn hangs_as_told(lost: Option<Lost>, hang: &Hang) -> bool {
     let armed = hang.proof.as_ref().map(|proof| proof.armed);
     hang.unread > 0
-        && match (chapter, armed) {
-            (2, Some(armed)) => armed.is_some_and(|armed| armed.is_edge() && !armed.is_empty()),
-            (6, Some(armed)) => armed.is_some_and(Armed::is_empty),
+        && match (lost, armed) {
+            (Some(Lost::Edge), Some(armed)) => armed.is_some_and(|armed| armed.is_edge() && !armed.is_empty()),
+            (Some(Lost::Rearm), Some(armed)) => armed.is_some_and(Armed::is_empty),
             _ => true,
         }
 }

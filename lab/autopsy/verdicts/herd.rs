@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::lanes::RED;
 use super::super::page::Page;
-use super::super::story::Story;
+use super::super::timeline::Timeline;
 use super::super::verdict::{Case, Keys, Survival};
 use crate::direct::outcome::{Outcome, Run};
 use crate::record::wakeups::{Counts, Herd};
@@ -35,20 +35,20 @@ impl Case for Herds {
         }
     }
 
-    fn is_borne_out(&self, story: &Story<'_>) -> bool {
-        story.run.herd.is_stampede()
+    fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
+        timeline.run.herd.is_stampede()
     }
 
-    fn report(&self, page: &mut Page, story: &Story<'_>) {
-        herding(page, story.run);
+    fn report(&self, page: &mut Page, timeline: &Timeline<'_>) {
+        herding(page, timeline.run);
     }
 
     fn absent(&self) -> Option<&'static str> {
         None
     }
 
-    fn in_both(&self, story: &Story<'_>) -> Keys {
-        vec![("herd", json(&story.run.herd))]
+    fn in_both(&self, timeline: &Timeline<'_>) -> Keys {
+        vec![("herd", json(&timeline.run.herd))]
     }
 }
 

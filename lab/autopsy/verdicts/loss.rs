@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::lanes::RED;
 use super::super::page::{Page, places};
-use super::super::story::{Place, Story};
+use super::super::timeline::{Place, Timeline};
 use super::super::verdict::{Case, Keys};
 use crate::direct::outcome::{Evidence, Loss, Run};
 use crate::record::event::{Kind, Record};
@@ -26,13 +26,13 @@ impl Case for Loses {
         "exit 1, bytes missing".to_string()
     }
 
-    fn is_borne_out(&self, story: &Story<'_>) -> bool {
-        of(story.run).is_some() && tail(story).is_some_and(|tail| tail.read.is_none() && tail.closed.is_some())
+    fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
+        of(timeline.run).is_some() && tail(timeline).is_some_and(|tail| tail.read.is_none() && tail.closed.is_some())
     }
 
-    fn report(&self, page: &mut Page, story: &Story<'_>) {
-        if let Some(found) = of(story.run) {
-            loss(page, story, found);
+    fn report(&self, page: &mut Page, timeline: &Timeline<'_>) {
+        if let Some(found) = of(timeline.run) {
+            loss(page, timeline, found);
         }
     }
 
@@ -40,22 +40,22 @@ impl Case for Loses {
         Some("in this run its client got all that it is owed")
     }
 
-    fn in_both(&self, story: &Story<'_>) -> Keys {
-        vec![("loss", loss_json(story.run))]
+    fn in_both(&self, timeline: &Timeline<'_>) -> Keys {
+        vec![("loss", loss_json(timeline.run))]
     }
 
-    fn in_autopsy(&self, story: &Story<'_>) -> Keys {
-        let tail = tail(story).map(|tail| {
+    fn in_autopsy(&self, timeline: &Timeline<'_>) -> Keys {
+        let tail = tail(timeline).map(|tail| {
             json!({
                 "fd": tail.fd,
-                "reported": story.json(tail.reported),
+                "reported": timeline.json(tail.reported),
                 "bytes": tail.read.map_or(0, |(bytes, _)| bytes),
-                "read": tail.read.map(|(_, at)| story.json(at)),
-                "closed": tail.closed.map(|at| story.json(at)),
+                "read": tail.read.map(|(_, at)| timeline.json(at)),
+                "closed": tail.closed.map(|at| timeline.json(at)),
             })
         });
         let cut = |cut: &Cut| json!({ "fd": cut.fd, "unanswered": cut.unanswered, "replies": cut.replies });
-        vec![("tail", json!(tail)), ("cut", cut_sessions(story).iter().map(cut).collect())]
+        vec![("tail", json!(tail)), ("cut", cut_sessions(timeline).iter().map(cut).collect())]
     }
 }
 
@@ -79,8 +79,8 @@ pub struct Tail {
 }
 
 /// See [`Tail`]; the last one of the run.
-pub fn tail(story: &Story<'_>) -> Option<Tail> {
-    let records = &story.run.records;
+pub fn tail(timeline: &Timeline<'_>) -> Option<Tail> {
+    let records = &timeline.run.records;
     let both = (libc::EPOLLIN | libc::EPOLLRDHUP) as u64;
     let is_end = |record: &Record| record.kind == Kind::Ready && record.b & both == both;
     // With nothing in front of it, an end is no tail: the client sent nothing since the last read.
@@ -101,9 +101,9 @@ pub fn tail(story: &Story<'_>) -> Option<Tail> {
         let sent = sent.filter(|record| record.kind == Kind::ClientSend).count() > 0;
         sent.then(|| Tail {
             fd,
-            reported: story.place(at),
-            read: first.map(|first| (bytes, story.place(first))),
-            closed: closed.map(|closed| story.place(at + closed)),
+            reported: timeline.place(at),
+            read: first.map(|first| (bytes, timeline.place(first))),
+            closed: closed.map(|closed| timeline.place(at + closed)),
         })
     })
 }
@@ -119,33 +119,33 @@ struct Cut {
 }
 
 /// The sessions that were cut.
-fn cut_sessions(story: &Story<'_>) -> Vec<Cut> {
-    let cuts = story.run.records.iter().filter(|record| record.kind == Kind::Cut);
+fn cut_sessions(timeline: &Timeline<'_>) -> Vec<Cut> {
+    let cuts = timeline.run.records.iter().filter(|record| record.kind == Kind::ForcedClose);
     cuts.map(|record| Cut { fd: record.a, unanswered: record.b, replies: record.c }).collect()
 }
 
 /// A client that came to its end in order, and was not served.
-fn loss(page: &mut Page, story: &Story<'_>, loss: &Loss) {
-    let client = story.role(loss.client);
-    let (owed, sent) = (count(loss.owed, "reply"), count(story.run.client.sent, "byte"));
+fn loss(page: &mut Page, timeline: &Timeline<'_>, loss: &Loss) {
+    let client = timeline.role(loss.client);
+    let (owed, sent) = (count(loss.owed, "reply"), count(timeline.run.client.sent, "byte"));
     let saw = match loss.error {
         0 => "the end of the stream".to_string(),
         error => errno(error),
     };
     page.entry_in("loses", &format!("{client} sent {sent}, closed its side, and got {saw}; it is owed {owed}"), RED);
-    if let Some(tail) = tail(story) {
+    if let Some(tail) = tail(timeline) {
         let mut list = vec![("reported", tail.reported, ": with its end")];
         list.extend(tail.read.map(|(_, place)| ("read", place, "")));
         list.extend(
             tail.closed.map(|place| ("closed", place, if tail.read.is_none() { ": nothing was read" } else { "" })),
         );
-        places(page, story, &list);
+        places(page, timeline, &list);
     }
 }
 
 /// Who used up the limit of a drain.
-pub fn cuts(page: &mut Page, story: &Story<'_>) {
-    for cut in cut_sessions(story) {
+pub fn cuts(page: &mut Page, timeline: &Timeline<'_>) {
+    for cut in cut_sessions(timeline) {
         let (bytes, replies) = (count(cut.unanswered, "byte"), count(cut.replies, "reply"));
         let text = format!("fd {} at the limit of the drain: {bytes} without an answer, {replies} not written", cut.fd);
         let style = if cut.unanswered > 0 || cut.replies > 0 { RED } else { "" };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::lanes::RED;
 use super::super::page::{Page, places};
-use super::super::story::{Place, Story};
+use super::super::timeline::{Place, Timeline};
 use super::super::verdict::Case;
 use crate::catalogue::Stage;
 use crate::direct::outcome::{Ending, Run};
@@ -54,9 +54,9 @@ impl Case for Signal {
         status.signal() == Some(self.signal) && (!glibc || stderr.contains(self.text))
     }
 
-    fn is_borne_out(&self, story: &Story<'_>) -> bool {
+    fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
         let mistake = if self.signal == libc::SIGABRT { Mistake::DoubleFree } else { Mistake::UseAfterFree };
-        cause(story).is_some_and(|found| found.mistake == mistake && found.block.is_of_interest())
+        cause(timeline).is_some_and(|found| found.mistake == mistake && found.block.is_of_interest())
     }
 
     fn absent(&self) -> Option<&'static str> {
@@ -101,8 +101,8 @@ pub struct Finding<'a> {
 /// The finding that a signal is explained by, if the records have one.
 ///
 /// A SIGSEGV must have its address in a block that was freed; a SIGABRT must have come in a second free of a block.
-pub fn cause<'a>(story: &'a Story<'_>) -> Option<Finding<'a>> {
-    let run = story.run;
+pub fn cause<'a>(timeline: &'a Timeline<'_>) -> Option<Finding<'a>> {
+    let run = timeline.run;
     let Ending::Signal(signal) = run.ending else { return None };
     let fault = run.fault.filter(|fault| fault.signal == signal)?;
     let end = run.records.len();
@@ -110,14 +110,14 @@ pub fn cause<'a>(story: &'a Story<'_>) -> Option<Finding<'a>> {
     // The very last thing that the thread did: was it a second free?
     let freed_again = || {
         let record = &run.records[last];
-        let block = story.objects.block(record.a, last).filter(|_| record.kind == Kind::Free)?;
+        let block = timeline.objects.block(record.a, last).filter(|_| record.kind == Kind::Free)?;
         let before = block.freed.iter().copied().find(|free| *free < last)?;
-        Some(finding(story, Mistake::DoubleFree, block, before, last, true))
+        Some(finding(timeline, Mistake::DoubleFree, block, before, last, true))
     };
     match signal {
         libc::SIGABRT => freed_again(),
         libc::SIGSEGV | libc::SIGBUS => {
-            let block = story.objects.block(fault.address, end)?;
+            let block = timeline.objects.block(fault.address, end)?;
             if let Some(found) = freed_again().filter(|found| found.block.allocated == block.allocated) {
                 return Some(found);
             }
@@ -127,51 +127,51 @@ pub fn cause<'a>(story: &'a Story<'_>) -> Option<Finding<'a>> {
                 record.kind == Kind::Use && record.role == fault.role && record.a == block.address
             };
             let used = (freed..end).rev().find(is_use);
-            Some(finding(story, Mistake::UseAfterFree, block, freed, used.unwrap_or(last), used.is_some()))
+            Some(finding(timeline, Mistake::UseAfterFree, block, freed, used.unwrap_or(last), used.is_some()))
         }
         _ => None,
     }
 }
 
 /// The first mistake in the records, whether or not anybody noticed it.
-pub fn first_mistake<'a>(story: &'a Story<'_>) -> Option<Finding<'a>> {
+pub fn first_mistake<'a>(timeline: &'a Timeline<'_>) -> Option<Finding<'a>> {
     let second_free = |block: &'a Block| Some((*block.freed.get(1)?, Mistake::DoubleFree, block));
     let late_use = |block: &'a Block| {
         let freed = *block.freed.first()?;
-        let records = story.run.records.iter().enumerate().skip(freed);
+        let records = timeline.run.records.iter().enumerate().skip(freed);
         let mut uses = records.filter(|(_, record)| record.kind == Kind::Use && record.a == block.address);
         let (at, _) = uses.next()?;
-        let still_his = story.objects.block(block.address, at)?.allocated == block.allocated;
+        let still_his = timeline.objects.block(block.address, at)?.allocated == block.allocated;
         still_his.then_some((at, Mistake::UseAfterFree, block))
     };
-    let blocks = &story.objects.blocks;
+    let blocks = &timeline.objects.blocks;
     let all = blocks.iter().filter_map(second_free).chain(blocks.iter().filter_map(late_use));
     let (at, mistake, block) = all.min_by_key(|(at, ..)| *at)?;
-    Some(finding(story, mistake, block, block.freed[0], at, true))
+    Some(finding(timeline, mistake, block, block.freed[0], at, true))
 }
 
 fn finding<'a>(
-    story: &'a Story<'_>,
+    timeline: &'a Timeline<'_>,
     mistake: Mistake,
     block: &'a Block,
     freed: usize,
     last: usize,
     exact: bool,
 ) -> Finding<'a> {
-    let place = |at: usize| story.place(at);
+    let place = |at: usize| timeline.place(at);
     Finding { mistake, block, allocated: place(block.allocated), freed: place(freed), last: place(last), exact }
 }
 
 /// What the server died of; `why`: the catalogue's cause, if the records bear it out.
-pub fn death(page: &mut Page, story: &Story<'_>, signal: i32, why: Option<&str>) {
-    let run = story.run;
+pub fn death(page: &mut Page, timeline: &Timeline<'_>, signal: i32, why: Option<&str>) {
+    let run = timeline.run;
     let name = signal_name(signal);
-    let found = cause(story);
+    let found = cause(timeline);
     let fault = run.fault.filter(|fault| fault.signal == signal);
     let address = fault.map(|fault| fault.address).filter(|_| matches!(signal, libc::SIGSEGV | libc::SIGBUS));
     let how = match (&found, address) {
         (Some(found), Some(address)) => format!("{name} at {address:#x}: {}", into(found, address)),
-        (None, Some(address)) => match story.objects.block(address, run.records.len()) {
+        (None, Some(address)) => match timeline.objects.block(address, run.records.len()) {
             Some(block) => {
                 format!(
                     "{name} at {address:#x}, in {} ({}), which was not freed",
@@ -192,8 +192,8 @@ pub fn death(page: &mut Page, story: &Story<'_>, signal: i32, why: Option<&str>)
     };
     page.entry_in("died of", &how, RED);
     match &found {
-        Some(found) => evidence(page, story, found),
-        None => unknown(page, story, signal),
+        Some(found) => evidence(page, timeline, found),
+        None => unknown(page, timeline, signal),
     }
     match why {
         Some(why) => page.entry("why", why),
@@ -219,7 +219,7 @@ fn into(found: &Finding<'_>, address: u64) -> String {
 }
 
 /// Who allocated, freed and used the block, and where.
-pub fn evidence(page: &mut Page, story: &Story<'_>, found: &Finding<'_>) {
+pub fn evidence(page: &mut Page, timeline: &Timeline<'_>, found: &Finding<'_>) {
     if found.mistake == Mistake::DoubleFree {
         let block = found.block;
         let heap = if block.own_pages { "pages of its own" } else { "malloc" };
@@ -231,20 +231,20 @@ pub fn evidence(page: &mut Page, story: &Story<'_>, found: &Finding<'_>) {
         (Mistake::UseAfterFree, false) => ("used", ", or after it"),
     };
     let list = [("allocated", found.allocated, ""), ("freed", found.freed, ""), (last, found.last, remark)];
-    places(page, story, &list);
+    places(page, timeline, &list);
 }
 
-fn unknown(page: &mut Page, story: &Story<'_>, signal: i32) {
-    let run = story.run;
+fn unknown(page: &mut Page, timeline: &Timeline<'_>, signal: i32) {
+    let run = timeline.run;
     if run.fault.is_some_and(|fault| fault.role < run.roles.len()) {
         let role = run.fault.map(|fault| fault.role).unwrap_or_default();
         let own = |record: &Record| record.role == role && !matches!(record.kind, Kind::Step | Kind::Refused);
         let last = run.records.iter().rposition(own);
         if let Some(last) = last {
-            places(page, story, &[("last seen", story.place(last), "")]);
+            places(page, timeline, &[("last seen", timeline.place(last), "")]);
         }
     }
-    match first_mistake(story) {
+    match first_mistake(timeline) {
         Some(found) => {
             let text = format!(
                 "not recognised for certain; but before, there was a {} of {}:",
@@ -252,7 +252,7 @@ fn unknown(page: &mut Page, story: &Story<'_>, signal: i32) {
                 found.block.name
             );
             page.entry("why", &text);
-            evidence(page, story, &found);
+            evidence(page, timeline, &found);
         }
         None if run.fault.is_none() && !is_fatal_mistake(signal) => {}
         None => {
@@ -274,12 +274,12 @@ pub fn last_words(page: &mut Page, run: &Run) {
 }
 
 /// The finding as JSON.
-pub fn finding_json(story: &Story<'_>, found: &Finding<'_>) -> Value {
+pub fn finding_json(timeline: &Timeline<'_>, found: &Finding<'_>) -> Value {
     let last = match found.mistake {
         Mistake::UseAfterFree => "used",
         Mistake::DoubleFree => "freed_again",
     };
-    let fault = story.run.fault.and_then(|fault| fault.address.checked_sub(found.block.address));
+    let fault = timeline.run.fault.and_then(|fault| fault.address.checked_sub(found.block.address));
     json!({
         "mistake": found.mistake.name(),
         "block": {
@@ -290,9 +290,9 @@ pub fn finding_json(story: &Story<'_>, found: &Finding<'_>) -> Value {
             "own_pages": found.block.own_pages,
             "offset": fault.filter(|offset| *offset < found.block.size.max(1)),
         },
-        "allocated": story.json(found.allocated),
-        "freed": story.json(found.freed),
-        last: story.json(found.last),
+        "allocated": timeline.json(found.allocated),
+        "freed": timeline.json(found.freed),
+        last: timeline.json(found.last),
         "exact": found.exact,
     })
 }

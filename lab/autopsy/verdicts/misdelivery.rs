@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::lanes::RED;
 use super::super::page::{Page, places};
-use super::super::story::{Place, Story};
+use super::super::timeline::{Place, Timeline};
 use super::super::verdict::{Case, Keys};
 use crate::direct::client::Misdelivery;
 use crate::direct::outcome::{Evidence, Run};
@@ -30,13 +30,13 @@ impl Case for Misdelivers {
         "exit 1, a stranger's bytes".to_string()
     }
 
-    fn is_borne_out(&self, story: &Story<'_>) -> bool {
-        of(story.run).is_some() && stale(story).is_some_and(|stale| stale.written.is_some())
+    fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
+        of(timeline.run).is_some() && stale(timeline).is_some_and(|stale| stale.written.is_some())
     }
 
-    fn report(&self, page: &mut Page, story: &Story<'_>) {
-        if let Some(wrong) = of(story.run) {
-            misdelivery(page, story, wrong);
+    fn report(&self, page: &mut Page, timeline: &Timeline<'_>) {
+        if let Some(wrong) = of(timeline.run) {
+            misdelivery(page, timeline, wrong);
         }
     }
 
@@ -44,12 +44,12 @@ impl Case for Misdelivers {
         Some("in this run every client got its own replies")
     }
 
-    fn in_both(&self, story: &Story<'_>) -> Keys {
-        vec![("misdelivery", misdelivery_json(story))]
+    fn in_both(&self, timeline: &Timeline<'_>) -> Keys {
+        vec![("misdelivery", misdelivery_json(timeline))]
     }
 
-    fn in_autopsy(&self, story: &Story<'_>) -> Keys {
-        vec![("stale_key", json!(stale(story).map(|found| stale_key(story, &found))))]
+    fn in_autopsy(&self, timeline: &Timeline<'_>) -> Keys {
+        vec![("stale_key", json!(stale(timeline).map(|found| stale_key(timeline, &found))))]
     }
 }
 
@@ -93,8 +93,8 @@ impl Stale {
 }
 
 /// The first coming back of a run; one that did harm before one that did not.
-pub fn stale(story: &Story<'_>) -> Option<Stale> {
-    let records = &story.run.records;
+pub fn stale(timeline: &Timeline<'_>) -> Option<Stale> {
+    let records = &timeline.run.records;
     let accepted: Vec<usize> = (0..records.len()).filter(|at| records[*at].kind == Kind::Accept).collect();
     let mut harmless = None;
     for (n, second) in accepted.iter().copied().enumerate() {
@@ -123,13 +123,13 @@ pub fn stale(story: &Story<'_>) -> Option<Stale> {
                     fd,
                     sessions: [m + 1, n + 1],
                     keys: [old, new],
-                    taken: story.place(taken),
-                    closed: story.place(closed),
-                    reused: story.place(second),
-                    returned: story.place(returned),
-                    written: written.map(|at| story.place(at)),
-                    rearmed: rearmed.map(|at| story.place(at)),
-                    reported: rearmed.and_then(|rearmed| reported(story, new, [second, closed_too], rearmed)),
+                    taken: timeline.place(taken),
+                    closed: timeline.place(closed),
+                    reused: timeline.place(second),
+                    returned: timeline.place(returned),
+                    written: written.map(|at| timeline.place(at)),
+                    rearmed: rearmed.map(|at| timeline.place(at)),
+                    reported: rearmed.and_then(|rearmed| reported(timeline, new, [second, closed_too], rearmed)),
                 };
                 if found.did_harm() {
                     return Some(found);
@@ -143,38 +143,38 @@ pub fn stale(story: &Story<'_>) -> Option<Stale> {
 
 /// The reports of the session `key`, which is there from record `accepted` to `closed`, around record `rearmed`, if nobody else
 /// armed it between them.
-fn reported(story: &Story<'_>, key: u64, [accepted, closed]: [usize; 2], rearmed: usize) -> Option<[Place; 2]> {
-    let records = &story.run.records;
+fn reported(timeline: &Timeline<'_>, key: u64, [accepted, closed]: [usize; 2], rearmed: usize) -> Option<[Place; 2]> {
+    let records = &timeline.run.records;
     let is_report = |at: &usize| records[*at].kind == Kind::Ready && records[*at].a == key;
     let before = (accepted..rearmed).rev().find(is_report)?;
     let after = (rearmed..closed).find(is_report)?;
     let arms = |at: usize| records[at].kind == Kind::Modify && records[at].a == number_of(key) && at != rearmed;
-    (!(before..after).any(arms)).then(|| [story.place(before), story.place(after)])
+    (!(before..after).any(arms)).then(|| [timeline.place(before), timeline.place(after)])
 }
 
-/// Bytes that went to the wrong client: which, to whom, and by which key.
-fn misdelivery(page: &mut Page, story: &Story<'_>, wrong: &Misdelivery) {
-    let client = story.role(wrong.client);
+/// Bytes that went to the wrong client: which, to which client, and by which key.
+fn misdelivery(page: &mut Page, timeline: &Timeline<'_>, wrong: &Misdelivery) {
+    let client = timeline.role(wrong.client);
     let made_for = match wrong.made_for {
-        Some(owner) => format!("which are the reply to {}", story.role(owner)),
+        Some(owner) => format!("which are the reply to {}", timeline.role(owner)),
         None => "which are not due to it".to_string(),
     };
     let bytes = count(wrong.got.len() as u64, "byte");
     page.entry_in("stranger", &format!("{client} received {bytes}, {made_for}"), RED);
     page.entry("it got", &quoted(&wrong.got));
     page.entry("it is owed", &quoted(&wrong.due));
-    let Some(stale) = stale(story) else { return };
+    let Some(stale) = stale(timeline) else { return };
     let [first, second] = stale.sessions;
     let fd = stale.fd;
     page.entry("the number", &format!("fd {fd} was session {first}'s, and is session {second}'s"));
     let mut list = vec![("taken", stale.taken, ""), ("closed", stale.closed, ""), ("reused", stale.reused, "")];
     list.extend(stale.written.map(|place| ("written", place, "")));
     list.extend(stale.rearmed.map(|place| ("re-armed", place, "")));
-    places(page, story, &list);
+    places(page, timeline, &list);
     if let Some(reported) = stale.reported {
         let text = format!("session {second}'s EPOLLONESHOT was reported twice, and its worker has not armed it:");
         page.entry("two tasks", &text);
-        places(page, story, &reported.map(|place| ("reported", place, "")));
+        places(page, timeline, &reported.map(|place| ("reported", place, "")));
     }
 }
 
@@ -183,19 +183,19 @@ fn quoted(bytes: &[u8]) -> String {
     format!("b\"{}\"", bytes.escape_ascii())
 }
 
-fn misdelivery_json(story: &Story<'_>) -> Value {
-    json!(of(story.run).map(|wrong| json!({
-        "client": story.role(wrong.client),
-        "made_for": wrong.made_for.map(|role| story.role(role)),
+fn misdelivery_json(timeline: &Timeline<'_>) -> Value {
+    json!(of(timeline.run).map(|wrong| json!({
+        "client": timeline.role(wrong.client),
+        "made_for": wrong.made_for.map(|role| timeline.role(role)),
         "got": String::from_utf8_lossy(&wrong.got),
         "due": String::from_utf8_lossy(&wrong.due),
     })))
 }
 
-fn stale_key(story: &Story<'_>, found: &Stale) -> Value {
-    let at = |at: Place| story.json(at);
+fn stale_key(timeline: &Timeline<'_>, found: &Stale) -> Value {
+    let at = |at: Place| timeline.json(at);
     json!({
-        "role": story.role(found.role),
+        "role": timeline.role(found.role),
         "fd": found.fd,
         "sessions": found.sessions,
         "keys": found.keys.map(address),

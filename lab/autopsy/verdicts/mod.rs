@@ -8,7 +8,7 @@ mod misdelivery;
 mod never_stops;
 mod serves;
 
-use super::story::Story;
+use super::timeline::Timeline;
 pub use super::verdict::{Case, Keys, Survival};
 use crate::catalogue::Verdict;
 use crate::direct::outcome::Ending;
@@ -36,21 +36,21 @@ pub fn case(verdict: Verdict) -> Box<dyn Case> {
 }
 
 /// The keys of all of them for the autopsy and the trace.
-pub(super) fn in_both(story: &Story<'_>) -> Keys {
-    ALL.iter().flat_map(|case| case.in_both(story)).collect()
+pub(super) fn in_both(timeline: &Timeline<'_>) -> Keys {
+    ALL.iter().flat_map(|case| case.in_both(timeline)).collect()
 }
 
 /// The keys of all of them for the autopsy alone.
-pub(super) fn in_autopsy(story: &Story<'_>) -> Keys {
-    ALL.iter().flat_map(|case| case.in_autopsy(story)).collect()
+pub(super) fn in_autopsy(timeline: &Timeline<'_>) -> Keys {
+    ALL.iter().flat_map(|case| case.in_autopsy(timeline)).collect()
 }
 
 /// The catalogue's cause, if the records bear it out.
-pub(super) fn why(story: &Story<'_>) -> Option<&'static str> {
-    let stage = story.run.stage;
-    let ended = match (stage.expect, story.run.ending) {
+pub(super) fn why(timeline: &Timeline<'_>) -> Option<&'static str> {
+    let stage = timeline.run.stage;
+    let ended = match (stage.expect, timeline.run.ending) {
         (Verdict::Signal { .. }, ending) => matches!(ending, Ending::Signal(_)),
         (expect, ending) => ending == Ending::Exit(0) || case(expect).ends_by_kill(),
     };
-    (ended && case(stage.expect).is_borne_out(story)).then_some(stage.why)
+    (ended && case(stage.expect).is_borne_out(timeline)).then_some(stage.why)
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::lanes::RED;
 use super::super::page::{Page, places};
-use super::super::story::{Place, Story};
+use super::super::timeline::{Place, Timeline};
 use super::super::verdict::{Case, Keys};
 use super::hang::{asleep, doing, together};
 use crate::direct::outcome::{Evidence, Run, Stuck};
@@ -31,13 +31,13 @@ impl Case for NeverStops {
         true
     }
 
-    fn is_borne_out(&self, story: &Story<'_>) -> bool {
-        missed(story).is_some()
+    fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
+        missed(timeline).is_some()
     }
 
-    fn report(&self, page: &mut Page, story: &Story<'_>) {
-        if let Some(stuck) = of(story.run) {
-            never_stops(page, story, stuck);
+    fn report(&self, page: &mut Page, timeline: &Timeline<'_>) {
+        if let Some(stuck) = of(timeline.run) {
+            never_stops(page, timeline, stuck);
         }
     }
 
@@ -45,18 +45,18 @@ impl Case for NeverStops {
         Some("in this run it stopped when it was told to")
     }
 
-    fn in_both(&self, story: &Story<'_>) -> Keys {
-        vec![("stuck", stuck(story.run))]
+    fn in_both(&self, timeline: &Timeline<'_>) -> Keys {
+        vec![("stuck", stuck(timeline.run))]
     }
 
-    fn in_autopsy(&self, story: &Story<'_>) -> Keys {
-        let missed = missed(story).map(|missed| {
+    fn in_autopsy(&self, timeline: &Timeline<'_>) -> Keys {
+        let missed = missed(timeline).map(|missed| {
             json!({
-                "role": story.role(missed.role),
-                "looked": story.json(missed.looked),
-                "set": story.json(missed.set),
-                "notified": story.json(missed.notified),
-                "slept": story.json(missed.slept),
+                "role": timeline.role(missed.role),
+                "looked": timeline.json(missed.looked),
+                "set": timeline.json(missed.set),
+                "notified": timeline.json(missed.notified),
+                "slept": timeline.json(missed.slept),
             })
         });
         vec![("lost_wakeup", json!(missed))]
@@ -88,19 +88,19 @@ struct Missed {
 }
 
 /// See [`Missed`].
-fn missed(story: &Story<'_>) -> Option<Missed> {
-    let run = story.run;
+fn missed(timeline: &Timeline<'_>) -> Option<Missed> {
+    let run = timeline.run;
     let (_, role) = of(run)?.joins?;
     let records = &run.records;
     let last_own = |kind: Kind| records.iter().rposition(|record| record.kind == kind && record.role == role);
-    let (looked, slept) = (last_own(Kind::Look)?, last_own(Kind::Sleep)?);
+    let (looked, slept) = (last_own(Kind::AtomicLoad)?, last_own(Kind::Sleep)?);
     let look = &records[looked];
-    let set =
-        (looked..slept).find(|at| records[*at].kind == Kind::Set && (records[*at].a, records[*at].b) == (look.a, 1))?;
+    let set = (looked..slept)
+        .find(|at| records[*at].kind == Kind::AtomicStore && (records[*at].a, records[*at].b) == (look.a, 1))?;
     let of_it = |record: &Record| record.kind == Kind::Notify && record.a == records[slept].a;
     let notified = (set..slept).rev().find(|at| of_it(&records[*at]))?;
     let told_later = records[slept..].iter().any(of_it);
-    let at = |at: usize| story.place(at);
+    let at = |at: usize| timeline.place(at);
     let missed = Missed {
         role,
         looked: at(looked),
@@ -112,24 +112,24 @@ fn missed(story: &Story<'_>) -> Option<Missed> {
     (look.b == 0 && !told_later).then_some(missed)
 }
 
-/// It was told to stop, and never does: who waits for whom, how it came to that, and how that is known.
-fn never_stops(page: &mut Page, story: &Story<'_>, stuck: &Stuck) {
+/// It was told to stop, and never does: which thread waits for which, how it came to that, and how that is known.
+fn never_stops(page: &mut Page, timeline: &Timeline<'_>, stuck: &Stuck) {
     let how = match stuck.joins {
         Some((who, whom)) => {
-            let (who, whom) = (story.role(who), story.role(whom));
+            let (who, whom) = (timeline.role(who), timeline.role(whom));
             format!("{who} waits for the end of {whom}, which sleeps, and nobody is left to wake it")
         }
         None => "nobody can move any more".to_string(),
     };
     page.entry_in("no end", &how, RED);
-    if let Some(missed) = missed(story) {
+    if let Some(missed) = missed(timeline) {
         let list = [
             ("looked", missed.looked, ": not set"),
             ("set", missed.set, ""),
             ("notified", missed.notified, if missed.asleep == 0 { ": nobody slept" } else { ": it did not sleep" }),
             ("slept", missed.slept, ""),
         ];
-        places(page, story, &list);
+        places(page, timeline, &list);
     }
     page.entry("proved by", &format!("{}, asked again, and nothing has changed", together(&stuck.doing)));
     if !stuck.asleep.is_empty() {

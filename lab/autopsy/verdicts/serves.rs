@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::findings::{kept_alive, left_early, refusals};
 use super::super::lanes::RED;
 use super::super::page::{Page, places};
-use super::super::story::{Place, Story};
+use super::super::timeline::{Place, Timeline};
 use super::super::verdict::{Case, Keys, Survival};
 use super::loss::tail;
 use super::memory::{Finding, Mistake, evidence, first_mistake};
@@ -44,49 +44,50 @@ impl Case for Serves {
         }
     }
 
-    fn is_borne_out(&self, story: &Story<'_>) -> bool {
-        let run = story.run;
+    fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
+        let run = timeline.run;
         if run.herd.total().accepted > 0 {
             return !run.herd.is_stampede();
         }
         // Each of the two exhibits of such a stage has a reason of its own.
-        if run.stage.drains() {
+        if run.stage.drains {
             return match run.stage.wild {
-                Wild::LastWords => tail(story).is_some_and(|tail| tail.read.is_some()),
-                _ => !refusals(story).is_empty(),
+                Wild::LastWords => tail(timeline).is_some_and(|tail| tail.read.is_some()),
+                _ => !refusals(timeline).is_empty(),
             };
         }
-        !refusals(story).is_empty()
-            || kept_alive(story).is_some()
-            || left_early(story).is_some()
-            || stale(story).is_some_and(|stale| !stale.did_harm())
+        !refusals(timeline).is_empty()
+            || kept_alive(timeline).is_some()
+            || left_early(timeline).is_some()
+            || stale(timeline).is_some_and(|stale| !stale.did_harm())
     }
 
     fn absent(&self) -> Option<&'static str> {
         Some("served its client, and stopped when it was told to")
     }
 
-    fn in_autopsy(&self, story: &Story<'_>) -> Keys {
-        let survived = story.run.ending == Ending::Exit(0) && first_mistake(story).is_none();
-        let kept = kept_alive(story).filter(|_| survived).map(|kept| {
+    fn in_autopsy(&self, timeline: &Timeline<'_>) -> Keys {
+        let survived = timeline.run.ending == Ending::Exit(0) && first_mistake(timeline).is_none();
+        let kept = kept_alive(timeline).filter(|_| survived).map(|kept| {
             json!({
                 "object": kept.block.name,
                 "owners_left": kept.owners_left,
-                "given_up": story.json(kept.given_up),
-                "freed": kept.freed.map(|at| story.json(at)),
+                "given_up": timeline.json(kept.given_up),
+                "freed": kept.freed.map(|at| timeline.json(at)),
             })
         });
-        let left = left_early(story).map(|left| json!({ "rearmed": story.json(left.rearmed), "holding": left.lock }));
-        let refused = refusals(story).into_iter().map(|refusal| {
+        let left =
+            left_early(timeline).map(|left| json!({ "rearmed": timeline.json(left.rearmed), "holding": left.lock }));
+        let refused = refusals(timeline).into_iter().map(|refusal| {
             json!({
                 "step": refusal.step,
-                "role": story.role(refusal.role),
+                "role": timeline.role(refusal.role),
                 "what": refusal.what,
                 "waiting_for": refusal.lock,
-                "held_by": refusal.holder.map(|role| story.role(role)),
+                "held_by": refusal.holder.map(|role| timeline.role(role)),
                 "held_since_step": refusal.held_since,
                 "passed_after_step": refusal.passed_after,
-                "at": refusal.place.map(|at| story.json(at)),
+                "at": refusal.place.map(|at| timeline.json(at)),
             })
         });
         vec![("kept_alive", json!(kept)), ("left_early", json!(left)), ("refused", refused.collect())]
@@ -94,7 +95,7 @@ impl Case for Serves {
 }
 
 /// What is said of a run whose server lived; `case`: what the run was to show.
-pub fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>>, case: &dyn Case) {
+pub fn survival(page: &mut Page, timeline: &Timeline<'_>, mistake: Option<&Finding<'_>>, case: &dyn Case) {
     let (text, style) = match (mistake, case.absent()) {
         (Some(found), _) => {
             let seen = match found.mistake {
@@ -104,37 +105,37 @@ pub fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>
             (format!("by luck: {} {seen}, and nothing noticed", found.block.name), RED)
         }
         (None, Some(text)) => (text.to_string(), ""),
-        (None, None) => return case.report(page, story),
+        (None, None) => return case.report(page, timeline),
     };
     page.entry_in("survived", &text, style);
     if let Some(found) = mistake {
-        evidence(page, story, found);
+        evidence(page, timeline, found);
     }
-    for refusal in refusals(story) {
+    for refusal in refusals(timeline) {
         let held = match (refusal.holder, refusal.held_since) {
-            (Some(holder), Some(step)) => format!(", which {} had held since step {step}", story.role(holder)),
-            (Some(holder), None) => format!(", which {} held", story.role(holder)),
+            (Some(holder), Some(step)) => format!(", which {} had held since step {step}", timeline.role(holder)),
+            (Some(holder), None) => format!(", which {} held", timeline.role(holder)),
             (None, _) => String::new(),
         };
         let then = match refusal.passed_after {
             Some(step) if step != refusal.step => format!(", and got it in step {step}"),
             _ => String::new(),
         };
-        let (step, what, role) = (refusal.step, &refusal.what, story.role(refusal.role));
+        let (step, what, role) = (refusal.step, &refusal.what, timeline.role(refusal.role));
         page.entry("refused", &format!("step {step} ({role} {what}) waited for {}{held}{then}", refusal.lock));
     }
-    if let Some(stale) = stale(story).filter(|stale| !stale.did_harm()) {
+    if let Some(stale) = stale(timeline).filter(|stale| !stale.did_harm()) {
         let Place { role, step, file, line, .. } = stale.returned;
         let step = step.map(|step| format!(" in step {step}")).unwrap_or_default();
-        let ([old, new], fd, who) = (stale.keys.map(|key| key >> 32), stale.fd, story.role(role));
+        let ([old, new], fd, who) = (stale.keys.map(|key| key >> 32), stale.fd, timeline.role(role));
         let text = format!(
             "{who} came back{step} with fd {fd}, generation {old} ({file}:{line}); it has generation {new} now, and \
              nobody was found"
         );
         page.entry("kept out", &text);
     }
-    if story.run.stage.drains()
-        && let Some(tail) = tail(story)
+    if timeline.run.stage.drains
+        && let Some(tail) = tail(timeline)
         && let Some((bytes, read)) = tail.read
     {
         let text =
@@ -142,27 +143,27 @@ pub fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>
         page.entry("the tail", &text);
         let mut list = vec![("reported", tail.reported, ""), ("read", read, "")];
         list.extend(tail.closed.map(|place| ("closed", place, "")));
-        places(page, story, &list);
+        places(page, timeline, &list);
     }
-    let left_early = left_early(story).filter(|_| mistake.is_none() && refusals(story).is_empty());
+    let left_early = left_early(timeline).filter(|_| mistake.is_none() && refusals(timeline).is_empty());
     if let Some(left) = &left_early {
         let Place { role, step, file, line, .. } = left.rearmed;
         let step = step.map(|step| format!("step {step}, ")).unwrap_or_default();
-        let (who, lock) = (story.role(role), &left.lock);
+        let (who, lock) = (timeline.role(role), &left.lock);
         let text = format!(
             "{who} left without a reply, and armed the socket on its way ({step}{file}:{line}), still holding {lock}"
         );
         page.entry("re-armed", &text);
     }
     if mistake.is_none()
-        && !story.run.stage.drains()
+        && !timeline.run.stage.drains
         && left_early.is_none()
-        && let Some(kept) = kept_alive(story)
+        && let Some(kept) = kept_alive(timeline)
     {
         let Place { role, step, file, line, .. } = kept.given_up;
         let step = step.map(|step| format!(" in step {step}")).unwrap_or_default();
         let left = count(kept.owners_left, "owner");
-        let who = story.role(role);
+        let who = timeline.role(role);
         let text = format!(
             "{who} gave up its share of {}{step} ({file}:{line}); {left} left, so nothing was freed",
             kept.block.name
@@ -170,7 +171,7 @@ pub fn survival(page: &mut Page, story: &Story<'_>, mistake: Option<&Finding<'_>
         page.entry("harmless", &text);
         // After the schedule it is chance who of them is the last.
         if let Some(Place { role, step: Some(step), file, line, .. }) = kept.freed {
-            let text = format!("{} was the last owner, in step {step} ({file}:{line})", story.role(role));
+            let text = format!("{} was the last owner, in step {step} ({file}:{line})", timeline.role(role));
             page.entry("freed", &text);
         }
     }

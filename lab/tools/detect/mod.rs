@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::catalogue::{self, STAGES, Stage};
+use crate::catalogue::{self, Stage};
 use crate::runner::say;
 pub use measure::{Settings, measure, version};
 pub use table::{Cell, Data, Verdict};
@@ -146,10 +146,15 @@ impl Order {
     }
 }
 
-/// The programs of the table: those of chapters 3 to 7, with flags where these make another exhibit.
+/// The programs of the table, with flags where these make another exhibit.
 pub fn programs() -> Vec<&'static Stage> {
-    let stages = STAGES.iter().filter(|stage| (3..=7).contains(&stage.chapter));
-    stages.flat_map(|stage| std::iter::once(stage).chain(stage.variants.iter().map(|variant| &variant.stage))).collect()
+    catalogue::exhibits().filter(|stage| stage.caught).collect()
+}
+
+/// The chapters that they are in: the first and the last.
+fn chapters() -> (u32, u32) {
+    let chapters = || programs().into_iter().map(|stage| stage.chapter);
+    (chapters().min().unwrap_or_default(), chapters().max().unwrap_or_default())
 }
 
 /// Whether a program is a control: nothing is wrong with it.
@@ -159,14 +164,15 @@ pub fn is_correct(stage: &Stage) -> bool {
 
 /// The verb's command line.
 pub fn command() -> Command {
+    let (first, last) = chapters();
     Command::new("caught")
         .about("Measure which tool catches which bug: compiler, clippy, models, sanitizers, valgrind")
-        .long_about(
-            "Runs the stages of chapters 3 to 7 under each tool, the broken ones and, as controls, the correct ones; \
-             directed (the order of the exhibit) and under stress (nobody directs). A cell counts the runs in which the \
-             tool has reported something. Prints the table. What a tool needs and this machine does not have is named, \
+        .long_about(format!(
+            "Runs the stages of chapters {first} to {last} under each tool, the broken ones and, as controls, the correct \
+             ones; directed (the order of the exhibit) and under stress (nobody directs). A cell counts the runs in which \
+             the tool has reported something. Prints the table. What a tool needs and this machine does not have is named, \
              and its cells stay empty.",
-        )
+        ))
         .after_help(
             "Run it in the repository. The sanitizers need a nightly compiler (rustup toolchain install nightly), the \
              last three valgrind. The builds go to target/caught. All cells take the better part of an hour.",
@@ -175,7 +181,7 @@ pub fn command() -> Command {
             Arg::new("stage")
                 .long("stage")
                 .value_name("N")
-                .value_parser(value_parser!(u32).range(3..=7))
+                .value_parser(value_parser!(u32).range(i64::from(first)..=i64::from(last)))
                 .action(ArgAction::Append)
                 .help("Only the programs of this chapter; may be given again"),
         )

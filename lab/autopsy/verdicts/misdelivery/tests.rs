@@ -46,7 +46,7 @@ fn run(deeds: &[Deed]) -> Run {
 
 fn found(deeds: &[Deed]) -> Option<Stale> {
     let run = run(deeds);
-    stale(&Story::new(&run))
+    stale(&Timeline::new(&run))
 }
 
 /// worker-1 takes a task of the first client; `main` closes its socket, and accepts another under the same number.
@@ -149,7 +149,7 @@ fn a_key_that_did_harm_is_told_before_one_that_did_not() {
     assert_eq!((stale.role, stale.written.map(|at| at.number)), (ONE, Some(10)));
 }
 
-/// The number goes to a second client, which leaves too, and to a third: it is the third whom the old key opens.
+/// The number goes to a second client, which leaves too, and to a third: it is the third that the old key opens.
 #[test]
 fn a_number_that_went_through_three_sessions_is_the_last_ones() {
     let mut deeds = until_reused(FD, FD);

@@ -1,0 +1,390 @@
+//! The command line: what each flag does, what a mistake is told, and every exit code.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use crate::support::{command, finish, forbid, run, schedule};
+use lab::autopsy::verdicts;
+use lab::catalogue::{self, STAGES, Stage, Verdict};
+use lab::server::Threads;
+
+/// The stages that are built without a feature.
+fn built() -> impl Iterator<Item = &'static Stage> {
+    STAGES.iter().filter(|stage| stage.feature.is_none())
+}
+
+fn with_workers() -> impl Iterator<Item = &'static Stage> {
+    built().filter(|stage| stage.threads == Threads::Workers)
+}
+
+/// Exactly one line on stderr, and exit code 2: a sentence that says what to do.
+fn one_sentence(arguments: &[&str], says: &str) {
+    let output = run("stage3_fixed", arguments);
+    assert_eq!(output.code(), Some(2), "{}", output.all());
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.all());
+    assert!(output.stderr.contains(says), "{}", output.all());
+    assert_eq!(output.stdout, "");
+}
+
+fn kill(child: &Child, signal: i32) {
+    // SAFETY: the child was not waited for, so its number is its own.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+}
+
+/// A stage under `--serve`, and where it listens.
+fn serve(name: &str, more: &[&str]) -> (Child, String, BufReader<std::process::ChildStdout>) {
+    let mut command = command(name);
+    let mut child = command.args(["--serve", "127.0.0.1:0"]).args(more).spawn().expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("it says where it listens");
+    let address = line.split_whitespace().find(|word| word.starts_with("127.0.0.1:")).expect("an address");
+    (child, address.trim_end_matches(';').to_string(), lines)
+}
+
+#[test]
+fn an_unknown_flag_is_a_usage_error_with_the_nearest_flag() {
+    let output = run("stage3_broken", &["--wildd"]);
+    assert_eq!(output.code(), Some(2), "{}", output.all());
+    assert!(output.stderr.contains("--wild"), "{}", output.stderr);
+    assert_eq!(run("lab", &["lst"]).code(), Some(2));
+}
+
+#[test]
+fn flags_that_exclude_each_other_are_a_usage_error() {
+    for pair in [["--wild", "--bare"], ["--wild", "--serve=127.0.0.1:0"], ["--repeat=3", "--bare"]] {
+        assert_eq!(run("stage4_fixed", &pair).code(), Some(2), "{pair:?}");
+    }
+    assert_eq!(run("stage4_fixed", &["--rounds", "3"]).code(), Some(2), "--rounds belongs to --wild");
+    assert_eq!(run("stage4_fixed", &["--workers", "0"]).code(), Some(2));
+    assert_eq!(run("stage4_fixed", &["--workers", "1000"]).code(), Some(2));
+    assert_eq!(run("stage4_fixed", &["--serve", "nowhere"]).code(), Some(2));
+}
+
+#[test]
+fn help_of_every_stage_teaches_its_points_and_how_it_ends() {
+    for stage in built() {
+        let name = stage.name;
+        let output = run(name, &["--help"]);
+        assert_eq!(output.code(), Some(0));
+        let text = output.stdout.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+        let ends = verdicts::case(stage.expect).in_help();
+        let taught = stage.points().into_iter().chain([ends.as_str(), "--repeat", "exit status", stage.schedule.path]);
+        for word in taught {
+            assert!(text.contains(&word.to_lowercase()), "{name}: {word}");
+        }
+    }
+}
+
+#[test]
+fn the_tour_names_every_stage_and_what_to_type() {
+    let tour = run("lab", &[]);
+    assert_eq!(tour.code(), Some(0));
+    let list = run("lab", &["list"]).stdout;
+    for stage in STAGES {
+        let typed = format!("{}\n", catalogue::command(stage.name));
+        assert!(tour.stdout.contains(&typed) && list.contains(&typed), "{}", tour.stdout);
+    }
+    assert!(tour.stdout.lines().all(|line| line.chars().count() <= 80), "{}", tour.stdout);
+}
+
+#[test]
+fn a_schedule_that_cannot_be_kept_is_told_by_file_line_and_reason() {
+    one_sentence(&["--schedule", "/nowhere/at.all"], "cannot read /nowhere/at.all");
+    for (text, reason) in [
+        ("client connect\nmain wiat\n", "line 2: this stage has no point `wiat`; did you mean `wait`?"),
+        ("worker-9 read\n", "line 1: no such role: `worker-9`"),
+        ("client connect\nclient send 99999\n", "line 2: `send 99999`"),
+        ("", "there is no step in it"),
+    ] {
+        let (_folder, path) = schedule(text);
+        one_sentence(&["--schedule", &path], reason);
+        one_sentence(&["--schedule", &path], &path);
+    }
+    let (_folder, path) = schedule("client connect\nworker-3 read\n");
+    one_sentence(&["--schedule", &path, "--workers", "2"], "no such role: `worker-3`");
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("binary");
+    std::fs::write(&path, [0xff, 0xfe, 0]).expect("it can be written");
+    one_sentence(&["--schedule", path.to_str().expect("it is UTF-8")], "cannot read");
+}
+
+#[test]
+fn an_address_in_use_is_one_sentence() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let address = taken.local_addr().expect("it has one").to_string();
+    one_sentence(&["--serve", &address], &format!("cannot listen on {address}"));
+    one_sentence(&["--serve", &address, "--json"], &format!("cannot listen on {address}"));
+}
+
+#[test]
+fn a_file_limit_that_is_too_low_is_one_sentence() {
+    for (limit, arguments, says) in
+        [(8, vec![], "raise it (`ulimit -n 1024`)"), (8, vec!["--wild"], "raise it (`ulimit -n 1024`)")]
+    {
+        let mut command = command("stage4_fixed");
+        command.args(arguments);
+        // SAFETY: one system call on a local, between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+                libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+                Ok(())
+            });
+        }
+        let output = finish(command);
+        assert_eq!(output.code(), Some(2), "{}", output.all());
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.all());
+        assert!(output.stderr.contains(says), "{}", output.all());
+    }
+}
+
+#[test]
+fn a_server_that_runs_out_of_descriptors_says_so() {
+    let mut command = command("stage3_fixed");
+    command.args(["--serve", "127.0.0.1:0"]);
+    // SAFETY: one system call on a local, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: 32, rlim_max: 32 };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("it says where it listens");
+    let port: u16 = line.split("127.0.0.1:").nth(1).and_then(|r| r.split(';').next()?.parse().ok()).expect("a port");
+    let clients: Vec<_> = (0..40).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port))).collect();
+    let mut said = String::new();
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it can be read");
+    assert_eq!(child.wait().expect("it ends").code(), Some(2), "{said}");
+    assert!(said.contains("the limit on open files is reached"), "{said}");
+    drop(clients);
+}
+
+#[test]
+fn no_memfd_is_one_sentence() {
+    let mut command = command("stage3_broken");
+    forbid(&mut command, libc::SYS_memfd_create, libc::ENOSYS);
+    let output = finish(command);
+    assert_eq!(output.code(), Some(2), "{}", output.all());
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.all());
+    assert!(output.stderr.contains("memfd_create(2)"), "{}", output.all());
+}
+
+#[test]
+fn no_proc_is_one_sentence() {
+    let mut command = command("stage3_broken");
+    // SAFETY: system calls on literals, between fork and exec. Both namespaces are the child's own.
+    unsafe {
+        command.pre_exec(|| {
+            let namespaces = libc::CLONE_NEWNS | if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+            let private = libc::MS_REC | libc::MS_PRIVATE;
+            let empty = std::ptr::null::<libc::c_char>();
+            if libc::unshare(namespaces) != 0
+                || libc::mount(c"none".as_ptr(), c"/".as_ptr(), empty, private, empty.cast()) != 0
+                || libc::mount(c"none".as_ptr(), c"/proc".as_ptr(), c"tmpfs".as_ptr(), 0, empty.cast()) != 0
+            {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let output = match command.spawn() {
+        Ok(child) => child.wait_with_output().expect("it ends"),
+        Err(error) => {
+            eprintln!("skipped: this machine lends no mount namespace ({error})");
+            return;
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("mount -t proc proc /proc"), "{said}");
+}
+
+#[test]
+fn a_get_is_answered_with_the_origins_52_bytes_and_sigterm_ends_it_cleanly() {
+    for stage in with_workers() {
+        let name = stage.name;
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            let (mut child, address, mut rest) = serve(name, &[]);
+            let mut client = TcpStream::connect(&address).expect("it listens");
+            client.set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
+            for _ in 0..2 {
+                client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
+                let mut reply = [0; 52];
+                client.read_exact(&mut reply).expect("it answers");
+                assert_eq!(&reply[..], lab::http::HELLO);
+            }
+            kill(&child, signal);
+            assert_eq!(child.wait().expect("it ends").code(), Some(0), "{name}");
+            let mut said = String::new();
+            rest.read_to_string(&mut said).expect("it can be read");
+            let (served, more) = said.split_once('\n').expect("a line");
+            assert_eq!(served, "served 54 bytes, 2 replies", "{name}");
+            // Of the client that is still there, a stage that waits for it says so.
+            assert_eq!(more.is_empty(), !stage.drains, "{name}: {more}");
+        }
+    }
+}
+
+#[test]
+fn stage4_takes_the_10_mib_upload_in_any_pieces_and_says_what_it_took() {
+    for name in ["stage4_broken", "stage4_fixed"] {
+        // One worker: the broken stage has its race only with two.
+        let (mut child, address, _rest) = serve(name, &["--workers", "1"]);
+        let mut client = TcpStream::connect(&address).expect("it listens");
+        client.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+        for piece in [b"POST /u HTTP/1.1\r\nCont".as_slice(), b"ent-Length: 10485760\r\n", b"\r\n"] {
+            client.write_all(piece).expect("it reads");
+        }
+        client.write_all(&vec![b'x'; 10 * 1024 * 1024]).expect("it reads");
+        client.write_all(b"BREW / HTTP/1.1\r\n\r\n").expect("it reads");
+        let mut said = String::new();
+        client.read_to_string(&mut said).expect("it answers and closes after an error");
+        assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{name}: {said}");
+        assert!(said.contains("\r\n\r\n10485760 bytes stored\nHTTP/1.1 501 Not Implemented\r\n"), "{name}: {said}");
+        kill(&child, libc::SIGTERM);
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_the_report_quietly() {
+    let mut command = command("stage3_fixed");
+    let mut child = command.spawn().expect("the program starts");
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it can be read");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(said, "");
+}
+
+/// The process ids of the children of `parent` (`proc(5)`).
+fn children(parent: u32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether the process is there and is not only waiting to be collected.
+fn is_running(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+#[test]
+fn the_server_dies_with_its_parent_even_of_sigkill() {
+    for arguments in [["--wild", "--seconds=60", "--rounds=1000000"].as_slice(), &["--serve=127.0.0.1:0", "--json"]] {
+        let mut command = command("stage4_fixed");
+        let mut child = command.args(arguments).spawn().expect("the program starts");
+        wait_until("it has a server", || !children(child.id()).is_empty());
+        let servers = children(child.id());
+        kill(&child, libc::SIGKILL);
+        child.wait().expect("it ends");
+        wait_until("the server is gone", || servers.iter().all(|pid| !is_running(*pid)));
+    }
+}
+
+#[test]
+fn sigint_to_a_recorded_server_ends_it_with_its_report() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let trace = folder.path().join("trace.json");
+    let (mut child, address, mut rest) = serve("stage4_fixed", &["--trace", trace.to_str().expect("it is UTF-8")]);
+    let mut client = TcpStream::connect(&address).expect("it listens");
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it reads");
+    let mut reply = [0; 52];
+    client.read_exact(&mut reply).expect("it answers");
+    kill(&child, libc::SIGINT);
+    let mut said = String::new();
+    rest.read_to_string(&mut said).expect("it can be read");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{said}");
+    let trace: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&trace).expect("it was written")).expect("it is JSON");
+    assert!(trace.to_string().contains("accept"), "{trace}");
+}
+
+#[test]
+fn the_box_is_read_after_a_sigkill() {
+    let (mut child, address, mut rest) = serve("stage4_fixed", &["--trace", "/dev/null"]);
+    let mut client = TcpStream::connect(&address).expect("it listens");
+    // Two: a write is recorded after it, so the last may be missing.
+    for _ in 0..2 {
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it reads");
+        let mut reply = [0; 52];
+        client.read_exact(&mut reply).expect("it answers");
+    }
+    let server = children(child.id())[0];
+    // SAFETY: the server is alive, and its parent waits for it, so the number is its own.
+    assert_eq!(unsafe { libc::kill(server, libc::SIGKILL) }, 0);
+    let mut said = String::new();
+    rest.read_to_string(&mut said).expect("it can be read");
+    let status = child.wait().expect("it ends");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL), "{said}");
+    for words in ["read 18 bytes", "write 52 bytes", "SIGKILL"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn wild_reports_odds_and_exits_with_0_whatever_they_are() {
+    for stage in with_workers() {
+        let name = stage.name;
+        let output = run(name, &["--wild", "--rounds", "3", "--seconds", "600", "--json"]);
+        assert_eq!(output.code(), Some(0), "{}", output.all());
+        let odds: serde_json::Value = serde_json::from_str(&output.stdout).expect("--json prints JSON");
+        let died: u64 = odds["ends"].as_object().expect("a map").values().filter_map(|n| n.as_u64()).sum();
+        assert_eq!(odds["rounds"], 3, "{odds}");
+        assert_eq!(odds["survived"].as_u64().expect("a number") + died, 3, "{odds}");
+        if stage.expect == Verdict::Serves {
+            assert_eq!(odds["survived"], 3, "{odds}");
+            assert_eq!(odds["used_freed_memory"], 0, "{odds}");
+        }
+    }
+}
+
+#[test]
+fn wild_on_pages_kills_stage3_at_the_first_use_of_a_freed_session() {
+    let output = run("stage3_broken", &["--wild", "--rounds", "10", "--seconds", "600", "--heap", "pages", "--json"]);
+    let odds: serde_json::Value = serde_json::from_str(&output.stdout).expect("--json prints JSON");
+    assert_eq!(output.code(), Some(0), "{}", output.all());
+    let died = odds["ends"]["SIGSEGV"].as_u64().unwrap_or(0);
+    assert_eq!(odds["survived"].as_u64().expect("a number") + died, 10, "{odds}");
+}
+
+#[test]
+fn a_trace_is_json_with_roles_points_and_source_lines() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("trace.json");
+    let output = run("stage3_broken", &["--trace", path.to_str().expect("it is UTF-8")]);
+    assert_eq!(output.signal(), Some(libc::SIGSEGV), "{}", output.all());
+    let text = std::fs::read_to_string(&path).expect("it was written");
+    let trace: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    for word in ["worker-1", "remove", "lab/stages/stage3_broken.rs", "SIGSEGV"] {
+        assert!(trace.to_string().contains(word), "{word} is not in the trace");
+    }
+    let output = run("stage3_fixed", &["--trace", "/nowhere/at/all.json"]);
+    assert_eq!(output.code(), Some(2), "{}", output.all());
+}
+
+#[test]
+fn json_is_the_whole_of_stdout() {
+    for name in built().map(|stage| stage.name) {
+        let output = run(name, &["--json"]);
+        let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("--json prints JSON");
+        assert_eq!(json["stage"], name);
+    }
+}
