@@ -515,6 +515,13 @@ fn find(stage: &'static str, serve: Serve, script: &str) -> Result<Model, String
     model.ok_or_else(|| format!("no model of {stage} is `{script}`"))
 }
 
+/// A stage that arms its sockets for good, and a client that shows it.
+pub fn armed_for_good() -> Model {
+    let is_it = |wrong: &&Wrong| (wrong.stage, wrong.name) == ("stage6_fixed", "rearm_without_one_shot");
+    let wrong = ALL.iter().find(is_it).expect("it is in the list");
+    find(wrong.stage, wrong.serve, "a request, one in two pieces, each event is one task").expect("it is in the suite")
+}
+
 /// The model that is recorded finds what is recorded. Where that is loom's, the search must find a wrong execution too, unless it
 /// cannot.
 fn is_refuted(wrong: &Wrong, line: &Refuted) -> Said {

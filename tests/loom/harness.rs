@@ -1,8 +1,11 @@
 //! Runs the tests of this target and prints what each has to say. Understands of libtest's arguments what people type:
 //! names to run, `--exact`, `--skip NAME`, `--list`, `--ignored`, `--test-threads N`.
+//!
+//! Each runs in a process of its own. loom maps and unmaps the stacks of its threads for each execution, and two threads of one
+//! process would wait for each other at that; and a test that kills its process is a test that failed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -57,10 +60,6 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
     if arguments.ignored {
         tests.clear();
     }
-    if arguments.list {
-        tests.iter().for_each(|test| println!("{}: test", test.name));
-        return ExitCode::SUCCESS;
-    }
     // A refuted execution ends by a panic, which is not for the reader: what it says comes out as a verdict.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -68,6 +67,22 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
             print(panic);
         }
     }));
+    if let (true, [test]) = (std::env::var_os(ONE).is_some(), &tests[..]) {
+        return match run(test) {
+            Ok(said) => {
+                print!("{said}");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                print!("{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if arguments.list {
+        tests.iter().for_each(|test| println!("{}: test", test.name));
+        return ExitCode::SUCCESS;
+    }
     println!("\nrunning {} tests", tests.len());
     let start = Instant::now();
     tests.sort_by_key(|test| std::cmp::Reverse(test.weight));
@@ -76,7 +91,7 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
         for _ in 0..arguments.threads.max(1) {
             scope.spawn(|| {
                 while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let said = run(test);
+                    let said = run_apart(test);
                     // One call, so that the words of two tests do not mix.
                     match said {
                         Ok(said) => println!("test {} ... ok\n{}", test.name, indented(&said)),
@@ -96,6 +111,20 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
     let passed = tests.len() - failed.len();
     println!("test result: {verdict}. {passed} passed; {} failed; finished in {seconds:.2}s\n", failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
+
+/// Tells a process of this program that it is to run one test, and to say nothing but what that says.
+const ONE: &str = "LAB_ONE_TEST";
+
+fn run_apart(test: &Test) -> Said {
+    let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+    let ran = Command::new(program).args(["--exact", &test.name]).env(ONE, "1").output();
+    let ran = ran.map_err(|error| format!("a process for it: {error}"))?;
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    match ran.status.success() {
+        true => Ok(said),
+        false => Err(format!("{said}{}{}\n", String::from_utf8_lossy(&ran.stderr), ran.status)),
+    }
 }
 
 fn run(test: &Test) -> Said {

@@ -10,7 +10,7 @@ use crate::models::{Said, Test, model, requests, test};
 use crate::runner::Serve;
 use crate::turn::Checker;
 use crate::world::Rules;
-use crate::{stage3_broken, stage4_broken, stage5, stage8_broken};
+use crate::{gallery, stage3_broken, stage4_broken, stage8_broken};
 
 /// One server with a fault, and its client.
 fn faulty(serve: Serve, letters: &'static str) -> Model {
@@ -68,7 +68,7 @@ fn tripper(check: Check) -> Model {
         Check::DescriptorLeaked => faulty(serve::<{ faulty::LEAK_A_DESCRIPTOR }>, "df"),
         Check::ShareLeaked => faulty(serve::<{ faulty::LEAK_A_SHARE }>, "df"),
         Check::ToAStranger => faulty(serve::<{ faulty::ANSWER_JUNK }>, "df"),
-        Check::ReportedTwice => stage5::two_tasks(),
+        Check::ReportedTwice => gallery::armed_for_good(),
         Check::WithoutEnd => faulty(serve::<{ faulty::SPIN }>, "df"),
         Check::Panicked => faulty(serve::<{ faulty::PANIC }>, "df"),
         Check::NotFinished => Model { cap: 10, ..model("stage3_broken", stage3_broken::serve, quiet()) },
