@@ -1,8 +1,8 @@
 //! Wrong fixes. Each is a patch on a shipped stage (`wrong/`, with a sentence of why somebody would write it), and a model that
 //! the stage passes refutes it: `chapters/recorded/wrong_fixes.txt` says which, how, and at which bound.
 //!
-//! `LAB_RECORD=1 cargo test --test loom gallery` looks through all models of a stage and writes that file; with `LAB_LONG=1` it
-//! does not give a model up. Otherwise only the model that is written there is explored, with the patch and without.
+//! `LAB_RECORD=1 cargo test --test loom gallery` looks through all models of a stage and writes that file, with the name of a
+//! wrong fix for the 1 only its line; with `LAB_LONG=1` it does not give a model up. Otherwise only the model that is written there is explored, with the patch and without.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -168,6 +168,8 @@ const NOT_YET: &[(&str, &str)] = &[];
 /// loom goes no further than so many preemptions, and executions of one model.
 const MOST: usize = 2;
 const CAP: usize = 10_000;
+/// The search looks up to so many first.
+const MANY: usize = 5;
 /// And the search, where it is not known whether it will find something, not further than so many states.
 const STATES: usize = 400_000;
 
@@ -442,7 +444,7 @@ fn search(wrong: &Wrong) -> Option<Refuted> {
 
 /// By the search: first with few preemptions, then without a bound.
 fn looked_through(model: &Model) -> Outcome {
-    let bounds = (0..=MOST + 1).map(Some).chain([None]);
+    let bounds = (0..=MANY).map(Some).chain([None]);
     let explore = |bound| Model { checker: Checker::Search, bound, looks: true, ..model.clone() }.explore();
     let is_found = |outcome: &Outcome| outcome.finding.as_ref().is_some_and(|it| it.verdict.kind() != Kind::Capped);
     let mut outcomes = bounds.map(explore);
@@ -478,8 +480,12 @@ fn refuted(wrong: &Wrong, model: &Model, how: How, outcome: Outcome) -> Option<R
 /// All wrong fixes of a stage, and the stage itself.
 fn gallery(stage: &'static str, shipped: Serve) -> Said {
     let wrong_fixes: Vec<&Wrong> = ALL.iter().filter(|wrong| wrong.stage == stage).collect();
-    if std::env::var_os("LAB_RECORD").is_some() {
-        record(stage, wrong_fixes.iter().filter_map(|wrong| search(wrong)).collect())?;
+    if let Ok(wanted) = std::env::var("LAB_RECORD") {
+        let is_wanted = |wrong: &&Wrong| wanted == "1" || wanted == wrong.name;
+        let mut lines: Vec<Refuted> = recorded().into_iter().filter(|line| line.stage == stage).collect();
+        lines.retain(|line| wanted != "1" && wanted != line.name);
+        lines.extend(wrong_fixes.iter().copied().filter(is_wanted).filter_map(search));
+        record(stage, lines)?;
     }
     let recorded: Vec<Refuted> = recorded().into_iter().filter(|line| line.stage == stage).collect();
     let mut said = String::new();

@@ -136,7 +136,14 @@ macro_rules! atomic {
             fn access<R>(&self, weak: impl FnOnce(&$loom) -> R, plain: impl FnOnce(&$std) -> R) -> R {
                 heap::touch(std::ptr::from_ref(self) as usize);
                 match self.weak.as_ref().filter(|_| !world::is_over()) {
-                    Some(atomic) => world::step_by(|| switching(|| weak(atomic))),
+                    Some(atomic) => {
+                        // loom by itself does not try every order of accesses to an atomic (`programs` has one that it misses):
+                        // so each is a step of this world's first.
+                        if !world::with(|world| world.has(Defect::AtomicsUnseen)) {
+                            world::tick_without_order(&self.object);
+                        }
+                        world::step_by(|| switching(|| weak(atomic)))
+                    }
                     None => {
                         world::tick_of(&self.object);
                         let result = plain(&self.plain);
@@ -482,7 +489,8 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// A condition variable. It wakes the one who has slept longest, and nobody without a reason unless the rules say so.
+/// A condition variable. A notification wakes any one of those who sleep, and nobody is woken without a reason unless the rules
+/// say so.
 pub struct Condvar {
     object: Object,
     sleepers: RefCell<Sleepers>,
@@ -490,10 +498,41 @@ pub struct Condvar {
 
 #[derive(Default, Hash)]
 struct Sleepers {
-    /// The one that has slept longest comes first.
-    waiting: VecDeque<Role>,
+    /// In the order in which they fell asleep.
+    waiting: Vec<Role>,
+    /// Notifications that nobody has taken: who slept when each came. Whichever of them moves first takes it, and the others
+    /// sleep on.
+    notices: Vec<Vec<Role>>,
     /// Those whose last sleep ended for no reason: the next one does not.
     startled: Vec<Role>,
+}
+
+impl Sleepers {
+    /// Whether there is a notification for it; then it sleeps no more.
+    fn take_notice(&mut self, role: Role) -> bool {
+        let notice = self.notices.iter().position(|notice| notice.contains(&role));
+        if let Some(notice) = notice {
+            self.notices.remove(notice);
+            self.leave(role);
+        }
+        notice.is_some()
+    }
+
+    fn leave(&mut self, role: Role) {
+        self.waiting.retain(|other| *other != role);
+        self.notices.iter_mut().for_each(|notice| notice.retain(|other| *other != role));
+    }
+
+    /// One of those who sleep is to wake, unless all of them will anyway.
+    fn notify_one(&mut self) {
+        if self.waiting.len() > self.notices.len() {
+            self.notices.push(self.waiting.clone());
+        }
+    }
+
+    fn notify_all(&mut self) {
+        self.notices = self.waiting.iter().map(|role| vec![*role]).collect();
+    }
 }
 
 // SAFETY: the threads of a model are coroutines of one thread.
@@ -536,22 +575,25 @@ impl Condvar {
         // It was given back just now.
         std::mem::forget(guard);
         world::log(What::Sleep);
+        let mut timed_out = false;
         if !self.wakes_for_no_reason() {
-            self.sleepers.borrow_mut().waiting.push_back(me);
+            self.sleepers.borrow_mut().waiting.push(me);
+            self.keep();
+            loop {
+                timed_out = world::block(why);
+                if timed_out {
+                    // Time passes only when nobody else can move: so between the end of the limit and here there was nobody.
+                    self.sleepers.borrow_mut().leave(me);
+                    world::log(What::TimeOut);
+                    break;
+                }
+                world::tick_of(&self.object);
+                if world::is_over() || self.sleepers.borrow_mut().take_notice(me) {
+                    break;
+                }
+            }
         }
         self.keep();
-        let is_asleep = || self.sleepers.borrow().waiting.contains(&me);
-        let mut timed_out = false;
-        while is_asleep() && !timed_out {
-            world::block(why);
-            timed_out = matches!(why, Why::NoticeOrTime(_)) && is_asleep();
-        }
-        if timed_out {
-            // Time passes only when nobody else can move: so between the end of the limit and here there was nobody.
-            self.sleepers.borrow_mut().waiting.retain(|role| *role != me);
-            self.keep();
-            world::log(What::TimeOut);
-        }
         let guard = lock.lock();
         world::log(What::Woken);
         (guard, timed_out)
@@ -570,21 +612,28 @@ impl Condvar {
     }
 
     pub fn notify_one(&self) {
-        self.notify(1);
+        self.notify(Sleepers::notify_one);
     }
 
     pub fn notify_all(&self) {
-        self.notify(usize::MAX);
+        self.notify(Sleepers::notify_all);
     }
 
-    fn notify(&self, most: usize) {
+    fn notify(&self, how: fn(&mut Sleepers)) {
         world::tick_of(&self.object);
-        let slept = self.sleepers.borrow().waiting.len();
-        let woken: Vec<Role> = self.sleepers.borrow_mut().waiting.drain(..slept.min(most)).collect();
+        let slept = {
+            let mut sleepers = self.sleepers.borrow_mut();
+            let slept = sleepers.waiting.len() - sleepers.notices.len();
+            how(&mut sleepers);
+            slept
+        };
         self.keep();
+        let key = self.object.key;
         world::with(|world| {
             world.log(What::Notify(slept));
-            woken.into_iter().for_each(|role| world.wake_role(role));
+            if slept > 0 {
+                world.wake(|why| matches!(why, Why::Notice(of) | Why::NoticeOrTime(of) if of == key));
+            }
         });
     }
 }

@@ -85,6 +85,9 @@ pub enum Defect {
     UnlocksUnseen,
     /// A write to a socket is no step, since it always succeeds.
     WritesUnseen,
+    /// An access to an atomic is a step of loom's only. It takes some thousands of programs to meet this one, so that it has a
+    /// program of its own.
+    AtomicsUnseen,
     /// Two states count as one although a thread knows something else in them.
     ForgetsKnowledge,
     /// Two states count as one although a lock, a queue or an atomic holds something else in them.
@@ -98,7 +101,8 @@ pub enum Defect {
 }
 
 impl Defect {
-    pub const ALL: [Defect; 8] = [
+    /// Those that the generated programs of a plain test run find.
+    pub const FOUND: [Defect; 8] = [
         Defect::LooksFirst,
         Defect::UnlocksUnseen,
         Defect::WritesUnseen,
@@ -112,7 +116,7 @@ impl Defect {
     /// Which checker has it.
     pub fn checker(self) -> Checker {
         match self {
-            Defect::LooksFirst | Defect::UnlocksUnseen | Defect::WritesUnseen => Checker::Loom,
+            Defect::LooksFirst | Defect::UnlocksUnseen | Defect::WritesUnseen | Defect::AtomicsUnseen => Checker::Loom,
             Defect::ForgetsKnowledge
             | Defect::ForgetsObjects
             | Defect::ForgetsTheNetwork
@@ -233,6 +237,8 @@ struct Player {
     made: Vec<u128>,
     /// Its time limit was over, and this was the state of the world's progress.
     timed_out_at: Option<u64>,
+    /// That is why it goes on.
+    is_late: bool,
 }
 
 /// One thing that happened: the log's line.
@@ -412,6 +418,7 @@ pub fn add_role(name: &str) -> Role {
             seen: 0,
             made: Vec::new(),
             timed_out_at: None,
+            is_late: false,
         });
         world.roles.len() - 1
     })
@@ -545,10 +552,10 @@ pub fn see(what: impl Hash) {
     with(|world| world.see(what));
 }
 
-/// Sleeps until [`World::wake`]; the caller then looks again whether it can go on.
-pub fn block(why: Why) {
+/// Sleeps until [`World::wake`]; the caller then looks again whether it can go on. Says whether its time limit was over.
+pub fn block(why: Why) -> bool {
     if is_over() {
-        return;
+        return false;
     }
     let role = me();
     let stuck = with(|world| {
@@ -564,8 +571,11 @@ pub fn block(why: Why) {
         std::panic::resume_unwind(Box::new(Home));
     }
     with(World::see_traces);
-    // What it does after the sleep is a new step.
-    with(|world| world.roles[role].fresh = true);
+    with(|world| {
+        // What it does after the sleep is a new step.
+        world.roles[role].fresh = true;
+        std::mem::take(&mut world.roles[role].is_late)
+    })
 }
 
 /// The thread has played its role.
@@ -614,7 +624,7 @@ pub fn send_home() {
 
 /// Waits until nobody else can move.
 pub fn wait_until_quiet() {
-    block(Why::Quiet);
+    _ = block(Why::Quiet);
 }
 
 /// This execution shows that the stage is wrong. If nobody asked for this kind of finding, it goes on.
@@ -696,7 +706,7 @@ impl World {
             if !self.has(Defect::ForgetsWhoWaits) {
                 role.state.hash(&mut hasher);
             }
-            (role.timed_out_at == Some(self.progress)).hash(&mut hasher);
+            (role.timed_out_at == Some(self.progress), role.is_late).hash(&mut hasher);
         }
         if !self.has(Defect::ForgetsTheNetwork) {
             self.net.hash(&mut hasher);
@@ -869,15 +879,6 @@ impl World {
         }
     }
 
-    /// Lets this one go on, if it sleeps.
-    pub fn wake_role(&mut self, role: Role) {
-        let role = &mut self.roles[role];
-        if matches!(role.state, State::Blocked(_)) {
-            role.state = State::Running;
-            role.thread.wake();
-        }
-    }
-
     /// Lets the reactors go on for which there may be an event.
     pub fn wake_waiters(&mut self) {
         let ready: Vec<Fd> = self.asleep().into_iter().filter(|epoll| self.net.has_ready(*epoll)).collect();
@@ -894,6 +895,7 @@ impl World {
         for role in &mut self.roles {
             if matches!(role.state, State::Blocked(Why::NoticeOrTime(_))) && role.timed_out_at != Some(progress) {
                 role.timed_out_at = Some(progress);
+                role.is_late = true;
                 role.state = State::Running;
                 role.thread.wake();
                 return None;
