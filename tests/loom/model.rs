@@ -140,7 +140,9 @@ impl Model {
     fn search_states(&self) -> (Explored, Option<Finding>) {
         let (begin, end) = (|| self.begin(), || self.observe());
         let bound = if self.looks { self.bound } else { None };
-        search::check(Limits { cap: self.cap, merging: true, bound }, begin, &|| self.execute(), end, |panic| self.finding(panic))
+        search::check(Limits { cap: self.cap, merging: true, bound }, begin, &|| self.execute(), end, |panic| {
+            self.finding(panic)
+        })
     }
 
     /// The world of a new execution.

@@ -18,9 +18,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::kernel::{Epoll, Events, Interest, Listener, Socket, call};
+use crate::memory::outside;
 use crate::model::with_loom;
 use crate::models::{Said, Test, test};
-use crate::memory::outside;
 use crate::search::{self, Limits};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Duration, Mutex, MutexGuard, Ordering, Queue, spawn};
 use crate::turn::{self, Checker};
@@ -514,9 +514,8 @@ fn a_notification_wakes_any_sleeper() -> Said {
     for seen in [program.seen_by_search(rules, true)?.0, program.seen_by_loom(rules)?.0] {
         for (sleeps, wakes) in [("thread-1", "thread-2"), ("thread-2", "thread-1")] {
             let waits = |history: &String, who| history.contains(&format!("{who} waits for a notification"));
-            let is_it = |history: &&String| {
-                history.contains("Look(true)") && waits(history, sleeps) && !waits(history, wakes)
-            };
+            let is_it =
+                |history: &&String| history.contains("Look(true)") && waits(history, sleeps) && !waits(history, wakes);
             if !seen.iter().any(|history| is_it(&history)) {
                 return Err(format!("{wakes} is never woken before {sleeps}, of\n{seen:?}"));
             }

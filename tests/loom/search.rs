@@ -266,7 +266,8 @@ impl Walk {
         loop {
             let running = running();
             let goes_on = running.iter().copied().find(|role| *role == self.last);
-            let is_free = threads(|threads| threads.explores) && (goes_on.is_none() || self.bound != Some(self.preemptions));
+            let is_free =
+                threads(|threads| threads.explores) && (goes_on.is_none() || self.bound != Some(self.preemptions));
             let next = match running[..] {
                 [] => {
                     at_the_end();

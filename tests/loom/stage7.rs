@@ -47,7 +47,14 @@ pub fn models(serve: Serve) -> Vec<Sound> {
     add("finishes_half_a_request", 3, 2, long, CALLS, pieces("half a request, stop, the rest, FIN", "dsdf"));
     add("accounts_for_whom_it_cuts", 3, 2, here, CALLS, pieces("half a request, stop, the limit", "dst"));
     add("is_sound_for_a_broken_client", 3, 2, long, CALLS, requests("data, stop, RST", "dsr"));
-    add("serves_who_comes_at_the_stop", 3, 1, long, CALLS, requests("FIN, stop, a second client's request, FIN", "fscdf"));
+    add(
+        "serves_who_comes_at_the_stop",
+        3,
+        1,
+        long,
+        CALLS,
+        requests("FIN, stop, a second client's request, FIN", "fscdf"),
+    );
     add("reads_the_tail", 1, 2, here, CALLS, requests("data, FIN", "df"));
     models
 }
