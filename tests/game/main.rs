@@ -6,6 +6,10 @@
 extern crate lab as real;
 extern crate self as lab;
 
+#[macro_use]
+#[path = "../support/listed.rs"]
+mod listed;
+
 mod check;
 mod explore;
 mod facades;
