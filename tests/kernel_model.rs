@@ -9,7 +9,7 @@
 
 #[path = "game/net.rs"]
 mod game;
-#[path = "loom/net.rs"]
+#[path = "support/net.rs"]
 mod net;
 
 use std::io;
