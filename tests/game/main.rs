@@ -16,6 +16,7 @@ mod facades;
 mod graph;
 mod heap;
 mod kernel;
+#[path = "../support/net.rs"]
 mod net;
 mod parts;
 mod point;
