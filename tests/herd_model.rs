@@ -5,7 +5,7 @@
 //! first bytes are acknowledged: until then the kernel holds the lock of the new connection while it wakes.
 #![allow(dead_code)]
 
-#[path = "loom/net.rs"]
+#[path = "support/net.rs"]
 mod net;
 
 use std::io::Write;

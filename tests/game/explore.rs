@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::check::{Check, Part, Refusal};
 use crate::kernel::{Listener, Stop, grouped, mask_names, source_name};
-use crate::net::Connection;
+use crate::net::{Client, Fd};
 use crate::runner::{Serve, Server};
 use crate::world::{QUEUE, Role, Stand, State, Until, World, act, is_of_interest};
 
@@ -98,6 +98,8 @@ struct Play<'a> {
     scenario: &'a Scenario,
     world: Arc<World>,
     client: usize,
+    /// The stop event, which the operator raises.
+    stop: Fd,
 }
 
 impl Drop for Play<'_> {
@@ -113,17 +115,21 @@ impl<'a> Play<'a> {
         let mut state = world.lock();
         state.owed.clone_from(&scenario.owed);
         state.off = scenario.off;
+        // The standard streams have the first numbers.
+        (0..3).for_each(|_| _ = state.net.eventfd());
+        let (listener, stop) = (state.net.listen(), state.net.eventfd());
         drop(state);
         let (serve, workers) = (scenario.serve, scenario.workers);
         world.start("main", move || {
-            if let Err(error) = serve(Server { listener: Listener, stop: Stop, workers, drain: 1 }) {
+            let (listener, stop) = (Listener { fd: listener }, Stop { fd: stop });
+            if let Err(error) = serve(Server { listener, stop, workers, drain: 1 }) {
                 act(Until::Always, |state, _| state.refuse(Check::Refused, format!("the server gives up: {error}")));
             }
         });
         for role in 0..=workers {
             world.go(role);
         }
-        Play { scenario, world, client: 0 }
+        Play { scenario, world, client: 0, stop }
     }
 
     /// Moves `role`, and says what it did.
@@ -131,19 +137,24 @@ impl<'a> Play<'a> {
         if role != CLIENT {
             return self.world.go(role - 1).join("; ");
         }
-        let net = &mut self.world.lock().net;
+        let state = &mut *self.world.lock();
+        let net = &mut state.net;
         let act = &self.scenario.client[self.client];
         self.client += 1;
-        let newest = net.connections.len().saturating_sub(1);
+        let newest = net.clients().saturating_sub(1);
         match act {
-            Act::Connect => net.connect(),
-            Act::Send(bytes) => net.arrive(newest, bytes),
+            Act::Connect => _ = net.connect(),
+            Act::Send(bytes) => net.send(newest, bytes),
             Act::Fin => net.fin(newest),
             Act::Reset => net.reset(newest),
-            Act::Stop => net.stop(),
+            Act::Stop => {
+                // Whether or not the server still has its end.
+                _ = net.raise(self.stop);
+                state.stopped = true;
+            }
         }
         match act {
-            Act::Connect if net.connections.len() > 1 => "is another client now, and connects".to_string(),
+            Act::Connect if net.clients() > 1 => "is another client now, and connects".to_string(),
             Act::Connect => "connects".to_string(),
             Act::Send(bytes) => format!("sends {} bytes", grouped(bytes.len())),
             Act::Fin => "closes its sending side: FIN".to_string(),
@@ -205,7 +216,7 @@ fn stand(state: &State, role: usize) -> String {
         Stand::Ended | Stand::Running => "has crashed".to_string(),
         Stand::Parked { point, until, .. } => match until {
             _ if state.is_met(until) => format!("stands at {point}"),
-            Until::Event => "sleeps in epoll_wait".to_string(),
+            Until::Event(_) => "sleeps in epoll_wait".to_string(),
             Until::Task(_) => "sleeps until there is a task".to_string(),
             Until::Lock(lock) => {
                 let holder = state.locks[lock].map_or("nobody", |holder| &state.roles[holder].name);
@@ -232,7 +243,7 @@ fn end(state: &State) -> End {
         Some(Check::Leak) => "the server has stopped, and its memory was not freed",
         Some(Check::SessionWaits) => "served; the session waits for more",
         Some(_) => "hang: something waits, and nobody will move",
-        None if state.net.stopped => "the server has stopped",
+        None if state.stopped => "the server has stopped",
         None => "served, nothing left",
     };
     let crash = check.is_some_and(|check| check != Check::SessionWaits);
@@ -242,23 +253,22 @@ fn end(state: &State) -> End {
 /// What is left to do in such a state, the weightiest first.
 fn remaining(state: &State) -> Vec<Check> {
     let (net, roles) = (&state.net, &state.roles);
-    let of_any = |what: fn(&Connection) -> bool| net.connections.iter().any(what);
-    let waits = net.connections.iter().enumerate().any(|(at, connection)| net.waits(at) && !connection.reset);
+    let of_any = |what: &dyn Fn(Client) -> bool| (0..net.clients()).any(what);
+    let open = |client| net.socket_of(client).is_some();
     let stuck = |role: &Role| matches!(role.stand, Stand::Parked { until: Until::Lock(_), .. });
-    let lacks =
-        |(owed, connection): (&Vec<u8>, &Connection)| !connection.reset && connection.written < owed.len() as u64;
+    let owed = |client| state.owed.get(client).map_or(0, Vec::len);
     let lives = state.blocks.iter().any(|block| is_of_interest(block.label) && block.freed.is_none());
-    let stops = net.stopped;
+    let stops = state.stopped;
     let found = [
         (Check::NeverStops, stops && roles.iter().any(|role| !matches!(role.stand, Stand::Ended))),
-        (Check::Unread, of_any(|connection| connection.fd.is_some() && !connection.unread.is_empty())),
-        (Check::Ended, of_any(|connection| connection.fd.is_some() && (connection.fin || connection.reset))),
+        (Check::Unread, of_any(&|client| open(client) && net.unread(client) > 0)),
+        (Check::Ended, of_any(&|client| open(client) && (net.has_ended(client) || net.has_left(client)))),
         // Who comes while the server stops need not be served.
-        (Check::Unaccepted, waits && !stops),
-        (Check::Discarded, of_any(Connection::is_discarded)),
+        (Check::Unaccepted, !stops && of_any(&|client| !net.was_accepted(client) && !net.has_left(client))),
+        (Check::Discarded, of_any(&|client| net.was_discarded(client))),
         (Check::Stuck, roles.iter().any(stuck)),
         (Check::Queued, state.queues.iter().any(|queue| !queue.is_empty())),
-        (Check::Unanswered, state.owed.iter().zip(&net.connections).any(lacks)),
+        (Check::Unanswered, of_any(&|client| !net.has_left(client) && net.replies(client).len() < owed(client))),
         (Check::Leak, lives && stops),
         (Check::SessionWaits, lives && !stops),
     ];
@@ -266,10 +276,10 @@ fn remaining(state: &State) -> Vec<Check> {
 }
 
 fn panel(state: &State) -> Panel {
-    let interest = state.net.interest.values().map(|entry| {
-        let tone = if entry.armed { "on" } else { "off" };
-        let armed = if entry.armed { "" } else { "reported, not armed: " };
-        (source_name(entry.token), format!("{armed}{}", mask_names(entry.mask)), tone)
+    let interest = state.net.watched().map(|watched| {
+        let tone = if watched.armed { "on" } else { "off" };
+        let armed = if watched.armed { "" } else { "reported, not armed: " };
+        (source_name(watched.token), format!("{armed}{}", mask_names(watched.mask)), tone)
     });
     // The stop event is on the list in every state; that it was raised is a move. No limit is ever over here.
     let interest = interest.filter(|(name, ..)| name != "the stop event" && name != "the limit").collect();
@@ -310,18 +320,19 @@ fn panel(state: &State) -> Panel {
         }
     });
     let memory = memory.collect();
-    let socket = state.net.connections.iter().map(|connection| {
-        let unread = grouped(connection.unread.len());
-        let over = if connection.reset {
+    let net = &state.net;
+    let socket = (0..net.clients()).map(|client| {
+        let unread = grouped(net.unread(client));
+        let over = if net.has_left(client) {
             ", RST"
-        } else if connection.fin {
+        } else if net.has_ended(client) {
             ", FIN"
         } else {
             ""
         };
-        match connection.fd {
+        match net.socket_of(client) {
             Some(fd) => (format!("fd {fd}"), format!("{unread} bytes unread{over}"), "on"),
-            None if connection.read == 0 && connection.unread.is_empty() && !connection.reset && !connection.fin => {
+            None if !net.was_accepted(client) && net.unread(client) == 0 && over.is_empty() => {
                 ("new".to_string(), "waits to be accepted".to_string(), "on")
             }
             None => ("connection".to_string(), format!("{unread} bytes unread{over}"), "off"),

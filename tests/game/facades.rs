@@ -487,10 +487,10 @@ fn who_asks_for_ever_is_found() {
 #[test]
 fn a_reactor_sleeps_until_there_is_an_event() {
     let serve = |server: Server| {
-        let mut events = Events::with_capacity(8);
-        Epoll.add(&server.listener, LISTENER, Interest::READ)?;
-        Epoll.add(&server.stop, STOP, Interest::READ)?;
-        Epoll.wait(&mut events)?;
+        let (epoll, mut events) = (Epoll::new()?, Events::with_capacity(8));
+        epoll.add(&server.listener, LISTENER, Interest::READ)?;
+        epoll.add(&server.stop, STOP, Interest::READ)?;
+        epoll.wait(&mut events)?;
         let tokens: Vec<_> =
             events.iter().map(|event| (event.token == STOP, event.readable(), event.hung_up())).collect();
         tell(format!("{tokens:?} {}", server.listener.accept()?.is_some()))
@@ -551,12 +551,12 @@ fn of_a_socket(server: Server, reads: fn(&Socket) -> bool) -> io::Result<Served>
         yield_now();
         reads(other.0.get().expect("it is there"));
     });
-    let (once, mut events) = (Interest::READ.one_shot(), Events::with_capacity(1));
-    Epoll.add(&server.listener, LISTENER, once)?;
-    Epoll.wait(&mut events)?;
+    let (epoll, once, mut events) = (Epoll::new()?, Interest::READ.one_shot(), Events::with_capacity(1));
+    epoll.add(&server.listener, LISTENER, once)?;
+    epoll.wait(&mut events)?;
     let accepted = server.listener.accept()?.expect("it waits");
-    Epoll.add(&accepted, 1, once)?;
-    Epoll.wait(&mut events)?;
+    epoll.add(&accepted, 1, once)?;
+    epoll.wait(&mut events)?;
     assert!(socket.set(accepted).is_ok());
     tasks.push(1_u64);
     tasks.push(2);
@@ -714,14 +714,16 @@ fn whatever_a_thread_can_read_makes_two_states_different() {
         (
             "events",
             |server| {
-                Epoll.add(&server.stop, STOP, Interest::READ)?;
-                let reads = |stop: &Stop| {
-                    _ = stop;
+                let epoll = Epoll::new()?;
+                epoll.add(&server.stop, STOP, Interest::READ)?;
+                let reads = |(epoll, _): &(Epoll, Stop)| {
                     let mut events = Events::with_capacity(1);
-                    Epoll.wait(&mut events).expect("it can wait");
+                    epoll.wait(&mut events).expect("it can wait");
                     events.iter().any(|event| event.token == STOP)
                 };
-                of(server.stop, reads, |stop| Epoll.modify(stop, 1, Interest::READ).expect("it is there"))
+                of((epoll, server.stop), reads, |(epoll, stop)| {
+                    epoll.modify(stop, 1, Interest::READ).expect("it is there");
+                })
             },
             vec![Act::Stop],
         ),
@@ -784,20 +786,20 @@ fn whatever_a_thread_can_read_makes_two_states_different() {
 #[test]
 fn a_socket_does_what_its_client_lets_it_do() {
     let serve = |server: Server| {
-        Epoll.add(&server.listener, LISTENER, Interest::READ)?;
-        let mut events = Events::with_capacity(1);
-        Epoll.wait(&mut events)?;
+        let (epoll, mut events) = (Epoll::new()?, Events::with_capacity(1));
+        epoll.add(&server.listener, LISTENER, Interest::READ)?;
+        epoll.wait(&mut events)?;
         let socket = server.listener.accept()?.expect("it waits");
-        Epoll.delete(&server.listener)?;
-        Epoll.add(&socket, 1, Interest::HANG_UP)?;
-        Epoll.wait(&mut events)?;
+        epoll.delete(&server.listener)?;
+        epoll.add(&socket, 1, Interest::HANG_UP)?;
+        epoll.wait(&mut events)?;
         let mut buffer = [0; 8];
         let read = socket.read(&mut buffer)?;
         let end = socket.read(&mut buffer)?;
         let written = socket.write(b"reply")?;
         socket.shutdown_write();
         let refused = socket.write(b"reply").expect_err("it is shut").kind();
-        Epoll.wait(&mut events)?;
+        epoll.wait(&mut events)?;
         let number = socket.number();
         tell(format!("{:?} {end} {written} {refused:?} {number}", &buffer[..read]))
     };
@@ -810,20 +812,21 @@ fn a_socket_does_what_its_client_lets_it_do() {
 
 #[test]
 fn a_source_that_was_deleted_or_closed_is_not_reported() {
-    fn waits_without_the_listener(server: Server, forget: fn(Listener)) -> io::Result<Served> {
-        Epoll.add(&server.listener, LISTENER, Interest::READ)?;
-        Epoll.add(&server.stop, STOP, Interest::READ)?;
-        forget(server.listener);
-        Epoll.wait(&mut Events::with_capacity(1))?;
+    fn waits_without_the_listener(server: Server, forget: fn(&Epoll, Listener)) -> io::Result<Served> {
+        let epoll = Epoll::new()?;
+        epoll.add(&server.listener, LISTENER, Interest::READ)?;
+        epoll.add(&server.stop, STOP, Interest::READ)?;
+        forget(&epoll, server.listener);
+        epoll.wait(&mut Events::with_capacity(1))?;
         tell("woken")
     }
     let deletes: Serve = |server| {
-        waits_without_the_listener(server, |listener| {
-            Epoll.delete(&listener).expect("it is there");
+        waits_without_the_listener(server, |epoll, listener| {
+            epoll.delete(&listener).expect("it is there");
             std::mem::forget(listener);
         })
     };
-    let closes: Serve = |server| waits_without_the_listener(server, drop);
+    let closes: Serve = |server| waits_without_the_listener(server, |_, listener| drop(listener));
     for serve in [deletes, closes] {
         let graph = graph(serve, 0, &[Act::Connect]);
         let stands: BTreeSet<_> = graph.nodes.iter().map(|node| node.stands[1].as_str()).collect();

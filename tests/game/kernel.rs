@@ -1,116 +1,126 @@
-//! The kernel's facade over [`Net`](crate::net::Net).
+//! The kernel of the game: [`net`](crate::net) behind the facade's names. What a call did is said in the reader's words.
+//!
+//! The network is not told who sleeps: no stage here asks for events exclusively.
 
 use std::io;
 
-use crate::net::{self, Failure, LIMIT_FD, LISTENER_FD, STOP_FD};
+pub use real::kernel::{Event, Interest};
+
+use crate::net::{Errno, Fd, Net};
 use crate::runner::{LIMIT, LISTENER, STOP};
-use crate::world::{Until, act};
+use crate::world::{State, Until, act};
 
-#[derive(Clone, Copy)]
-pub struct Interest(u32);
+/// The number of the first client's socket: before it come the standard streams, the listener, the stop event and the
+/// epoll instance.
+const FIRST_SOCKET: u64 = 6;
 
-#[allow(dead_code)]
-impl Interest {
-    pub const READ: Interest = Interest(net::IN | net::RDHUP);
-    pub const WRITE: Interest = Interest(net::OUT | net::RDHUP);
-    pub const HANG_UP: Interest = Interest(net::RDHUP);
-    pub const BREAK: Interest = Interest(0);
-
-    pub const fn edge_triggered(self) -> Interest {
-        Interest(self.0 | net::ET)
-    }
-
-    pub const fn one_shot(self) -> Interest {
-        Interest(self.0 | net::ONESHOT)
-    }
+fn result<T: Default>(result: Option<Result<T, Errno>>) -> io::Result<T> {
+    result.unwrap_or(Ok(T::default())).map_err(io::Error::from_raw_os_error)
 }
 
-#[derive(Clone, Copy)]
-pub struct Event {
-    pub token: u64,
-    mask: u32,
+/// A system call by which a descriptor comes to be.
+#[track_caller]
+fn open(what: impl FnOnce(&mut Net) -> Fd) -> Fd {
+    let fd = act(Until::Always, |state, role| {
+        let fd = what(&mut state.net);
+        state.seen(role, ("open", fd));
+        fd
+    });
+    fd.unwrap_or_default()
 }
 
-impl Event {
-    pub fn readable(self) -> bool {
-        self.mask & net::IN != 0
-    }
-
-    #[allow(dead_code)]
-    pub fn writable(self) -> bool {
-        self.mask & net::OUT != 0
-    }
-
-    #[allow(dead_code)]
-    pub fn hung_up(self) -> bool {
-        self.mask & (net::RDHUP | net::HUP | net::ERR) != 0
-    }
+/// A descriptor is closed, after `say` has said so.
+fn close(fd: Fd, say: impl FnOnce(&mut State)) {
+    act(Until::Always, |state, role| {
+        say(state);
+        _ = state.net.close(fd);
+        state.seen(role, ("close", fd));
+    });
 }
 
-pub struct Events(Vec<Event>);
+pub struct Events {
+    events: Vec<Event>,
+    room: usize,
+}
 
 impl Events {
-    pub fn with_capacity(_: usize) -> Events {
-        Events(Vec::new())
+    pub fn with_capacity(capacity: usize) -> Events {
+        Events { events: Vec::new(), room: capacity }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Event> + '_ {
-        self.0.iter().copied()
+        self.events.iter().copied()
     }
 }
 
 /// What can stand on the interest list.
 pub trait Source {
-    fn fd(&self) -> u64;
+    fn fd(&self) -> Fd;
 }
 
-pub struct Epoll;
+pub struct Epoll {
+    fd: Fd,
+}
 
 impl Epoll {
+    #[track_caller]
     pub fn new() -> io::Result<Epoll> {
-        Ok(Epoll)
+        Ok(Epoll { fd: open(Net::epoll_create) })
     }
 
     #[track_caller]
     pub fn add(&self, source: &impl Source, token: u64, interest: Interest) -> io::Result<()> {
-        self.control(source.fd(), token, interest, "adds to the interest list")
+        let fd = source.fd();
+        result(act(Until::Always, |state, role| {
+            state.say(format!("adds to the interest list: {}", source_name(token)));
+            let added = state.net.add(self.fd, fd, token, interest.bits());
+            state.seen(role, ("add", fd, added));
+            added
+        }))
     }
 
     #[track_caller]
     #[allow(dead_code)]
     pub fn modify(&self, source: &impl Source, token: u64, interest: Interest) -> io::Result<()> {
-        self.control(source.fd(), token, interest, "re-arms")
+        let fd = source.fd();
+        result(act(Until::Always, |state, role| {
+            state.say(format!("re-arms: {}", source_name(token)));
+            let armed = state.net.modify(self.fd, fd, token, interest.bits());
+            state.seen(role, ("modify", fd, armed));
+            armed
+        }))
     }
 
     #[track_caller]
     #[allow(dead_code)]
     pub fn delete(&self, source: &impl Source) -> io::Result<()> {
-        act(Until::Always, |state, _| state.net.forget(source.fd()));
-        Ok(())
-    }
-
-    #[track_caller]
-    fn control(&self, fd: u64, token: u64, interest: Interest, what: &str) -> io::Result<()> {
-        act(Until::Always, |state, role| {
-            state.say(format!("{what}: {}", source_name(token)));
-            state.net.control(fd, token, interest.0);
-            state.seen(role, ("control", fd));
-        });
-        Ok(())
+        let fd = source.fd();
+        result(act(Until::Always, |state, role| {
+            let deleted = state.net.delete(self.fd, fd);
+            state.seen(role, ("delete", fd, deleted));
+            deleted
+        }))
     }
 
     #[track_caller]
     pub fn wait(&self, events: &mut Events) -> io::Result<()> {
-        let there = act(Until::Event, |state, role| {
-            let there = state.net.events();
-            for (token, mask) in &there {
+        let room = events.room;
+        let there = result(act(Until::Event(self.fd), |state, role| {
+            let there = state.net.poll(self.fd, room);
+            for (token, mask) in there.iter().flatten() {
                 state.say(format!("epoll_wait: {} {}", source_name(*token), mask_names(*mask)));
             }
             state.seen(role, &there);
             there
-        });
-        events.0 = there.unwrap_or_default().into_iter().map(|(token, mask)| Event { token, mask }).collect();
+        }))?;
+        events.events = there.into_iter().map(|(token, mask)| Event { token, mask }).collect();
         Ok(())
+    }
+}
+
+impl Drop for Epoll {
+    fn drop(&mut self) {
+        close(self.fd, |_| ());
     }
 }
 
@@ -122,7 +132,7 @@ pub fn source_name(token: u64) -> String {
         LIMIT => "the limit".to_string(),
         key if key >> 32 != 0 => format!("fd {} (gen {})", key as u32, key >> 32),
         // Sessions are counted from 1, and there are not so many of them.
-        number if number > LISTENER_FD => format!("fd {number}"),
+        number if number >= FIRST_SOCKET => format!("fd {number}"),
         session => format!("session {session}"),
     }
 }
@@ -130,116 +140,127 @@ pub fn source_name(token: u64) -> String {
 /// The names of the bits, without the prefix that they share.
 pub fn mask_names(mask: u32) -> String {
     let names = [
-        (net::IN, "IN"),
-        (net::RDHUP, "RDHUP"),
-        (net::HUP, "HUP"),
-        (net::ERR, "ERR"),
-        (net::ET, "ET"),
-        (net::ONESHOT, "ONESHOT"),
+        (libc::EPOLLIN, "IN"),
+        (libc::EPOLLRDHUP, "RDHUP"),
+        (libc::EPOLLHUP, "HUP"),
+        (libc::EPOLLERR, "ERR"),
+        (libc::EPOLLET, "ET"),
+        (libc::EPOLLONESHOT, "ONESHOT"),
     ];
-    names.iter().filter(|(bit, _)| mask & bit != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+    names.iter().filter(|(bit, _)| mask & *bit as u32 != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
 }
 
-pub struct Listener;
+pub struct Listener {
+    pub fd: Fd,
+}
 
 impl Listener {
     #[track_caller]
     pub fn accept(&self) -> io::Result<Option<Socket>> {
-        let fd = act(Until::Always, |state, role| {
-            let fd = state.net.accept();
-            state.seen(role, ("accept", fd));
-            if let Some(fd) = fd {
+        let fd = result(act(Until::Always, |state, role| {
+            let accepted = state.net.accept(self.fd);
+            state.seen(role, ("accept", accepted));
+            if let Ok(Some(fd)) = accepted {
                 state.say(format!("accepts fd {fd}"));
             }
-            fd
-        });
-        Ok(fd.flatten().map(|fd| Socket { fd }))
+            accepted
+        }))?;
+        Ok(fd.map(|fd| Socket { fd }))
     }
 }
 
 impl Source for Listener {
-    fn fd(&self) -> u64 {
-        LISTENER_FD
+    fn fd(&self) -> Fd {
+        self.fd
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        act(Until::Always, |state, _| {
-            state.say("closes the listener");
-            state.net.forget(LISTENER_FD);
-        });
+        close(self.fd, |state| state.say("closes the listener"));
     }
 }
 
 /// A timer that never goes off: in this world no time passes.
 #[allow(dead_code)]
-pub struct Timer;
+pub struct Timer {
+    fd: Fd,
+}
 
 #[allow(dead_code)]
 impl Timer {
+    #[track_caller]
     pub fn after(_: u64) -> io::Result<Timer> {
-        Ok(Timer)
+        Ok(Timer { fd: open(Net::eventfd) })
     }
 }
 
 impl Source for Timer {
-    fn fd(&self) -> u64 {
-        LIMIT_FD
+    fn fd(&self) -> Fd {
+        self.fd
     }
 }
 
-pub struct Stop;
+impl Drop for Timer {
+    fn drop(&mut self) {
+        close(self.fd, |_| ());
+    }
+}
+
+pub struct Stop {
+    pub fd: Fd,
+}
 
 impl Source for Stop {
-    fn fd(&self) -> u64 {
-        STOP_FD
+    fn fd(&self) -> Fd {
+        self.fd
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        close(self.fd, |_| ());
     }
 }
 
 pub struct Socket {
-    fd: u64,
+    fd: Fd,
 }
 
 impl Socket {
     #[allow(dead_code)]
     pub fn number(&self) -> usize {
-        self.fd as usize
+        self.fd
     }
 
     #[track_caller]
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = act(Until::Always, |state, role| {
-            let result = state.net.read(self.fd, buffer);
-            state.say(match result {
+        result(act(Until::Always, |state, role| {
+            let read = state.net.read(self.fd, buffer);
+            state.say(match read {
                 Ok(0) => "reads the end of the stream".to_string(),
                 Ok(count) => format!("reads {} bytes", grouped(count)),
-                Err(failure) => format!("read says {}", errno(failure)),
+                Err(error) => format!("read says {}", errno(error)),
             });
-            // Which bytes they are follows from whose they are, and from how many came before.
-            let from = state.net.of(self.fd).map(|at| (at, state.net.connections[at].read));
-            state.seen(role, ("read", &result, from));
-            result
-        });
-        Ok(result.unwrap_or(Ok(0))?)
+            state.seen(role, ("read", read, &buffer[..read.unwrap_or(0)]));
+            read
+        }))
     }
 
     #[track_caller]
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let result = act(Until::Always, |state, role| {
-            let reset = state.net.of(self.fd).is_some_and(|at| state.net.connections[at].reset);
-            if !reset {
-                state.answer(self.fd, bytes);
+        result(act(Until::Always, |state, role| {
+            let written = state.net.write(self.fd, bytes);
+            if written.is_ok() {
+                state.answered(self.fd, bytes);
             }
-            let result = state.net.write(self.fd, bytes.len());
-            state.say(match result {
+            state.say(match written {
                 Ok(count) => format!("writes a reply of {count} bytes"),
-                Err(failure) => format!("write says {}", errno(failure)),
+                Err(error) => format!("write says {}", errno(error)),
             });
-            state.seen(role, ("write", &result));
-            result
-        });
-        Ok(result.unwrap_or(Ok(0))?)
+            state.seen(role, ("write", written));
+            written
+        }))
     }
 
     #[track_caller]
@@ -247,16 +268,17 @@ impl Socket {
     pub fn shutdown_write(&self) {
         act(Until::Always, |state, _| {
             state.say("closes its sending side");
-            state.net.shutdown_write(self.fd);
+            _ = state.net.shutdown_write(self.fd);
         });
     }
 }
 
-fn errno(failure: Failure) -> &'static str {
-    match failure {
-        Failure::WouldBlock => "EAGAIN: the socket is empty",
-        Failure::Reset => "ECONNRESET",
-        Failure::BrokenPipe => "EPIPE",
+fn errno(error: Errno) -> &'static str {
+    match error {
+        libc::EAGAIN => "EAGAIN: the socket is empty",
+        libc::ECONNRESET => "ECONNRESET",
+        libc::EPIPE => "EPIPE",
+        _ => "an error",
     }
 }
 
@@ -270,16 +292,12 @@ pub fn grouped(number: usize) -> String {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        act(Until::Always, |state, role| {
-            state.say(format!("closes fd {}", self.fd));
-            state.net.close(self.fd);
-            state.seen(role, ("close", self.fd));
-        });
+        close(self.fd, |state| state.say(format!("closes fd {}", self.fd)));
     }
 }
 
 impl Source for Socket {
-    fn fd(&self) -> u64 {
+    fn fd(&self) -> Fd {
         self.fd
     }
 }

@@ -6,12 +6,17 @@
 extern crate lab as real;
 extern crate self as lab;
 
+#[macro_use]
+#[path = "../support/listed.rs"]
+mod listed;
+
 mod check;
 mod explore;
 mod facades;
 mod graph;
 mod heap;
 mod kernel;
+#[path = "../support/net.rs"]
 mod net;
 mod parts;
 mod point;

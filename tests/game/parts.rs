@@ -35,7 +35,7 @@ fn program(part: Part) -> (Scenario, &'static [Part]) {
         Part::Histories => (workers(2, who_was_first), &[]),
         Part::Stands => (workers(0, how_far), PASTS),
         Part::Memory => (workers(2, who_fills_last), PASTS),
-        Part::Client => (Scenario::new(how_far, 0, vec![Act::Stop, Act::Stop]), &[]),
+        Part::Client => (Scenario::new(how_far, 0, vec![Act::Connect, Act::Fin, Act::Fin]), &[]),
     }
 }
 
@@ -73,13 +73,15 @@ fn ends_if(yes: bool) -> io::Result<Served> {
 }
 
 fn who_modifies_last(server: Server) -> io::Result<Served> {
-    let stop = Arc::new(server.stop);
-    Epoll.add(&*stop, STOP, Interest::READ)?;
+    let both = Arc::new((Epoll::new()?, server.stop));
+    let (epoll, stop) = &*both;
+    epoll.add(stop, STOP, Interest::READ)?;
     let as_session = |number: u64| {
-        let stop = stop.clone();
+        let both = both.clone();
         move || {
             yield_now();
-            Epoll.modify(&*stop, number, Interest::READ).expect("it is on the list");
+            let (epoll, stop) = &*both;
+            epoll.modify(stop, number, Interest::READ).expect("it is on the list");
         }
     };
     two(as_session(1), as_session(2));

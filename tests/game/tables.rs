@@ -1,37 +1,78 @@
 //! What the modelled epoll reports, call by call, as `epoll(7)` has it. (`tests/kernel_model.rs` asks Linux.)
 
-use crate::kernel::mask_names;
-use crate::net::{ET, Failure, IN, LISTENER_FD, Net, ONESHOT, OUT, RDHUP, STOP_FD};
+use crate::kernel::{Interest, mask_names};
+use crate::net::{Errno, Fd, Net};
+
+const IN: u32 = libc::EPOLLIN as u32;
+const RDHUP: u32 = libc::EPOLLRDHUP as u32;
+const ET: u32 = libc::EPOLLET as u32;
+const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
+
+/// The machine with an epoll instance, a listener and a stop event.
+struct Machine {
+    net: Net,
+    epoll: Fd,
+    listener: Fd,
+    stop: Fd,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let mut net = Net::default();
+        let (epoll, listener, stop) = (net.epoll_create(), net.listen(), net.eventfd());
+        Machine { net, epoll, listener, stop }
+    }
+
+    fn add(&mut self, fd: Fd, token: u64, mask: u32) {
+        self.net.add(self.epoll, fd, token, mask).expect("it is not on the list");
+    }
+
+    fn modify(&mut self, fd: Fd, token: u64, mask: u32) {
+        self.net.modify(self.epoll, fd, token, mask).expect("it is on the list");
+    }
+
+    fn accept(&mut self) -> Option<Fd> {
+        self.net.accept(self.listener).expect("it listens")
+    }
+
+    fn events(&mut self) -> Vec<(u64, u32)> {
+        let might = self.net.has_event(self.epoll);
+        let events = self.net.poll(self.epoll, 16).expect("an instance");
+        assert_eq!(might, !events.is_empty(), "it knows before it is asked");
+        events
+    }
+}
 
 /// One client, one socket, which is watched under the token 7. Each letter is a call: connect, accept and add, 3 bytes of
 /// data, FIN, RST, modify, read 2 bytes, write 5, shut the sending side, delete, close; `e` asks for events. What `e`, `r`
 /// and `w` gave, in order.
 fn play(interest: u32, calls: &str) -> String {
-    let (mut net, mut fd, mut gave) = (Net::default(), 0, Vec::new());
-    let told = |result: Result<usize, Failure>| match result {
+    let (mut machine, mut fd, mut gave) = (Machine::new(), 0, Vec::new());
+    let told = |result: Result<usize, Errno>| match result {
         Ok(count) => count.to_string(),
-        Err(failure) => format!("{failure:?}"),
+        Err(libc::EAGAIN) => "EAGAIN".to_string(),
+        Err(libc::ECONNRESET) => "ECONNRESET".to_string(),
+        Err(libc::EPIPE) => "EPIPE".to_string(),
+        Err(other) => unreachable!("no error {other}"),
     };
     for call in calls.chars() {
         match call {
-            'c' => net.connect(),
+            'c' => _ = machine.net.connect(),
             'a' => {
-                fd = net.accept().expect("somebody waits");
-                net.control(fd, 7, interest);
+                fd = machine.accept().expect("somebody waits");
+                machine.add(fd, 7, interest);
             }
-            'd' => net.arrive(0, b"abc"),
-            'F' => net.fin(0),
-            'R' => net.reset(0),
-            'm' => net.control(fd, 7, interest),
-            'r' => gave.push(told(net.read(fd, &mut [0; 2]))),
-            'w' => gave.push(told(net.write(fd, 5))),
-            's' => net.shutdown_write(fd),
-            'x' => net.forget(fd),
-            'X' => net.close(fd),
+            'd' => machine.net.send(0, b"abc"),
+            'F' => machine.net.fin(0),
+            'R' => machine.net.reset(0),
+            'm' => machine.modify(fd, 7, interest),
+            'r' => gave.push(told(machine.net.read(fd, &mut [0; 2]))),
+            'w' => gave.push(told(machine.net.write(fd, b"reply"))),
+            's' => machine.net.shutdown_write(fd).expect("a socket"),
+            'x' => machine.net.delete(machine.epoll, fd).expect("it is on the list"),
+            'X' => machine.net.close(fd).expect("it is open"),
             'e' => {
-                let might = net.has_event();
-                let events = net.events();
-                assert_eq!(might, !events.is_empty(), "it knows before it is asked");
+                let events = machine.events();
                 assert!(events.iter().all(|(token, _)| *token == 7) && events.len() < 2, "{events:?}");
                 gave.push(events.first().map_or("-".to_string(), |(_, mask)| mask_names(*mask)));
             }
@@ -80,7 +121,7 @@ fn the_end_is_reported_to_who_asks_for_it_and_a_break_to_everybody() {
     for nothing in [0, ET, ONESHOT] {
         assert_eq!(play(nothing, "cadeFeRe"), "-, -, HUP ERR");
     }
-    assert_eq!(play(OUT | ET, "cade"), "-");
+    assert_eq!(play(Interest::WRITE.edge_triggered().bits(), "cade"), "-");
     // Both sides have ended.
     assert_eq!(play(EDGE, "cadFese"), "IN RDHUP, IN RDHUP HUP");
     assert_eq!(play(EDGE, "casFeRe"), "IN RDHUP HUP, -");
@@ -88,80 +129,111 @@ fn the_end_is_reported_to_who_asks_for_it_and_a_break_to_everybody() {
 
 #[test]
 fn what_came_before_a_break_is_read_first_and_the_error_is_told_once() {
-    assert_eq!(play(EDGE, "cadRrrrrw"), "2, 1, Reset, 0, BrokenPipe");
-    assert_eq!(play(EDGE, "caRwwr"), "Reset, BrokenPipe, 0");
-    assert_eq!(play(EDGE, "caFRrww"), "0, BrokenPipe, BrokenPipe");
-    assert_eq!(play(LEVEL, "caRere"), "IN RDHUP HUP ERR, Reset, IN RDHUP HUP");
-    assert_eq!(play(LEVEL, "cawswR"), "5, BrokenPipe");
-    assert_eq!(play(LEVEL, "caswRer"), "BrokenPipe, IN RDHUP HUP ERR, Reset");
-    assert_eq!(play(LEVEL, "cardFrrr"), "WouldBlock, 2, 1, 0");
+    assert_eq!(play(EDGE, "cadRrrrrw"), "2, 1, ECONNRESET, 0, EPIPE");
+    assert_eq!(play(EDGE, "caRwwr"), "ECONNRESET, EPIPE, 0");
+    assert_eq!(play(EDGE, "caFRrww"), "0, EPIPE, EPIPE");
+    assert_eq!(play(LEVEL, "caRere"), "IN RDHUP HUP ERR, ECONNRESET, IN RDHUP HUP");
+    assert_eq!(play(LEVEL, "cawswR"), "5, EPIPE");
+    assert_eq!(play(LEVEL, "caswRer"), "EPIPE, IN RDHUP HUP ERR, ECONNRESET");
+    assert_eq!(play(LEVEL, "cardFrrr"), "EAGAIN, 2, 1, 0");
+}
+
+/// Hang-up and error are asked for in any case: to add or to arm finds them too.
+#[test]
+fn what_is_broken_is_reported_to_who_asks_for_nothing_as_soon_as_it_asks() {
+    for nothing in [ET, ONESHOT] {
+        assert_eq!(play(nothing, "cRaeme"), "HUP ERR, HUP ERR");
+        assert_eq!(play(nothing, "cFasemeFe"), "HUP, HUP, -");
+    }
 }
 
 #[test]
 fn sources_are_reported_in_the_order_of_their_wake_ups() {
-    let mut net = Net::default();
-    net.control(STOP_FD, 1, IN | ET);
-    net.control(LISTENER_FD, 2, IN | ET);
-    net.connect();
-    net.stop();
-    assert_eq!(net.events(), [(2, IN), (1, IN)]);
-    let (first, second) = (net.accept().expect("it waits"), net.accept());
+    let mut machine = Machine::new();
+    let (listener, stop) = (machine.listener, machine.stop);
+    machine.add(stop, 1, IN | ET);
+    machine.add(listener, 2, IN | ET);
+    machine.net.connect();
+    machine.net.raise(stop).expect("it is open");
+    assert_eq!(machine.events(), [(2, IN), (1, IN)]);
+    let (first, second) = (machine.accept().expect("it waits"), machine.accept());
     assert_eq!(second, None);
-    net.connect();
-    let second = net.accept().expect("it waits");
-    assert_eq!((first, second), (LISTENER_FD + 1, LISTENER_FD + 2));
-    net.control(first, 11, RDHUP | ET);
-    net.control(second, 12, IN | RDHUP | ET);
+    machine.net.connect();
+    let second = machine.accept().expect("it waits");
+    assert_eq!((first, second), (stop + 1, stop + 2));
+    machine.add(first, 11, RDHUP | ET);
+    machine.add(second, 12, IN | RDHUP | ET);
     // No wake-up for the first, which asks for the end only.
-    net.arrive(0, b"a");
-    net.arrive(1, b"a");
-    net.fin(0);
-    let events = net.events();
+    machine.net.send(0, b"a");
+    machine.net.send(1, b"a");
+    machine.net.fin(0);
+    let events = machine.events();
     assert_eq!(events[events.len() - 2..], [(12, IN), (11, RDHUP)]);
     // The lowest number that is free, for the connection that came first.
-    net.close(first);
-    net.connect();
-    net.connect();
-    assert!(net.waits(2) && net.waits(3));
-    assert_eq!(net.accept(), Some(first));
-    assert_eq!(net.of(first), Some(2));
-    assert!(!net.waits(2) && net.waits(3));
-    assert!(!net.interest.contains_key(&first), "closing has taken it off the list");
+    machine.net.close(first).expect("it is open");
+    machine.net.connect();
+    machine.net.connect();
+    assert_eq!((machine.net.socket_of(0), machine.net.socket_of(2)), (None, None));
+    assert_eq!(machine.accept(), Some(first));
+    assert_eq!((machine.net.socket_of(2), machine.net.stream_of(first)), (Some(first), Some(2)));
+    assert!(machine.net.was_accepted(2) && !machine.net.was_accepted(3));
+    let watched: Vec<_> = machine.net.watched().map(|watched| watched.token).collect();
+    assert_eq!(watched, [2, 1, 12], "closing has taken it off the list");
 }
 
 #[test]
 fn what_is_armed_or_added_again_stands_at_the_end() {
-    let mut net = Net::default();
-    net.control(STOP_FD, 1, IN | ONESHOT);
-    net.control(LISTENER_FD, 2, IN | ET);
-    net.stop();
-    assert_eq!(net.events(), [(1, IN)]);
+    let mut machine = Machine::new();
+    let (listener, stop) = (machine.listener, machine.stop);
+    let raise = |machine: &mut Machine| machine.net.raise(stop).expect("it is open");
+    machine.add(stop, 1, IN | ONESHOT);
+    machine.add(listener, 2, IN | ET);
+    raise(&mut machine);
+    assert_eq!(machine.events(), [(1, IN)]);
     // Nobody is told while it is not armed.
-    net.stop();
-    net.connect();
-    net.control(STOP_FD, 1, IN | ONESHOT);
-    assert_eq!(net.events(), [(2, IN), (1, IN)]);
-    net.control(STOP_FD, 1, IN);
-    net.connect();
-    net.forget(STOP_FD);
-    net.control(STOP_FD, 1, IN);
-    assert_eq!(net.events(), [(2, IN), (1, IN)]);
+    raise(&mut machine);
+    machine.net.connect();
+    machine.modify(stop, 1, IN | ONESHOT);
+    assert_eq!(machine.events(), [(2, IN), (1, IN)]);
+    machine.modify(stop, 1, IN);
+    machine.net.connect();
+    machine.net.delete(machine.epoll, stop).expect("it is on the list");
+    machine.add(stop, 1, IN);
+    assert_eq!(machine.events(), [(2, IN), (1, IN)]);
+}
+
+/// What a reader sees of the list: as it was asked for, armed or not.
+#[test]
+fn what_is_watched_is_shown_as_it_was_asked_for() {
+    let mut machine = Machine::new();
+    let stop = machine.stop;
+    let shown = |machine: &Machine| {
+        let watched = machine.net.watched().map(|watched| (watched.token, mask_names(watched.mask), watched.armed));
+        watched.collect::<Vec<_>>()
+    };
+    machine.add(stop, 1, IN | ONESHOT);
+    assert_eq!(shown(&machine), [(1, "IN ONESHOT".to_string(), true)]);
+    machine.net.raise(stop).expect("it is open");
+    machine.events();
+    assert_eq!(shown(&machine), [(1, "IN ONESHOT".to_string(), false)]);
+    machine.modify(stop, 3, IN | ET);
+    assert_eq!(shown(&machine), [(3, "IN ET".to_string(), true)]);
 }
 
 #[test]
 fn what_is_closed_with_bytes_in_it_is_discarded() {
     let discarded = |close: bool, reset: bool, bytes: &[u8]| {
-        let mut net = Net::default();
-        net.connect();
-        let fd = net.accept().expect("it waits");
-        net.arrive(0, bytes);
+        let mut machine = Machine::new();
+        machine.net.connect();
+        let fd = machine.accept().expect("it waits");
+        machine.net.send(0, bytes);
         if reset {
-            net.reset(0);
+            machine.net.reset(0);
         }
         if close {
-            net.close(fd);
+            machine.net.close(fd).expect("it is open");
         }
-        net.connections[0].is_discarded()
+        machine.net.was_discarded(0)
     };
     assert!(discarded(true, false, b"a"));
     assert!(!discarded(false, false, b"a") && !discarded(true, true, b"a") && !discarded(true, false, b""));

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::check::{Check, Part, Refusal};
-use crate::net::{Failure, Net};
+use crate::net::{Fd, Net};
 
 /// Everything that the threads share.
 pub struct World {
@@ -25,6 +25,8 @@ pub struct World {
 /// The state of the world, apart from what is on the threads' own stacks.
 pub struct State {
     pub net: Net,
+    /// The operator has told the server to stop.
+    pub stopped: bool,
     pub roles: Vec<Role>,
     pub blocks: Vec<Block>,
     /// For each task queue: what each task names.
@@ -102,7 +104,8 @@ pub enum Stand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Until {
     Always,
-    Event,
+    /// There is an event in that epoll instance.
+    Event(Fd),
     /// There is a task in that queue, or there will be none.
     Task(usize),
     Lock(usize),
@@ -218,6 +221,7 @@ impl World {
     pub fn new() -> Arc<World> {
         let state = State {
             net: Net::default(),
+            stopped: false,
             roles: Vec::new(),
             blocks: Vec::new(),
             queues: Vec::new(),
@@ -335,7 +339,7 @@ impl State {
     pub fn is_met(&self, until: Until) -> bool {
         match until {
             Until::Always => true,
-            Until::Event => self.net.has_event(),
+            Until::Event(epoll) => self.net.has_event(epoll),
             Until::Task(queue) => !self.queues[queue].is_empty() || self.closed[queue],
             Until::Lock(lock) => self.locks[lock].is_none(),
             Until::Notified(role) | Until::NotifiedInTime(role) => {
@@ -413,11 +417,11 @@ impl State {
         self.blocks.len() - 1
     }
 
-    /// Bytes go out through `fd`: if its client is owed others, that is the end.
-    pub fn answer(&mut self, fd: u64, bytes: &[u8]) {
-        let Some(connection) = self.net.of(fd) else { return };
+    /// These bytes went out through `fd`: if its client is owed others, that is the end.
+    pub fn answered(&mut self, fd: Fd, bytes: &[u8]) {
+        let Some(connection) = self.net.stream_of(fd) else { return };
         let Some(owed) = self.owed.get(connection) else { return };
-        let so_far = self.net.connections[connection].written as usize;
+        let so_far = self.net.replies(connection).len() - bytes.len();
         if !owed.get(so_far..).is_some_and(|rest| rest.starts_with(bytes)) {
             let made_for = self.owed.iter().position(|owed| owed == bytes);
             let whose = made_for.map_or("nobody".to_string(), |other| format!("client {}", other + 1));
@@ -476,7 +480,8 @@ impl State {
 
     fn hash_part(&self, part: Part, hasher: &mut DefaultHasher) {
         match part {
-            Part::Net => self.net.hash(hasher),
+            // A reader also sees what a source that is not armed once asked for.
+            Part::Net => (&self.net, self.net.watched().collect::<Vec<_>>(), self.stopped).hash(hasher),
             Part::Blocks => self.blocks.hash(hasher),
             Part::Queues => self.queues.hash(hasher),
             Part::Closed => self.closed.hash(hasher),
@@ -508,16 +513,4 @@ pub const SESSION: &str = "the session";
 /// Whether a reader wants to hear of such a block.
 pub fn is_of_interest(label: &str) -> bool {
     label == "Session" || label == "Buffer"
-}
-
-impl From<Failure> for std::io::Error {
-    fn from(failure: Failure) -> Self {
-        use std::io::ErrorKind;
-        match failure {
-            Failure::WouldBlock => ErrorKind::WouldBlock,
-            Failure::Reset => ErrorKind::ConnectionReset,
-            Failure::BrokenPipe => ErrorKind::BrokenPipe,
-        }
-        .into()
-    }
 }

@@ -89,6 +89,7 @@ mod harness;
 mod memory;
 mod model;
 mod models;
+#[path = "../support/net.rs"]
 mod net;
 mod programs;
 mod search;

@@ -10,6 +10,10 @@
 extern crate lab as real;
 extern crate self as lab;
 
+#[macro_use]
+#[path = "../support/listed.rs"]
+mod listed;
+
 mod check;
 pub mod kernel;
 pub mod runner;

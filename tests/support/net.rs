@@ -1,7 +1,7 @@
 //! The modelled kernel as a machine without threads: descriptors, epoll, one listener, TCP streams, events.
 //!
-//! Each function is one system call, done at once. Who calls when is not its business: `kernel` puts loom around it, and
-//! `tests/kernel_model.rs` compares it call by call with Linux.
+//! Each function is one system call, done at once. Who calls when is not its business: `tests/loom/kernel.rs` puts the
+//! models around it, `tests/game/kernel.rs` the game, and `tests/kernel_model.rs` compares it call by call with Linux.
 //!
 //! What it knows, after `net/ipv4/tcp.c` and `fs/eventpoll.c`:
 //! - a descriptor gets the lowest free number; closing takes it off every interest list;
@@ -22,6 +22,8 @@
 //! - the limit on descriptors; signals; a client's own errors once its server has closed;
 //! - `EPOLLOUT`, `EPOLLPRI` and urgent data, connections that the server opens; by which rule the kernel chooses among
 //!   several listeners of one port: the script says which.
+// Each world uses a part of it.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -76,12 +78,42 @@ struct Epoll {
     ready: VecDeque<Fd>,
 }
 
-#[derive(Hash)]
 struct Item {
     token: u64,
-    mask: u32,
+    /// As it was last asked for, with what is always asked for.
+    asked: u32,
+    /// False between a one-shot report and the next `EPOLL_CTL_MOD`.
+    armed: bool,
     /// The how-manieth that was put on a list.
     number: usize,
+}
+
+impl Item {
+    fn new(token: u64, mask: u32, number: usize) -> Item {
+        Item { token, asked: mask | ERR | HUP, armed: true, number }
+    }
+
+    /// What the kernel has left of the mask.
+    fn mask(&self) -> u32 {
+        if self.armed { self.asked } else { self.asked & HOW }
+    }
+}
+
+/// What an item once asked for is forgotten by the kernel.
+impl Hash for Item {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.token, self.mask(), self.number).hash(state);
+    }
+}
+
+/// One line of an interest list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Watched {
+    pub token: u64,
+    /// As it was last asked for.
+    pub mask: u32,
+    /// False between a one-shot report and the next `EPOLL_CTL_MOD`.
+    pub armed: bool,
 }
 
 /// A connection: the server's socket, and what its client has seen of it.
@@ -186,8 +218,8 @@ impl Net {
         let mut exclusive = Vec::new();
         for (at, file) in self.files.iter_mut().enumerate() {
             let Some(File::Epoll(epoll)) = file else { continue };
-            let Some(item) = epoll.interest.get(&fd).filter(|item| item.mask & what & !HOW != 0) else { continue };
-            match item.mask & EXCLUSIVE {
+            let Some(item) = epoll.interest.get(&fd).filter(|item| item.mask() & what & !HOW != 0) else { continue };
+            match item.asked & EXCLUSIVE {
                 0 => epoll.hear(fd),
                 _ => exclusive.push((item.number, at)),
             }
@@ -204,8 +236,7 @@ impl Net {
     }
 
     fn wake_stream(&mut self, stream: usize, what: u32) {
-        let is_it = |file: &Option<File>| matches!(file, Some(File::Stream(other)) if *other == stream);
-        if let Some(fd) = self.files.iter().position(is_it) {
+        if let Some(fd) = self.socket_of(stream) {
             self.wake(fd, what);
         }
     }
@@ -234,7 +265,7 @@ impl Net {
         if list.interest.contains_key(&fd) {
             return Err(libc::EEXIST);
         }
-        list.interest.insert(fd, Item { token, mask: mask | ERR | HUP, number });
+        list.interest.insert(fd, Item::new(token, mask, number));
         self.added += 1;
         self.ask(epoll, fd)
     }
@@ -245,10 +276,10 @@ impl Net {
             return Err(libc::EINVAL);
         }
         let item = self.epoll(epoll)?.interest.get_mut(&fd).ok_or(libc::ENOENT)?;
-        if item.mask & EXCLUSIVE != 0 {
+        if item.asked & EXCLUSIVE != 0 {
             return Err(libc::EINVAL);
         }
-        *item = Item { token, mask: mask | ERR | HUP, ..*item };
+        *item = Item::new(token, mask, item.number);
         self.ask(epoll, fd)
     }
 
@@ -256,7 +287,7 @@ impl Net {
     fn ask(&mut self, epoll: Fd, fd: Fd) -> Result<(), Errno> {
         let now = self.mask(fd);
         let list = self.epoll(epoll)?;
-        let asked = list.interest[&fd].mask & !HOW;
+        let asked = list.interest[&fd].mask() & !HOW;
         if now & asked != 0 && !list.ready.contains(&fd) {
             list.ready.push_back(fd);
         }
@@ -280,14 +311,14 @@ impl Net {
             let Some(fd) = waiting.pop_front() else { break };
             let now = self.mask(fd);
             let item = self.epoll(epoll)?.interest.get_mut(&fd).expect("what is ready is on the list");
-            let asked = item.mask & !HOW;
+            let asked = item.mask() & !HOW;
             if now & asked == 0 {
                 continue;
             }
             events.push((item.token, now & asked));
-            if item.mask & ONE_SHOT != 0 {
-                item.mask &= HOW;
-            } else if item.mask & EDGE == 0 {
+            if item.asked & ONE_SHOT != 0 {
+                item.armed = false;
+            } else if item.asked & EDGE == 0 {
                 again.push_back(fd);
             }
             self.reported.push(fd);
@@ -477,6 +508,47 @@ impl Net {
     /// The same for one who knows its client.
     pub fn unread(&self, client: Client) -> usize {
         self.streams[client].arrived.len()
+    }
+
+    /// The server's end of a connection, while it is open.
+    pub fn socket_of(&self, client: Client) -> Option<Fd> {
+        (0..self.files.len()).find(|fd| self.stream_of(*fd) == Some(client))
+    }
+
+    /// What is on the interest lists, by instance and descriptor.
+    pub fn watched(&self) -> impl Iterator<Item = Watched> {
+        let lists = self.files.iter().flatten().filter_map(|file| match file {
+            File::Epoll(epoll) => Some(epoll.interest.values()),
+            _ => None,
+        });
+        lists.flatten().map(|item| Watched { token: item.token, mask: item.asked & !(ERR | HUP), armed: item.armed })
+    }
+
+    /// How many clients there are, or were.
+    pub fn clients(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether the client has closed its sending side while somebody was there to see.
+    pub fn has_ended(&self, client: Client) -> bool {
+        self.streams[client].fin
+    }
+
+    /// Whether the client has broken the connection off.
+    pub fn has_left(&self, client: Client) -> bool {
+        self.streams[client].gone
+    }
+
+    /// Whether the server has closed the connection with bytes in it that nobody had read. Who broke off does not mind.
+    pub fn was_discarded(&self, client: Client) -> bool {
+        let stream = &self.streams[client];
+        stream.accepted && stream.closed && !stream.gone && !stream.arrived.is_empty()
+    }
+
+    /// Whether a wait would report something.
+    pub fn has_event(&self, epoll: Fd) -> bool {
+        let Ok(File::Epoll(epoll)) = self.file(epoll) else { return false };
+        epoll.ready.iter().any(|fd| self.mask(*fd) & epoll.interest[fd].mask() & !HOW != 0)
     }
 
     /// Whether a wait would report something, or may.
