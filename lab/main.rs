@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, Command};
 use lab::autopsy::verdicts;
 use lab::catalogue::{self, STAGES};
 use lab::point::point;
+use lab::schedule::Schedule;
 use serde_json::{Value, json};
 
 fn command() -> Command {
@@ -77,6 +78,8 @@ fn list() -> String {
 /// For programs: the browser's checks read it.
 fn list_json() -> String {
     let exhibits = catalogue::exhibits().map(|stage| {
+        // With as many workers as an exhibit has.
+        let order = Schedule::parse_for(stage.schedule.text, &stage.points(), stage.threads, 4);
         json!({
             "name": stage.name,
             "file_name": stage.file_name(),
@@ -86,6 +89,7 @@ fn list_json() -> String {
             "chapter": stage.chapter,
             "title": stage.title,
             "verdict": stage.expect.id(),
+            "stops": order.is_ok_and(|order| order.stops()),
             "ends": verdicts::case(stage.expect).in_list(),
         })
     });

@@ -1,19 +1,20 @@
 //! Wrong fixes. Each is a patch on a shipped stage (`wrong/`, with a sentence of why somebody would write it), and a model that
 //! the stage passes refutes it: `chapters/recorded/wrong_fixes.txt` says which, how, and at which bound.
 //!
-//! `LAB_RECORD=1 cargo test --test loom gallery` looks through all models of a stage and writes that file, with the name of a
-//! wrong fix for the 1 only its line; with `LAB_LONG=1` it does not give a model up. Otherwise only the model that is written there is explored, with the patch and without.
+//! `LAB_RECORD=1 cargo test --test loom gallery` looks through all models of a stage and writes that file; with the name of a
+//! wrong fix instead of the 1, only the line of that; with `LAB_LONG=1`, without giving a model up. Otherwise only the model
+//! that is written there is explored, with the patch and without.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
 use std::num::ParseIntError;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
 
 use real::schedule::Plan;
 
-use crate::check::Kind;
 use crate::model::{Model, Outcome, Script};
 use crate::models::{self, Said, Test, drawn, model, requests, test, upload};
 use crate::runner::Serve;
@@ -414,8 +415,12 @@ fn recorded() -> Vec<Refuted> {
 
 /// The lines of one stage, among those of the others.
 fn record(stage: &str, lines: Vec<Refuted>) -> Result<(), String> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // The tests of other stages are other processes.
+    let file = File::open(root().join(RECORDING)).map_err(|error| format!("{RECORDING}: {error}"))?;
+    // SAFETY: the descriptor is open as long as `file` is, and closing it unlocks.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) } != 0 {
+        return Err(format!("{RECORDING}: {}", std::io::Error::last_os_error()));
+    }
     let mut all = recorded();
     all.retain(|other| other.stage != stage);
     all.extend(lines);
@@ -434,7 +439,7 @@ fn search(wrong: &Wrong) -> Option<Refuted> {
         let explore = |bound| explored_by_loom(&Model { cap: CAP, ..model.clone() }, bound);
         (1..=MOST).find_map(|bound| refuted(wrong, model, how(bound), explore(bound)))
     };
-    let cap = if std::env::var_os("LAB_LONG").is_some() { models::CAP } else { STATES };
+    let cap = if models::is_long() { models::CAP } else { STATES };
     let both = |model: &Model| {
         let found = refuted(wrong, model, How::Search, looked_through(&Model { cap, ..model.clone() }))?;
         by_loom(model, How::Both).or(Some(found))
@@ -444,18 +449,9 @@ fn search(wrong: &Wrong) -> Option<Refuted> {
 
 /// By the search: first with few preemptions, then without a bound.
 fn looked_through(model: &Model) -> Outcome {
-    let bounds = (0..=MANY).map(Some).chain([None]);
     let explore = |bound| Model { checker: Checker::Search, bound, looks: true, ..model.clone() }.explore();
-    let is_found = |outcome: &Outcome| outcome.finding.as_ref().is_some_and(|it| it.verdict.kind() != Kind::Capped);
-    let mut outcomes = bounds.map(explore);
-    let mut last = outcomes.next().expect("there are bounds");
-    while !is_found(&last) {
-        match outcomes.next() {
-            Some(outcome) => last = outcome,
-            None => break,
-        }
-    }
-    last
+    let few = (0..=MANY).map(|bound| explore(Some(bound))).find(|outcome| outcome.refutation().is_some());
+    few.unwrap_or_else(|| explore(None))
 }
 
 /// By loom, up to so many preemptions.
@@ -465,7 +461,7 @@ fn explored_by_loom(model: &Model, bound: usize) -> Outcome {
 
 /// What was found, if the exploration came to that.
 fn refuted(wrong: &Wrong, model: &Model, how: How, outcome: Outcome) -> Option<Refuted> {
-    let verdict = outcome.finding.map(|finding| finding.verdict).filter(|verdict| verdict.kind() != Kind::Capped)?;
+    let verdict = outcome.refutation()?;
     Some(Refuted {
         stage: wrong.stage.to_string(),
         name: wrong.name.to_string(),
@@ -505,8 +501,7 @@ fn gallery(stage: &'static str, shipped: Serve) -> Said {
         let bound = bounds.max().unwrap_or(MOST);
         // The models of the stage itself are searched where they stand.
         let model = find(stage, shipped, script)?;
-        let is_long = std::env::var_os("LAB_LONG").is_some();
-        let outcome = if is_long { looked_through(&model) } else { explored_by_loom(&model, bound) };
+        let outcome = if models::is_long() { looked_through(&model) } else { explored_by_loom(&model, bound) };
         if let Some(finding) = &outcome.finding {
             return Err(format!("the shipped {stage}, {script}: {}\n{}", finding.verdict, drawn(&outcome)));
         }
@@ -536,10 +531,11 @@ fn is_refuted(wrong: &Wrong, line: &Refuted) -> Said {
     let searched = looked_through(&Model { cap: STATES, ..model.clone() });
     let by_loom = how.bound().map(|bound| explored_by_loom(&model, bound));
     let outcome = by_loom.as_ref().unwrap_or(&searched);
-    let is_found = |outcome: &Outcome| outcome.finding.as_ref().is_some_and(|it| it.verdict.kind() != Kind::Capped);
     let is_alone = matches!(how, How::Loom(_));
     match &outcome.finding {
-        Some(finding) if format!("{:?}", finding.verdict.kind()) == *kind && is_found(&searched) != is_alone => {
+        Some(finding)
+            if format!("{:?}", finding.verdict.kind()) == *kind && searched.refutation().is_some() != is_alone =>
+        {
             let text = finding.verdict.text.lines().next().unwrap_or_default();
             Ok(format!("{name}: {script}: {text}\n"))
         }

@@ -5,7 +5,7 @@
 //! process would wait for each other at that; and a test that kills its process is a test that failed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -60,6 +60,10 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
     if arguments.ignored {
         tests.clear();
     }
+    if arguments.list {
+        tests.iter().for_each(|test| println!("{}: test", test.name));
+        return ExitCode::SUCCESS;
+    }
     // A refuted execution ends by a panic, which is not for the reader: what it says comes out as a verdict.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -68,20 +72,9 @@ pub fn main(tests: Vec<Test>) -> ExitCode {
         }
     }));
     if let (true, [test]) = (std::env::var_os(ONE).is_some(), &tests[..]) {
-        return match run(test) {
-            Ok(said) => {
-                print!("{said}");
-                ExitCode::SUCCESS
-            }
-            Err(why) => {
-                print!("{why}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    if arguments.list {
-        tests.iter().for_each(|test| println!("{}: test", test.name));
-        return ExitCode::SUCCESS;
+        let said = run(test);
+        print!("{}", said.as_ref().unwrap_or_else(|why| why));
+        return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     println!("\nrunning {} tests", tests.len());
     let start = Instant::now();
@@ -118,12 +111,12 @@ const ONE: &str = "LAB_ONE_TEST";
 
 fn run_apart(test: &Test) -> Said {
     let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
-    let ran = Command::new(program).args(["--exact", &test.name]).env(ONE, "1").output();
+    let ran = Command::new(program).args(["--exact", &test.name]).env(ONE, "1").stderr(Stdio::inherit()).output();
     let ran = ran.map_err(|error| format!("a process for it: {error}"))?;
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     match ran.status.success() {
         true => Ok(said),
-        false => Err(format!("{said}{}{}\n", String::from_utf8_lossy(&ran.stderr), ran.status)),
+        false => Err(format!("{said}{}\n", ran.status)),
     }
 }
 

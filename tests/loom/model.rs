@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use real::http;
 use real::schedule::{Action, CLIENTS, Plan};
 
-use crate::check::Check;
+use crate::check::{Check, Kind};
 use crate::heap;
 use crate::kernel::{self, Listener, Source, Stop};
 use crate::net::Client;
@@ -93,6 +93,13 @@ pub struct Outcome {
     pub states: usize,
     pub took: Duration,
     pub finding: Option<Finding>,
+}
+
+impl Outcome {
+    /// What was found, if the exploration was not cut off before.
+    pub fn refutation(&self) -> Option<&Verdict> {
+        self.finding.as_ref().map(|finding| &finding.verdict).filter(|verdict| verdict.kind() != Kind::Capped)
+    }
 }
 
 /// What one execution showed, and how it came to that.

@@ -74,7 +74,7 @@ pub fn sound(model: &Model) -> Said {
         }
     };
     let mut all = None;
-    if model.is_searched || std::env::var_os("LAB_LONG").is_some() {
+    if model.is_searched || is_long() {
         let (line, seen) = explore(Checker::Search, "every state of this model, one call at a time, complete")?;
         said += &line;
         all = Some(seen);
@@ -227,6 +227,11 @@ pub fn all() -> Vec<Test> {
 /// The preemption bound of the larger scripts: as usual, or what `LAB_PREEMPTIONS` says.
 pub fn bound(usual: usize) -> usize {
     std::env::var("LAB_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Whether somebody has asked for the largest scripts too, which take longer than a test run may.
+pub fn is_long() -> bool {
+    std::env::var_os("LAB_LONG").is_some()
 }
 
 /// For a counterexample that the director can run: the same search, in steps from point to point.
