@@ -33,6 +33,7 @@ fn command() -> Command {
         .subcommand(lab::tools::cost::command())
         .subcommand(lab::tools::detect::command())
         .subcommand(lab::tools::bench::command())
+        .subcommand(lab::tools::soak::command())
         .after_help("A stage is a program of its own: cargo run --bin stage3_broken -- --help")
 }
 
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
     }
     if let Some(("bench", matches)) = matches.subcommand() {
         return lab::tools::bench::run(matches);
+    }
+    if let Some(("soak", matches)) = matches.subcommand() {
+        return lab::tools::soak::run(matches);
     }
     let text = match matches.subcommand() {
         None => tour(),

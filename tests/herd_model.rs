@@ -179,7 +179,7 @@ fn exclusive_means_one_or_more() {
 #[test]
 fn a_connection_goes_to_one_listener_of_a_port() {
     let first = Listener::bind_shared("127.0.0.1:0".parse().expect("an address")).expect("there is a port");
-    let listeners = [first.another().expect("it is shared"), first.another().expect("it is shared"), first];
+    let listeners = [first.sibling().expect("it is shared"), first.sibling().expect("it is shared"), first];
     for _ in 0..50 {
         let mut client = TcpStream::connect(listeners[0].local_addr().expect("it listens")).expect("somebody listens");
         client.write_all(b"x").expect("it is connected");

@@ -550,7 +550,7 @@ fn source() -> impl Strategy<Value = Source> {
 fn interest() -> impl Strategy<Value = Interest> {
     let read = Interest::READ;
     // Of the others only the end, or nothing but what is always reported.
-    let (end, none) = (Interest::HANG_UP.edge_triggered(), Interest::BREAK.edge_triggered());
+    let (end, none) = (Interest::HANG_UP.edge_triggered(), Interest::ERROR_ONLY.edge_triggered());
     prop_oneof![
         2 => Just(read),
         2 => Just(read.edge_triggered()),

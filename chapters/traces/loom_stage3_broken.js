@@ -9,11 +9,11 @@ labData("loom_stage3_broken", {
 [3,"client","send 29 bytes",null,null,[[["listener","IN RDHUP","on"],["session 1","IN RDHUP ET","on"]],[],[["session 1","live","on"]],[["fd 6","29 bytes unread","on"]]]],
 [4,"client","RST",null,null,[[["listener","IN RDHUP","on"],["session 1","IN RDHUP ET","on"]],[],[["session 1","live","on"]],[["fd 6","29 bytes unread, RST","on"]]]],
 [5,"main","epoll_wait: fd 6 IN RDHUP HUP ERR",null,63,[[["listener","IN RDHUP","on"],["session 1","IN RDHUP ET","on"]],[],[["session 1","live","on"]],[["fd 6","29 bytes unread, RST","on"]]]],
-[6,"main","queue session 1",null,83,[[["listener","IN RDHUP","on"],["session 1","IN RDHUP ET","on"]],[["session 1","","on"]],[["session 1","live","on"]],[["fd 6","29 bytes unread, RST","on"]]]],
-[7,"main","close fd 6",null,86,[[["listener","IN RDHUP","on"]],[["session 1","","on"]],[["session 1","live","on"]],[["connection","29 bytes unread, RST","off"]]]],
-[null,"main","free session 1",null,108,[[["listener","IN RDHUP","on"]],[["session 1","","on"]],[["session 1","freed by main","gone"]],[["connection","29 bytes unread, RST","off"]]]],
-[8,"worker-1","take session 1",null,119,[[["listener","IN RDHUP","on"]],[],[["session 1","freed by main","gone"]],[["connection","29 bytes unread, RST","off"]]]],
-[9,"worker-1","use session 1","SIGSEGV",123,[[["listener","IN RDHUP","on"]],[],[["session 1","freed by main","bad"]],[["connection","29 bytes unread, RST","off"]]]]
+[6,"main","queue session 1",null,87,[[["listener","IN RDHUP","on"],["session 1","IN RDHUP ET","on"]],[["session 1","","on"]],[["session 1","live","on"]],[["fd 6","29 bytes unread, RST","on"]]]],
+[7,"main","close fd 6",null,90,[[["listener","IN RDHUP","on"]],[["session 1","","on"]],[["session 1","live","on"]],[["connection","29 bytes unread, RST","off"]]]],
+[null,"main","free session 1",null,112,[[["listener","IN RDHUP","on"]],[["session 1","","on"]],[["session 1","freed by main","gone"]],[["connection","29 bytes unread, RST","off"]]]],
+[8,"worker-1","take session 1",null,123,[[["listener","IN RDHUP","on"]],[],[["session 1","freed by main","gone"]],[["connection","29 bytes unread, RST","off"]]]],
+[9,"worker-1","use session 1","SIGSEGV",127,[[["listener","IN RDHUP","on"]],[],[["session 1","freed by main","bad"]],[["connection","29 bytes unread, RST","off"]]]]
 ],
 "sections":["Interest list","Task queue","Memory","Socket"],
 "signal":"SIGSEGV",

@@ -7,7 +7,7 @@ labData("stage7_broken_tail", {
 [null,"main","accept fd 6",null,269,[[["listener","IN RDHUP","on"]],[],[],[["fd 6","0 bytes unread","on"]]]],
 [null,"main","lock the table",null,153,[[["listener","IN RDHUP","on"]],[],[],[["fd 6","0 bytes unread","on"]]]],
 [null,"main","allocate session 1",null,160,[[["listener","IN RDHUP","on"],["fd 6 (gen 1)","IN RDHUP ET ONESHOT","on"]],[],[["session 1","live, 2 owners","on"]],[["fd 6","0 bytes unread","on"]]]],
-[null,"main","give up session 1: 1 owner left",null,272,[[["listener","IN RDHUP","on"],["fd 6 (gen 1)","IN RDHUP ET ONESHOT","on"]],[],[["session 1","live, 1 owner","on"]],[["fd 6","0 bytes unread","on"]]]],
+[null,"main","give up session 1: 1 owner left",null,271,[[["listener","IN RDHUP","on"],["fd 6 (gen 1)","IN RDHUP ET ONESHOT","on"]],[],[["session 1","live, 1 owner","on"]],[["fd 6","0 bytes unread","on"]]]],
 [3,"client","send 29 bytes",null,null,[[["listener","IN RDHUP","on"],["fd 6 (gen 1)","IN RDHUP ET ONESHOT","on"]],[],[["session 1","live, 1 owner","on"]],[["fd 6","29 bytes unread","on"]]]],
 [4,"client","FIN",null,null,[[["listener","IN RDHUP","on"],["fd 6 (gen 1)","IN RDHUP ET ONESHOT","on"]],[],[["session 1","live, 1 owner","on"]],[["fd 6","29 bytes unread, FIN","on"]]]],
 [5,"main","epoll_wait: fd 6 (gen 1) IN RDHUP",null,218,[[["listener","IN RDHUP","on"],["fd 6 (gen 1)","reported, not armed: IN RDHUP ET ONESHOT","off"]],[],[["session 1","live, 1 owner","on"]],[["fd 6","29 bytes unread, FIN","on"]]]],

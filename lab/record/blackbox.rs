@@ -36,9 +36,16 @@ pub enum Mode {
     Recorded = 1,
     /// The black box and a director.
     Directed = 2,
+    /// Nobody, but a system call may be told to fail.
+    Faults = 3,
 }
 
 static MODE: AtomicU8 = AtomicU8::new(Mode::Off as u8);
+
+/// From here on each system call looks whether it is to fail; a box that watches goes on.
+pub(crate) fn expect_faults() {
+    let _ = MODE.compare_exchange(Mode::Off as u8, Mode::Faults as u8, Ordering::SeqCst, Ordering::SeqCst);
+}
 
 /// The [`Mode`] as a number. A load and no more: it stands at every point.
 #[inline(always)]

@@ -12,6 +12,7 @@ use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
 use crate::record::blackbox::MAX_THREADS;
 use crate::server::{Reading, Threads};
+use crate::world::fault::Fault;
 use crate::world::heap::Heap;
 
 /// What the reader asked for.
@@ -27,6 +28,8 @@ pub struct Options {
     pub trace: Option<PathBuf>,
     pub json: bool,
     pub bare: bool,
+    /// With `--serve`: system calls that fail; `None` if not even their calls are counted.
+    pub faults: Option<Vec<Fault>>,
     /// The longest wait for a step; `None` for no limit.
     pub limit: Option<Duration>,
 }
@@ -122,6 +125,22 @@ fn command(stage: &Stage) -> Command {
                 .long_help(
                     "Only serve, for a client of your own, until SIGINT or SIGTERM: 127.0.0.1:8080, or port 0 for any. \
                      Nothing is recorded, unless --trace or --json asks for it.",
+                ),
+        )
+        .arg(
+            Arg::new("fault")
+                .long("fault")
+                .value_name("CALL:LINE:N:ERRNO")
+                .value_parser(|text: &str| if text == "none" { Ok(None) } else { text.parse::<Fault>().map(Some) })
+                .action(ArgAction::Append)
+                .requires("serve")
+                .conflicts_with_all(["trace", "json"])
+                .help("With --serve: let a system call fail, the Nth of that line of the stage")
+                .long_help(
+                    "With --serve: let a system call fail, the Nth of that line of the stage (0 for any line): \
+                     `write:154:2:105` is ENOBUFS at the second write of line 154, `write:154:2:short` writes one byte. CALL \
+                     is accept, add (epoll_ctl), wait, read or write. May be given several times. At the end it says how often \
+                     each call was made; with `none` that is all.",
                 ),
         )
         .arg(
@@ -311,6 +330,7 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
         trace: matches.get_one("trace").cloned(),
         json: matches.get_flag("json"),
         bare: matches.get_flag("bare"),
+        faults: matches.get_many::<Option<Fault>>("fault").map(|faults| faults.flatten().copied().collect()),
         limit: Some(number(&matches, "limit")).filter(|s| *s > 0).map(Duration::from_secs),
     }
 }

@@ -15,6 +15,7 @@ use crate::catalogue::Stage;
 use crate::direct::outcome::{Ending, Run};
 use crate::record::blackbox::Mode;
 use crate::server::{CUT, Serve, Server, listen, told};
+use crate::world::fault;
 use crate::world::heap::{self, Heap};
 use crate::world::kernel::{self, Stop, raise_fd, raise_file_limit};
 
@@ -53,6 +54,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
     let kept = stop.try_clone().context("no descriptor is left")?;
     stop_on_signals(&kept);
+    if let Some(faults) = &options.faults {
+        fault::plan(faults.clone());
+    }
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name));
     let (workers, reading, drain) = (options.workers, options.reading, options.drain);
     let served = serve(Server { listener, stop, workers, reading, drain })
@@ -66,6 +70,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let [cut, unanswered, replies] = CUT.each_ref().map(|count| count.load(Ordering::Relaxed));
     if cut > 0 {
         say(&format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n"));
+    }
+    for (call, line, count) in fault::made() {
+        say(&format!("{call}:{line}: {count}\n"));
     }
     Ok(End::Code(0))
 }

@@ -32,15 +32,15 @@ pub fn serve(server: Server) -> io::Result<Served> {
 pub fn serve_in(server: Server, room: Room, timeouts: Timeouts) -> io::Result<Served> {
     let mut listeners = vec![server.listener];
     while listeners.len() < server.workers {
-        listeners.push(listeners[0].another()?);
+        listeners.push(listeners[0].sibling()?);
     }
-    listeners[0].deal_by_core(listeners.len())?;
+    listeners[0].steer_by_cpu(listeners.len())?;
     let totals = Arc::new(Mutex::new(Ok(Served { received: 0, replies: 0 })));
     let count = listeners.len();
     let start = |(n, listener): (usize, Listener)| {
         let (stop, totals) = (server.stop.try_clone()?, totals.clone());
         Ok(sync::spawn(&format!("reactor-{}", n + 1), move || {
-            kernel::stay_on(n, count);
+            kernel::pin_thread(n, count);
             // A ring belongs to the thread that makes it.
             let served = Reactor::new(room, timeouts).and_then(|reactor| reactor.run(&listener, &stop));
             if served.is_err() {
@@ -81,7 +81,7 @@ struct Reactor {
     spare: Vec<Vec<u8>>,
     /// The coarse clock: looked at once for each batch of answers.
     now: u32,
-    /// There was no descriptor left for a client: nobody is accepted until the clock has moved.
+    /// There was no descriptor left for a client: nobody is accepted until there may be one.
     full: bool,
     /// When it was told to stop.
     stopped: Option<u32>,
@@ -113,15 +113,24 @@ impl Reactor {
             let limit = (self.full || !self.clients.is_empty()).then_some(1);
             self.ring.wait_for(limit)?;
             let before = std::mem::replace(&mut self.now, kernel::seconds());
+            let mut may_have_closed = self.now != before;
             while let Some(event) = self.ring.next_event() {
                 match event.token {
                     STOP => self.stop()?,
                     LISTENER => self.accepted(event, listener)?,
-                    _ => self.turn(event)?,
+                    _ => {
+                        self.turn(event)?;
+                        may_have_closed = true;
+                    }
                 }
             }
             if self.now != before {
-                self.look_at_the_clock(listener)?;
+                self.look_at_the_clock()?;
+            }
+            // There may be a descriptor again: one of this reactor's clients may have gone, or in a second another's.
+            if self.full && may_have_closed {
+                self.full = false;
+                self.ring.accept(listener, LISTENER)?;
             }
         }
         Ok(self.served)
@@ -223,7 +232,7 @@ impl Reactor {
     // ANCHOR_END: stop
 
     /// Once a second: who lets this server wait for too long goes.
-    fn look_at_the_clock(&mut self, listener: &Listener) -> io::Result<()> {
+    fn look_at_the_clock(&mut self) -> io::Result<()> {
         let over = self.stopped.is_some_and(|at| self.now - at >= self.timeouts.request);
         for token in self.clients.tokens() {
             let Some(client) = self.clients.get(token) else { continue };
@@ -233,8 +242,7 @@ impl Reactor {
                 _ => self.clients.remove(token),
             }
         }
-        // There may be a descriptor again.
-        if std::mem::take(&mut self.full) { self.ring.accept(listener, LISTENER) } else { Ok(()) }
+        Ok(())
     }
 }
 

@@ -48,7 +48,8 @@ pub fn serve(server: Server) -> io::Result<Served> {
                 LISTENER => {
                     while let Some(socket) = server.listener.accept()? {
                         accepted += 1;
-                        epoll.add(&socket, accepted, interest)?;
+                        // A client that cannot be watched cannot be served: its socket is closed here.
+                        let Ok(()) = epoll.add(&socket, accepted, interest) else { continue };
                         let (receive, parser) = (Buffer::new(BUFFER), Parser::new());
                         sessions.insert(accepted, Session { socket, receive, filled: 0, parser });
                     }

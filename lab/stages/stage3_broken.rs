@@ -4,14 +4,14 @@
 //! who owns a session.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 // ANCHOR: lesson
 use lab::heap::Raw;
 // ANCHOR_END: lesson
 use lab::http;
-use lab::kernel::{Epoll, Events, Interest, Socket};
+use lab::kernel::{self, Epoll, Events, Interest, Socket};
 use lab::point::point;
 use lab::runner::{self, LISTENER, STOP, Served, Server};
 use lab::sync::{self, Arc, AtomicU64, Ordering, Queue};
@@ -72,7 +72,11 @@ pub fn serve(server: Server) -> io::Result<Served> {
                         let session = Raw::new(session);
                         let socket = unsafe { &(*session.get()).socket };
                         // ANCHOR_END: lesson
-                        epoll.add(socket, accepted, Interest::READ.edge_triggered())?;
+                        if epoll.add(socket, accepted, Interest::READ.edge_triggered()).is_err() {
+                            // A client that cannot be watched cannot be served.
+                            release(session);
+                            continue;
+                        }
                         sessions.insert(accepted, session);
                     }
                 }
@@ -122,8 +126,13 @@ fn work(queue: &Queue<Handle>, totals: &Totals) {
             // ANCHOR: lesson
             let read = unsafe { (*session.get()).socket.read(&mut buffer) };
             // ANCHOR_END: lesson
-            // An empty socket says EAGAIN; a finished one says 0; a broken one is the reactor's to remove.
-            let Ok(n @ 1..) = read else { break };
+            let n = match read {
+                Ok(n @ 1..) => n,
+                // No memory for it now: what has come is there, and no edge will tell of it again.
+                Err(error) if kernel::is_transient(&error) && error.kind() != ErrorKind::WouldBlock => continue,
+                // An empty socket says EAGAIN; a finished one says 0; a broken one is the reactor's to remove.
+                Ok(_) | Err(_) => break,
+            };
             point("count");
             totals.received.fetch_add(n as u64, Ordering::Relaxed);
             // ANCHOR: lesson
@@ -132,9 +141,9 @@ fn work(queue: &Queue<Handle>, totals: &Totals) {
             for _ in 0..http::whole_gets(&buffer[..n]) {
                 point("write");
                 // ANCHOR: lesson
-                let written = unsafe { (*session.get()).socket.write(http::HELLO) };
+                let written = unsafe { (*session.get()).socket.write_or_end(http::HELLO) };
                 // ANCHOR_END: lesson
-                if written.is_ok() {
+                if written {
                     totals.replies.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -87,7 +87,8 @@ pub fn serve(server: Server) -> io::Result<Served> {
                         // ANCHOR: lesson
                         let session = Arc::new(Session { id: accepted, socket, inbox: UnsafeCell::new(inbox) });
                         // ANCHOR_END: lesson
-                        epoll.add(&session.socket, accepted, ONCE)?;
+                        // A client that cannot be watched cannot be served: its socket is closed here.
+                        let Ok(()) = epoll.add(&session.socket, accepted, ONCE) else { continue };
                         sessions.insert(accepted, session);
                     }
                 }
@@ -158,7 +159,8 @@ fn drain(socket: &Socket, inbox: &mut Inbox, totals: &Totals) -> u64 {
             let Some(reply) = step.reply else { break };
             let length = reply.write_to(&mut inbox.send);
             point("write");
-            if socket.write(&inbox.send[..length]).is_ok() {
+            // A reply that there is no room for ends the stream: the next one must not stand behind a gap.
+            if socket.write_or_end(&inbox.send[..length]) {
                 totals.replies.fetch_add(1, Ordering::Relaxed);
             }
             if reply.is_last() {

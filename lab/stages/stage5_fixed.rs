@@ -8,7 +8,7 @@ use std::io;
 use std::process::ExitCode;
 
 use lab::http::{Parser, Reply};
-use lab::kernel::{Epoll, Events, Interest, Socket};
+use lab::kernel::{self, Epoll, Events, Interest, Socket};
 use lab::point::point;
 use lab::runner::{self, LISTENER, STOP, Served, Server};
 use lab::sync::{self, Arc, AtomicU64, Mutex, Ordering, Queue};
@@ -17,7 +17,7 @@ const BUFFER: usize = 4096;
 /// Between two requests: input, and the end of it.
 const INPUT: Interest = Interest::READ.edge_triggered().one_shot();
 /// While a reply is prepared: a client that has said all it had to say still gets it, one that is gone does not.
-const BREAK: Interest = Interest::BREAK.edge_triggered().one_shot();
+const ERROR_ONLY: Interest = Interest::ERROR_ONLY.edge_triggered().one_shot();
 /// When all input is read: only the end is left.
 const END: Interest = Interest::HANG_UP.edge_triggered().one_shot();
 
@@ -136,7 +136,8 @@ pub fn serve(server: Server) -> io::Result<Served> {
                 STOP => break 'serving,
                 LISTENER => {
                     while let Some(socket) = server.listener.accept()? {
-                        table.insert(socket, &epoll)?;
+                        // A client that cannot be watched cannot be served: its socket is closed.
+                        _ = table.insert(socket, &epoll);
                     }
                 }
                 // What has come is read first; the end of the input comes back as an event of its own.
@@ -183,7 +184,8 @@ fn handle(key: u64, epoll: &Epoll, table: &Table, totals: &Totals) {
     let inbox = session.inbox.lock();
     if !bytes.is_empty() {
         point("write");
-        if session.socket.write(&bytes).is_ok_and(|written| written == bytes.len()) {
+        // Replies that there is no room for end the stream: the next one must not stand behind a gap.
+        if session.socket.write_or_end(&bytes) {
             totals.replies.fetch_add(replies.len() as u64, Ordering::Relaxed);
         }
     }
@@ -205,7 +207,7 @@ fn read_requests(session: &Session, epoll: &Epoll, totals: &Totals) -> Vec<Reply
         point("read");
         let n = match session.socket.read(&mut inbox.receive[inbox.filled..]) {
             Ok(n @ 1..) => n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if kernel::is_transient(&error) => break,
             // The end of the stream, or a broken one.
             Ok(_) | Err(_) => {
                 inbox.ended = true;
@@ -223,7 +225,7 @@ fn read_requests(session: &Session, epoll: &Epoll, totals: &Totals) -> Vec<Reply
         }
     }
     point("leave");
-    epoll.modify(&session.socket, session.key, BREAK).expect("the session keeps its socket open and registered");
+    epoll.modify(&session.socket, session.key, ERROR_ONLY).expect("the session keeps its socket open and registered");
     replies
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::process::ExitCode;
 
 use lab::http::{Parser, Reply};
-use lab::kernel::{Epoll, Events, Interest, Socket};
+use lab::kernel::{self, Epoll, Events, Interest, Socket};
 use lab::point::point;
 use lab::runner::{self, LISTENER, STOP, Served, Server};
 // ANCHOR: lesson
@@ -127,7 +127,10 @@ pub fn serve(server: Server) -> io::Result<Served> {
                 LISTENER => {
                     while let Some(socket) = server.listener.accept()? {
                         let session = table.insert(socket);
-                        epoll.add(&session.socket, session.key, INPUT)?;
+                        if epoll.add(&session.socket, session.key, INPUT).is_err() {
+                            // A client that cannot be watched cannot be served.
+                            table.remove(session.key);
+                        }
                     }
                 }
                 // What has come is read first; the end of the input comes back as an event of its own.
@@ -193,7 +196,7 @@ fn read_requests(socket: &Socket, inbox: &mut Inbox, totals: &Totals) -> Vec<Rep
         point("read");
         let n = match socket.read(&mut inbox.receive[inbox.filled..]) {
             Ok(n @ 1..) => n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return replies,
+            Err(error) if kernel::is_transient(&error) => return replies,
             // The end of the stream, or a broken one.
             Ok(_) | Err(_) => {
                 inbox.ended = true;
@@ -221,7 +224,8 @@ fn answer(socket: &Socket, replies: &[Reply], totals: &Totals) {
         bytes.extend_from_slice(&one[..length]);
     }
     point("write");
-    if socket.write(&bytes).is_ok_and(|written| written == bytes.len()) {
+    // Replies that there is no room for end the stream: the next one must not stand behind a gap.
+    if socket.write_or_end(&bytes) {
         totals.replies.fetch_add(replies.len() as u64, Ordering::Relaxed);
     }
     if replies.iter().any(|reply| reply.is_last()) {

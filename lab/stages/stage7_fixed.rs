@@ -9,7 +9,7 @@ use std::io;
 use std::process::ExitCode;
 
 use lab::http::{Parser, Reply};
-use lab::kernel::{Epoll, Events, Interest, Listener, Socket, Timer};
+use lab::kernel::{self, Epoll, Events, Interest, Listener, Socket, Timer};
 use lab::point::point;
 use lab::runner::{self, LIMIT, LISTENER, STOP, Served, Server};
 // ANCHOR: lesson
@@ -270,9 +270,12 @@ fn accept(listener: &Option<Listener>, table: &Table, epoll: &Epoll) -> io::Resu
     let mut accepted = 0;
     let Some(listener) = listener else { return Ok(accepted) };
     while let Some(socket) = listener.accept()? {
-        accepted += 1;
         let session = table.insert(socket);
-        epoll.add(&session.socket, session.key, INPUT)?;
+        match epoll.add(&session.socket, session.key, INPUT) {
+            Ok(()) => accepted += 1,
+            // A client that cannot be watched cannot be served.
+            Err(_) => _ = table.remove(session.key),
+        }
     }
     Ok(accepted)
 }
@@ -336,7 +339,7 @@ fn read(socket: &Socket, inbox: &mut Inbox, totals: &Totals) -> bool {
     point("read");
     let n = match socket.read(&mut inbox.receive[inbox.filled..]) {
         Ok(n @ 1..) => n,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+        Err(error) if kernel::is_transient(&error) => return false,
         // The end of the stream, or a broken one.
         Ok(_) | Err(_) => {
             inbox.ended = true;
@@ -373,7 +376,7 @@ fn answer(socket: &Socket, inbox: &mut Inbox, totals: &Totals) {
                 inbox.written = 0;
                 inbox.replies.pop_front();
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if kernel::is_transient(&error) => return,
             // Nobody will get it.
             Err(_) => inbox.replies.clear(),
         }

@@ -43,15 +43,15 @@ pub fn serve(server: Server) -> io::Result<Served> {
     let mut listeners = vec![Arc::new(server.listener)];
     while listeners.len() < server.workers {
         let first = &listeners[0];
-        listeners.push(if server.reading.reuseport { Arc::new(first.another()?) } else { first.clone() });
+        listeners.push(if server.reading.reuseport { Arc::new(first.sibling()?) } else { first.clone() });
     }
     // ANCHOR_END: lesson
     let mut reactors = Vec::new();
     for (n, listener) in (1..).zip(listeners) {
         let reactor = Reactor::new(n, listener, interest, totals.clone())?;
         reactor.listen()?;
-        // Level-triggered, never read, and not exclusive: it reaches each of them.
-        reactor.epoll.add(&server.stop, STOP, Interest::READ)?;
+        // It stays raised, nobody reads it, and it is not exclusive: each of them hears of it once.
+        reactor.epoll.add(&server.stop, STOP, Interest::READ.edge_triggered())?;
         reactors.push(reactor);
     }
     let start = |reactor: Reactor| sync::spawn(&format!("reactor-{}", reactor.number), move || reactor.run());
@@ -77,6 +77,8 @@ struct Reactor {
     last: u64,
     /// The second in which it last looked for clients who are too slow.
     looked: u32,
+    /// When it was told to stop.
+    stopped: Option<u32>,
     buffer: Vec<u8>,
     replies: Vec<u8>,
     counts: Counts,
@@ -87,14 +89,16 @@ impl Reactor {
     /// Its thread's whole life.
     fn run(mut self) {
         let mut events = Events::with_capacity(64);
-        'serving: loop {
+        while self.stopped.is_none() || !self.sessions.is_empty() {
             point("wait");
             let limit = (self.full || !self.sessions.is_empty()).then_some(1);
             self.epoll.wait_for(&mut events, limit).expect("epoll_wait(2) has no reason to fail");
             let now = kernel::seconds();
             for event in events.iter() {
                 match event.token {
-                    STOP => break 'serving,
+                    STOP => self.stop(now),
+                    // The stop was in the same batch, and has accepted everybody.
+                    LISTENER if self.stopped.is_some() => {}
                     LISTENER => self.accept(now),
                     id => self.turn(id, event, now),
                 }
@@ -110,28 +114,47 @@ impl Reactor {
     fn accept(&mut self, now: u32) {
         self.counts.woken += 1;
         point("accept");
-        match self.listener.accept() {
-            Ok(Some(socket)) => {
-                self.counts.accepted += 1;
-                self.last += 1;
-                // Who cannot be watched cannot be served: his socket is closed here.
-                if self.epoll.add(&socket, self.last, Interest::READ).is_ok() {
-                    self.sessions.insert(self.last, Session::new(socket, now));
-                }
-            }
+        match self.listener.try_accept() {
+            Ok(Some(socket)) => self.insert(socket, now),
             // Somebody else was faster.
             Ok(None) => self.counts.empty += 1,
             // ANCHOR: full
             // The client waits on, and the listener stays readable: whoever asked again at once would spin.
-            Err(error) if kernel::is_exhausted(&error) => {
+            Err(_) => {
                 self.counts.exhausted += 1;
                 self.full = self.epoll.delete(&*self.listener).is_ok();
             }
-            // ANCHOR_END: full
-            // The connection's own error (accept(2), "Error handling"): it is gone, the listener is not.
-            Err(_) => {}
+        }
+        // ANCHOR_END: full
+    }
+
+    fn insert(&mut self, socket: Socket, now: u32) {
+        self.counts.accepted += 1;
+        self.last += 1;
+        // A client that cannot be watched cannot be served: its socket is closed here.
+        if self.epoll.add(&socket, self.last, Interest::READ).is_ok() {
+            self.sessions.insert(self.last, Session::new(socket, now));
         }
     }
+
+    // ANCHOR: stop
+    /// From now on nobody new; a client that is here gets the replies to what has arrived.
+    fn stop(&mut self, now: u32) {
+        while let Ok(Some(socket)) = self.listener.try_accept() {
+            self.insert(socket, now);
+        }
+        if !self.full {
+            self.epoll.delete(&*self.listener).expect("it is on the list");
+        }
+        self.stopped = Some(now);
+        let mut ids: Vec<u64> = self.sessions.keys().copied().collect();
+        // In the order in which they came.
+        ids.sort_unstable();
+        for id in ids {
+            self.turn(id, Event::READABLE, now);
+        }
+    }
+    // ANCHOR_END: stop
     // ANCHOR_END: reactor
 
     fn new(number: usize, listener: Arc<Listener>, interest: Interest, totals: Arc<Totals>) -> io::Result<Reactor> {
@@ -146,6 +169,7 @@ impl Reactor {
             sessions,
             last: 0,
             looked,
+            stopped: None,
             buffer,
             replies,
             counts,
@@ -159,7 +183,7 @@ impl Reactor {
 
     /// There may be a descriptor again. Asking for the listener anew finds who waits there, so nobody is forgotten.
     fn listen_again(&mut self) {
-        if self.full {
+        if self.full && self.stopped.is_none() {
             self.full = self.listen().is_err();
         }
     }
@@ -169,6 +193,7 @@ impl Reactor {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let goes_on = session.read(event, now, &mut self.buffer, &mut self.replies, &self.totals)
             && session.write(now, &mut self.replies)
+            && !(self.stopped.is_some() && session.has_all())
             && session.arm(id, &self.epoll);
         if !goes_on {
             self.remove(id);
@@ -184,10 +209,11 @@ impl Reactor {
     /// Once a second: who lets this server wait for too long goes.
     fn look(&mut self, now: u32) {
         self.looked = now;
+        let over = self.stopped.is_some_and(|at| now - at >= TIMEOUTS.request);
         let mut late = Vec::new();
         for (id, session) in &mut self.sessions {
             let stays = match session.connection.expire(now, TIMEOUTS, &mut self.replies) {
-                Expired::No => true,
+                Expired::No => !over,
                 Expired::Request => session.write(now, &mut self.replies) && session.arm(*id, &self.epoll),
                 Expired::Close => false,
             };
@@ -212,16 +238,20 @@ struct Session {
     ended: bool,
     /// The server has closed its side.
     shut: bool,
+    /// The last read left nothing in the socket.
+    emptied: bool,
 }
 
 impl Session {
     fn new(socket: Socket, now: u32) -> Session {
-        Session { socket, connection: Connection::new(now), armed: Interest::READ, ended: false, shut: false }
+        let connection = Connection::new(now);
+        Session { socket, connection, armed: Interest::READ, ended: false, shut: false, emptied: false }
     }
 
     /// Reads once, if there is something and the client takes its replies; `false` when the connection is broken.
     fn read(&mut self, event: Event, now: u32, buffer: &mut [u8], replies: &mut Vec<u8>, totals: &Totals) -> bool {
         if !event.readable() || self.ended || !self.connection.wants_read() {
+            self.emptied &= self.connection.wants_read();
             // An error is reported whatever was asked for; the write that is due will tell.
             return !event.hung_up() || self.connection.wants_write();
         }
@@ -229,10 +259,12 @@ impl Session {
         match self.socket.read(buffer) {
             Ok(0) => self.ended = true,
             Ok(n) => {
+                self.emptied = n < READ;
                 totals.received.fetch_add(n as u64, Ordering::Relaxed);
                 totals.replies.fetch_add(self.connection.receive(&buffer[..n], now, replies), Ordering::Relaxed);
             }
-            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.emptied = true,
+            Err(_) => return false,
         }
         true
     }
@@ -252,6 +284,11 @@ impl Session {
             self.shut = true;
         }
         !self.ended || self.connection.wants_write()
+    }
+
+    /// Whether it has the replies to everything that had arrived.
+    fn has_all(&self) -> bool {
+        self.emptied && !self.connection.wants_write()
     }
 
     /// Asks for what there is to wait for; `false` when the kernel cannot.

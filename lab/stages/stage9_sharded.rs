@@ -37,10 +37,10 @@ fn main() -> ExitCode {
 pub fn serve(server: Server) -> io::Result<Served> {
     let mut reactors = vec![Reactor::new(server.listener)?];
     while reactors.len() < server.workers {
-        reactors.push(Reactor::new(reactors[0].listener.another()?)?);
+        reactors.push(Reactor::new(reactors[0].listener.sibling()?)?);
     }
     // Whose packets arrive on one core are served there.
-    reactors[0].listener.deal_by_core(reactors.len())?;
+    reactors[0].listener.steer_by_cpu(reactors.len())?;
     for reactor in &reactors {
         // The event stays raised and nobody takes it back, so it reaches every reactor; each hears of it once.
         reactor.epoll.add(&server.stop, STOP, Interest::READ.edge_triggered())?;
@@ -50,7 +50,7 @@ pub fn serve(server: Server) -> io::Result<Served> {
     let start = |(n, reactor): (usize, Reactor)| {
         let totals = totals.clone();
         sync::spawn(&format!("reactor-{}", n + 1), move || {
-            kernel::stay_on(n, count);
+            kernel::pin_thread(n, count);
             let served = reactor.run();
             totals.received.fetch_add(served.received, Ordering::Relaxed);
             totals.replies.fetch_add(served.replies, Ordering::Relaxed);
@@ -72,7 +72,7 @@ struct Reactor {
     ticks: Timer,
     listener: Listener,
     clients: Clients,
-    desk: Desk,
+    scratch: Scratch,
     /// There was no descriptor left for a client: the listener is off the interest list until there may be one.
     full: bool,
     /// When it was told to stop.
@@ -80,12 +80,12 @@ struct Reactor {
 }
 
 /// What a reactor has once for all its clients.
-struct Desk {
+struct Scratch {
     buffer: Vec<u8>,
     /// The replies of a batch, one client's behind the other's.
     replies: Vec<u8>,
     /// Whose they are, and where they end.
-    due: Vec<(u64, usize)>,
+    pending: Vec<(u64, usize)>,
     /// The coarse clock: looked at once for each batch of events.
     now: u32,
     served: Served,
@@ -99,8 +99,8 @@ impl Reactor {
         epoll.add(&ticks, TICK, Interest::READ)?;
         let served = Served { received: 0, replies: 0 };
         let (buffer, now) = (vec![0; READ], kernel::seconds());
-        let desk = Desk { buffer, replies: Vec::new(), due: Vec::new(), now, served };
-        Ok(Reactor { epoll, ticks, listener, clients: Clients::default(), desk, full: false, stopped: None })
+        let scratch = Scratch { buffer, replies: Vec::new(), pending: Vec::new(), now, served };
+        Ok(Reactor { epoll, ticks, listener, clients: Clients::default(), scratch, full: false, stopped: None })
     }
 
     /// Its thread's whole life.
@@ -109,7 +109,7 @@ impl Reactor {
         while self.stopped.is_none() || !self.clients.is_empty() {
             point("wait");
             self.epoll.wait(&mut events).expect("epoll_wait(2) has no reason to fail");
-            let before = std::mem::replace(&mut self.desk.now, kernel::seconds());
+            let before = std::mem::replace(&mut self.scratch.now, kernel::seconds());
             for event in events.iter() {
                 match event.token {
                     STOP => self.stop(),
@@ -123,11 +123,11 @@ impl Reactor {
                 }
             }
             self.write();
-            if self.desk.now != before {
+            if self.scratch.now != before {
                 self.look_at_the_clock();
             }
         }
-        self.desk.served
+        self.scratch.served
     }
 
     /// An event of a client.
@@ -135,17 +135,17 @@ impl Reactor {
         // A batch may name a client that has gone since (the stop lets several go at once), and a slot is used again: the
         // token tells.
         let Some(client) = self.clients.get(token) else { return };
-        if client.read(event, &mut self.desk) {
-            self.put_off(token);
+        if client.read(event, &mut self.scratch) {
+            self.defer(token);
         } else {
             self.remove(token);
         }
     }
 
     /// The replies that were just put together are this client's, and are written with those of the others.
-    fn put_off(&mut self, token: u64) {
-        self.desk.due.push((token, self.desk.replies.len()));
-        if self.desk.replies.len() >= MAX_REPLIES {
+    fn defer(&mut self, token: u64) {
+        self.scratch.pending.push((token, self.scratch.replies.len()));
+        if self.scratch.replies.len() >= MAX_REPLIES {
             self.write();
         }
     }
@@ -153,19 +153,20 @@ impl Reactor {
     /// Writes what was put off. A write wakes a client, who may take the core from this thread.
     fn write(&mut self) {
         let mut start = 0;
-        for at in 0..self.desk.due.len() {
-            let (token, end) = self.desk.due[at];
-            let replies = &self.desk.replies[start..end];
+        for at in 0..self.scratch.pending.len() {
+            let (token, end) = self.scratch.pending[at];
+            let replies = &self.scratch.replies[start..end];
             start = end;
-            let client = self.clients.get(token).expect("nobody goes before he is written to");
-            let goes_on = client.write(replies, self.desk.now);
+            let client =
+                self.clients.get(token).expect("a client is removed only after its deferred replies are written");
+            let goes_on = client.write(replies, self.scratch.now);
             let stays = goes_on && !(self.stopped.is_some() && client.has_all()) && client.arm(token, &self.epoll);
             if !stays {
                 self.remove(token);
             }
         }
-        self.desk.due.clear();
-        self.desk.replies.clear();
+        self.scratch.pending.clear();
+        self.scratch.replies.clear();
     }
     // ANCHOR_END: reactor
 
@@ -173,24 +174,22 @@ impl Reactor {
     fn accept(&mut self) -> bool {
         for _ in 0..BATCH {
             point("accept");
-            match self.listener.accept() {
+            match self.listener.try_accept() {
                 Ok(Some(socket)) => {
                     let epoll = &self.epoll;
-                    let client = Client::new(socket, self.desk.now);
+                    let client = Client::new(socket, self.scratch.now);
                     let (token, client) = self.clients.insert(client);
                     if epoll.add(&client.socket, token, Interest::READ).is_err() {
-                        // Who cannot be watched cannot be served.
+                        // A client that cannot be watched cannot be served.
                         self.clients.remove(token);
                     }
                 }
                 Ok(None) => return false,
                 // The client waits on, and the listener stays readable: whoever asked again at once would spin.
-                Err(error) if kernel::is_exhausted(&error) => {
-                    self.full = self.epoll.delete(&self.listener).is_ok();
+                Err(_) => {
+                    self.full |= self.epoll.delete(&self.listener).is_ok();
                     return false;
                 }
-                // The connection's own error (accept(2), "Error handling"): it is gone, the listener is not.
-                Err(_) => {}
             }
         }
         true
@@ -217,7 +216,7 @@ impl Reactor {
         if !self.full {
             self.epoll.delete(&self.listener).expect("it is on the list");
         }
-        self.stopped = Some(self.desk.now);
+        self.stopped = Some(self.scratch.now);
         for token in self.clients.tokens() {
             self.read(token, Event::READABLE);
         }
@@ -228,12 +227,12 @@ impl Reactor {
     // ANCHOR: clock
     /// Once a second: who lets this server wait for too long goes.
     fn look_at_the_clock(&mut self) {
-        let over = self.stopped.is_some_and(|at| self.desk.now - at >= TIMEOUTS.request);
+        let over = self.stopped.is_some_and(|at| self.scratch.now - at >= TIMEOUTS.request);
         for token in self.clients.tokens() {
             let Some(client) = self.clients.get(token) else { continue };
-            match client.connection.expire(self.desk.now, TIMEOUTS, &mut self.desk.replies) {
+            match client.connection.expire(self.scratch.now, TIMEOUTS, &mut self.scratch.replies) {
                 Expired::No if !over => {}
-                Expired::Request => self.put_off(token),
+                Expired::Request => self.defer(token),
                 Expired::No | Expired::Close => self.remove(token),
             }
         }
@@ -265,19 +264,20 @@ impl Client {
     }
 
     /// One read, if there is something and the client takes its replies; `false` when the connection is broken.
-    fn read(&mut self, event: Event, desk: &mut Desk) -> bool {
+    fn read(&mut self, event: Event, scratch: &mut Scratch) -> bool {
         if !event.readable() || self.ended || !self.connection.wants_read() {
             self.emptied &= self.connection.wants_read();
-            // An error is reported whatever was asked for; the write that is due will tell.
+            // An error is reported whatever was asked for; the write that is pending will tell.
             return !event.hung_up() || self.connection.wants_write();
         }
         point("read");
-        match self.socket.read(&mut desk.buffer) {
+        match self.socket.read(&mut scratch.buffer) {
             Ok(0) => self.ended = true,
             Ok(n) => {
                 self.emptied = n < READ;
-                desk.served.received += n as u64;
-                desk.served.replies += self.connection.receive(&desk.buffer[..n], desk.now, &mut desk.replies);
+                scratch.served.received += n as u64;
+                scratch.served.replies +=
+                    self.connection.receive(&scratch.buffer[..n], scratch.now, &mut scratch.replies);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.emptied = true,
             Err(_) => return false,

@@ -185,7 +185,6 @@ impl Server {
     }
 
     /// The number of its process.
-    #[cfg(feature = "bench")]
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::Location;
 
 use crate::record::blackbox;
 use crate::record::event::{Kind, Waiting};
+use crate::world::fault::{self, Answer, Call};
 use crate::world::point::{asleep, directed, kernel_chooses_wakeups, point, try_or_park, watched};
 
 #[track_caller]
@@ -51,7 +52,7 @@ impl Interest {
 
     /// Only what is reported in any case: a connection that is broken, or closed from both sides (`EPOLLHUP`,
     /// `EPOLLERR`).
-    pub const BREAK: Interest = Interest(0);
+    pub const ERROR_ONLY: Interest = Interest(0);
 
     /// Reported when something changes, not while it lasts: `EPOLLET`.
     pub const fn edge_triggered(self) -> Interest {
@@ -152,6 +153,9 @@ impl Epoll {
     #[track_caller]
     pub fn add(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         note(Kind::Add, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.0)]);
+        if let Some(Answer::Errno(errno)) = fault::next(Call::Add, Location::caller()) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         self.control(libc::EPOLL_CTL_ADD, source.as_fd(), token, interest)
     }
 
@@ -191,10 +195,11 @@ impl Epoll {
     /// Those of `epoll_wait(2)`, without `EINTR`.
     #[track_caller]
     pub fn wait_for(&self, events: &mut Events, seconds: Option<u32>) -> io::Result<()> {
+        let at = Location::caller();
         let timeout_ms = seconds.map_or(-1, |seconds| seconds.saturating_mul(1000).min(i32::MAX as u32) as i32);
         let count = if kernel_chooses_wakeups() {
             // Time stands still here, too. Who was woken first is chance; who goes on first is the director's.
-            let count = asleep(|| self.wait_at_most(events, -1))?;
+            let count = asleep(|| self.wait_at_most(events, -1, at))?;
             point("woken");
             count
         } else if watched() {
@@ -202,11 +207,11 @@ impl Epoll {
                 Waiting::Event,
                 self.fd.as_raw_fd() as u64,
                 || 0,
-                || self.wait_at_most(events, 0).map(|count| (count > 0).then_some(count)).transpose(),
+                || self.wait_at_most(events, 0, at).map(|count| (count > 0).then_some(count)).transpose(),
             );
-            directed.unwrap_or_else(|| self.wait_at_most(events, timeout_ms))?
+            directed.unwrap_or_else(|| self.wait_at_most(events, timeout_ms, at))?
         } else {
-            self.wait_at_most(events, timeout_ms)?
+            self.wait_at_most(events, timeout_ms, at)?
         };
         events.count = count;
         if watched() {
@@ -222,21 +227,17 @@ impl Epoll {
     ///
     /// # Errors
     /// Those of `epoll_wait(2)`, without `EINTR`.
+    #[track_caller]
     pub fn poll(&self, events: &mut Events) -> io::Result<()> {
-        events.count = self.wait_at_most(events, 0)?;
+        events.count = self.wait_at_most(events, 0, Location::caller())?;
         Ok(())
     }
 
-    fn wait_at_most(&self, events: &mut Events, timeout_ms: i32) -> io::Result<usize> {
-        loop {
-            let (at, room) = (events.raw.as_mut_ptr(), events.raw.len() as i32);
-            // SAFETY: the kernel writes at most `room` events at `at`, where that many are allocated.
-            match check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), at, room, timeout_ms) }) {
-                Ok(count) => return Ok(count as usize),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+    fn wait_at_most(&self, events: &mut Events, timeout_ms: i32, at: &'static Location<'static>) -> io::Result<usize> {
+        retried(Call::Wait, at, &self.fd, events.raw.len(), |room| {
+            // SAFETY: the kernel writes at most `room` events, for which there is room.
+            unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.raw.as_mut_ptr(), room as i32, timeout_ms) as isize }
+        })
     }
 }
 
@@ -250,9 +251,9 @@ pub fn set_sched_batch() {
 }
 
 /// Keeps this thread on the cores `n`, `n + count` and so on (`sched_setaffinity(2)`), where the packets of listener `n` arrive
-/// after [`Listener::deal_by_core`]. Cores that the process may not use are left out (`taskset(1)`, a container's limit); where
+/// after [`Listener::steer_by_cpu`]. Cores that the process may not use are left out (`taskset(1)`, a container's limit); where
 /// none is left, and in a directed run, it is without effect.
-pub fn stay_on(n: usize, count: usize) {
+pub fn pin_thread(n: usize, count: usize) {
     if !directed() {
         // A thread on the wrong core is slower, and no worse.
         let _ = pin_to_cores(|core| core % count == n);
@@ -345,7 +346,7 @@ impl Listener {
     ///
     /// # Errors
     /// Those of [`Listener::bind_shared`]: `EADDRINUSE` if the address is not shared.
-    pub fn another(&self) -> io::Result<Listener> {
+    pub fn sibling(&self) -> io::Result<Listener> {
         Listener::bind_shared(self.local_addr()?)
     }
 
@@ -358,7 +359,7 @@ impl Listener {
     ///
     /// # Errors
     /// Those of `setsockopt(2)`: `EINVAL` if the address is not shared.
-    pub fn deal_by_core(&self, count: usize) -> io::Result<()> {
+    pub fn steer_by_cpu(&self, count: usize) -> io::Result<()> {
         let load_core = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32);
         let modulo = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count as u32);
         match directed() {
@@ -375,19 +376,38 @@ impl Listener {
         self.inner.local_addr()
     }
 
-    /// The next connection; `None` when nobody waits.
+    /// The next connection; `None` when nobody waits, and also when there is no descriptor or no memory for who does. It
+    /// waits on then, and the listener stays readable: so that a reactor that asks again at once does not spin, this takes
+    /// [`EXHAUSTED_PAUSE`].
     ///
     /// # Errors
-    /// Those of `accept4(2)`, without `EAGAIN`, `EINTR` and `ECONNABORTED`: `EMFILE` when the file limit is reached.
+    /// Those of [`Listener::try_accept`] that are left.
     #[track_caller]
     pub fn accept(&self) -> io::Result<Option<Socket>> {
+        match self.try_accept() {
+            Err(error) if is_out_of_resources(&error) => {
+                std::thread::sleep(EXHAUSTED_PAUSE);
+                Ok(None)
+            }
+            accepted => accepted,
+        }
+    }
+
+    /// As [`Listener::accept`], for a reactor that stops waiting for the listener while there is no descriptor.
+    ///
+    /// # Errors
+    /// Those of `accept4(2)`, without `EAGAIN`, `EINTR` and those that are about one connection: `EMFILE` when the file limit is
+    /// reached.
+    #[track_caller]
+    pub fn try_accept(&self) -> io::Result<Option<Socket>> {
         let fd = self.accept_with(libc::SOCK_NONBLOCK)?;
         Ok(fd.map(|fd| Socket { fd }))
     }
 
     /// Sleeps until somebody connects, and gives a connection whose calls block; `None` when `stop` was raised.
     ///
-    /// `accept(2)` alone would hear of the client only, so this sleeps in `poll(2)`, which watches both.
+    /// `accept(2)` alone would hear of the client only, so this sleeps in `poll(2)`, which watches both. While there is no
+    /// descriptor or no memory for who waits, it asks again every [`EXHAUSTED_PAUSE`].
     ///
     /// # Errors
     /// Those of `poll(2)` and [`Listener::accept`].
@@ -400,11 +420,12 @@ impl Listener {
                 Readiness::Stop => return Ok(None),
                 // Who knocked may have gone again.
                 Readiness::Neither => {}
-                Readiness::Client => {
-                    if let Some(fd) = self.accept_with(0)? {
-                        return Ok(Some(Stream { fd }));
-                    }
-                }
+                Readiness::Client => match self.accept_with(0) {
+                    Ok(Some(fd)) => return Ok(Some(Stream { fd })),
+                    Ok(None) => {}
+                    Err(error) if is_out_of_resources(&error) => std::thread::sleep(EXHAUSTED_PAUSE),
+                    Err(error) => return Err(error),
+                },
             }
         }
     }
@@ -424,35 +445,66 @@ impl Listener {
 
     #[track_caller]
     fn accept_with(&self, flags: libc::c_int) -> io::Result<Option<OwnedFd>> {
+        let at = Location::caller();
         loop {
             let (nowhere, flags) = (std::ptr::null_mut(), flags | libc::SOCK_CLOEXEC);
-            // SAFETY: no address is asked for.
-            match check(unsafe { libc::accept4(self.inner.as_raw_fd(), nowhere, std::ptr::null_mut(), flags) }) {
+            let accepted = retried(Call::Accept, at, &self.inner, 0, |_| {
+                // SAFETY: no address is asked for.
+                unsafe { libc::accept4(self.inner.as_raw_fd(), nowhere, std::ptr::null_mut(), flags) as isize }
+            });
+            match accepted {
                 Ok(fd) => {
                     note(Kind::Accept, [fd as u64, 0, 0]);
                     // SAFETY: the descriptor is new, and nobody else owns it.
-                    return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
+                    return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }));
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => {
-                        if kernel_chooses_wakeups() {
-                            note(Kind::AcceptEagain, [self.inner.as_raw_fd() as u64, 0, 0]);
-                        }
-                        return Ok(None);
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
+                    if kernel_chooses_wakeups() {
+                        note(Kind::AcceptEagain, [self.inner.as_raw_fd() as u64, 0, 0]);
                     }
-                    Some(libc::EINTR | libc::ECONNABORTED) => {}
-                    _ => return Err(error),
-                },
+                    return Ok(None);
+                }
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => return Err(error),
             }
         }
     }
 }
 
+/// How long a listener is left alone for which there is no descriptor: a server at its limit asks a thousand times a second.
+const EXHAUSTED_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// Whether a call failed because the process, or the machine, has no descriptor or no memory left for a connection
 /// (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` of `accept(2)`). The connection stays in the queue, and the listener readable: who
 /// asks again at once is told so at once.
-pub fn is_exhausted(error: &io::Error) -> bool {
+fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Whether an error of `accept(2)` is about the connection that was next, which is gone with it, and not about the listener: a
+/// client that has left, a firewall that forbids it (`EPERM`), and what the network said of it meanwhile ("Error handling").
+pub(crate) fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNABORTED
+                | libc::EPROTO
+                | libc::EPERM
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EHOSTUNREACH
+                | libc::EOPNOTSUPP
+                | libc::ENETUNREACH
+        )
+    )
+}
+
+/// Whether an error of a read or a write on a socket says nothing of the connection, and the same call may succeed later: there
+/// is nothing to read or no room now (`EAGAIN`), or no memory (`ENOBUFS`, `ENOMEM`).
+pub fn is_transient(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// How often the calling thread went to sleep in its life: `ru_nvcsw` of `getrusage(2)`.
@@ -553,7 +605,9 @@ impl Socket {
         let fd = self.fd.as_raw_fd();
         // As read(2), but straight to the socket, past what the kernel does for files of all kinds.
         // SAFETY: the kernel writes at most the buffer's length into it.
-        let result = retried(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) });
+        let result = retried(Call::Read, Location::caller(), &self.fd, buffer.len(), |length| unsafe {
+            libc::recv(fd, buffer.as_mut_ptr().cast(), length, 0)
+        });
         note(Kind::Read, [fd as u64, outcome(&result), 0]);
         result
     }
@@ -566,9 +620,25 @@ impl Socket {
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let fd = self.fd.as_raw_fd();
         // SAFETY: the kernel reads the slice and no more.
-        let result = retried(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) });
+        let result = retried(Call::Write, Location::caller(), &self.fd, bytes.len(), |length| unsafe {
+            libc::send(fd, bytes.as_ptr().cast(), length, libc::MSG_NOSIGNAL)
+        });
         note(Kind::Write, [fd as u64, outcome(&result), 0]);
         result
+    }
+
+    /// Writes all of `bytes` and says so; or else ends the stream after what there was room for, so that nothing that is written
+    /// later stands behind the gap.
+    #[track_caller]
+    pub fn write_or_end(&self, bytes: &[u8]) -> bool {
+        let written = self.write(bytes);
+        // What is broken has ended by itself.
+        let is_broken = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET));
+        let is_whole = written.as_ref().ok() == Some(&bytes.len());
+        if !is_whole && !written.as_ref().is_err_and(is_broken) {
+            self.shutdown_write();
+        }
+        is_whole
     }
 
     /// Ends the stream to the other side (`shutdown(2)`, `SHUT_WR`); what it still sends can be read.
@@ -598,9 +668,12 @@ impl Stream {
     #[track_caller]
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let fd = self.fd.as_raw_fd();
+        let at = Location::caller();
         let mut receive = |flags| {
-            // SAFETY: the kernel writes at most the buffer's length into it.
-            retried(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) })
+            retried(Call::Read, at, &self.fd, buffer.len(), |length| {
+                // SAFETY: the kernel writes at most the buffer's length into it.
+                unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), length, flags) }
+            })
         };
         let result = if watched() {
             let directed = try_or_park(Waiting::Bytes, fd as u64, || 0, || unless_blocked(receive(libc::MSG_DONTWAIT)));
@@ -618,12 +691,14 @@ impl Stream {
     /// Those of `send(2)`, without `EINTR`.
     #[track_caller]
     pub fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        let fd = self.fd.as_raw_fd();
+        let (fd, at) = (self.fd.as_raw_fd(), Location::caller());
         while !bytes.is_empty() {
             let send = |flags| {
                 let flags = flags | libc::MSG_NOSIGNAL;
-                // SAFETY: the kernel reads the slice and no more.
-                retried(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+                retried(Call::Write, at, &self.fd, bytes.len(), |length| {
+                    // SAFETY: the kernel reads the slice and no more.
+                    unsafe { libc::send(fd, bytes.as_ptr().cast(), length, flags) }
+                })
             };
             let result = if watched() {
                 let directed = try_or_park(Waiting::Room, fd as u64, || 0, || unless_blocked(send(libc::MSG_DONTWAIT)));
@@ -665,13 +740,25 @@ fn unless_blocked(result: io::Result<usize>) -> Option<io::Result<usize>> {
     }
 }
 
-fn retried(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+/// A system call on so many bytes, or whatever it is that it takes; again for as long as a signal comes in between.
+fn retried(
+    call: Call,
+    at: &'static Location<'static>,
+    fd: &impl AsRawFd,
+    length: usize,
+    mut system_call: impl FnMut(usize) -> isize,
+) -> io::Result<usize> {
     loop {
-        let result = call();
-        if result >= 0 {
-            return Ok(result as usize);
-        }
-        let error = io::Error::last_os_error();
+        let error = match fault::next(call, at) {
+            Some(Answer::Errno(errno)) => fault::fail(errno, fd.as_raw_fd()),
+            answer => {
+                let result = system_call(if answer == Some(Answer::Short) { length.min(1) } else { length });
+                if result >= 0 {
+                    return Ok(result as usize);
+                }
+                io::Error::last_os_error()
+            }
+        };
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }

@@ -1,5 +1,6 @@
 //! The facades in the real world: std, libc, malloc. A stage reaches the outside through them and nothing else.
 
+pub mod fault;
 pub mod heap;
 pub mod kernel;
 pub mod point;

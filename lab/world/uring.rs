@@ -19,7 +19,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::record::blackbox;
 use crate::record::event::{Kind, Waiting};
-use crate::world::kernel::Stop;
+use crate::world::kernel::{Stop, is_about_one_connection};
 use crate::world::point::{asleep, kernel_chooses_wakeups, point, try_or_park, watched};
 
 /// The kernel's number for the ring's one group of buffers.
@@ -332,7 +332,7 @@ impl Ring {
                     (work, Outcome::Accepted(Ok(socket)))
                 }
                 // Who knocked has gone again.
-                Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => (work, Outcome::Stalled),
+                Err(error) if is_about_one_connection(&error) => (work, Outcome::Stalled),
                 Err(error) => (work, Outcome::Accepted(Err(error))),
             },
             Work::Receive(open) => {

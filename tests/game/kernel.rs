@@ -4,7 +4,7 @@
 
 use std::io;
 
-pub use real::kernel::{Event, Interest};
+pub use real::kernel::{Event, Interest, is_transient};
 
 use crate::net::{Errno, Fd, Net};
 use crate::runner::{LIMIT, LISTENER, STOP};
@@ -261,6 +261,13 @@ impl Socket {
             state.seen(role, ("write", written));
             written
         }))
+    }
+
+    /// Here a write is never short.
+    #[track_caller]
+    #[allow(dead_code)]
+    pub fn write_or_end(&self, bytes: &[u8]) -> bool {
+        self.write(bytes).is_ok()
     }
 
     #[track_caller]

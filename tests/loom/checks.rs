@@ -12,12 +12,13 @@ use crate::models::{self, Said, Test, model, requests, test, upload};
 use crate::runner::Serve;
 use crate::translate::{self, Finer};
 use crate::turn::Checker;
-use crate::world::{CLIENT, Entry, MAIN, Place, Rules, Verdict, What};
-use crate::{stage3_fixed, stage4_fixed};
+use crate::world::{CLIENT, Defect, Entry, MAIN, Place, Rules, Verdict, What};
+use crate::{stage3_broken, stage3_fixed, stage4_fixed};
 
 pub fn all() -> Vec<Test> {
     let mut tests = vec![
         test("a_run_that_was_cut_off_is_a_failure", 1, a_run_that_was_cut_off_is_a_failure),
+        test("a_wrong_answer_is_noticed", 1, a_wrong_answer_is_noticed),
         test("the_first_line_of_a_point_is_a_step", 1, the_first_line_of_a_point_is_a_step),
         test(
             "a_log_that_is_finer_than_the_points_is_no_schedule",
@@ -40,10 +41,31 @@ pub fn all() -> Vec<Test> {
 
 fn a_run_that_was_cut_off_is_a_failure() -> Said {
     let model = Model { cap: 10, ..model("stage3_fixed", stage3_fixed::serve, requests("data, RST", "dr")) };
-    match model.explore().finding {
-        Some(finding) if finding.verdict.kind() == Kind::Capped => Ok(String::new()),
-        other => Err(format!("it passed for a whole one: {other:?}")),
+    let outcome = model.explore();
+    match (&outcome.finding, outcome.refutation()) {
+        (Some(finding), None) if finding.verdict.kind() == Kind::Capped => Ok(String::new()),
+        other => Err(format!("it passed for a whole one, or for a refuted one: {other:?}")),
     }
+}
+
+/// What a model says of a stage is itself judged: by a broken stage for a sound one, by another finding than the one that is
+/// asked for, and by a search that merges states that differ.
+fn a_wrong_answer_is_noticed() -> Said {
+    let broken = model("stage3_broken", stage3_broken::serve, requests("data, RST", "dr"));
+    let forgetful = Rules { defect: Some(Defect::ForgetsKnowledge), ..Rules::DEFAULT };
+    let fixed = model("stage4_fixed", stage4_fixed::serve, upload("data, FIN", "ddf"));
+    let forgetful = Model { rules: forgetful, ..fixed };
+    let wrong: [(&str, Said); 3] = [
+        ("a broken stage is sound", models::sound(&broken)),
+        ("a use after free is a hang", models::refuted(&broken, Kind::Hang).map(|(said, _)| said)),
+        ("a search that forgets sees what loom sees", models::sound(&forgetful)),
+    ];
+    for (what, said) in wrong {
+        if let Ok(said) = said {
+            return Err(format!("{what}: {said}"));
+        }
+    }
+    models::refuted(&broken, Kind::UseAfterFree).map(|(said, _)| said)
 }
 
 /// What everybody can have seen with fewer reductions, and what everybody sees with all of them, must be the same, but

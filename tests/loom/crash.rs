@@ -2,13 +2,14 @@
 //! lives through the same order.
 
 use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use real::catalogue;
 use real::schedule::Schedule;
 
 use crate::model::WORKERS;
 use crate::models::{Said, Test, drawn, for_the_director, refuted, test};
-use crate::support;
+use crate::support::{self, Output};
 use crate::translate;
 
 pub fn all() -> Vec<Test> {
@@ -16,7 +17,7 @@ pub fn all() -> Vec<Test> {
         let name = format!("{stage}_crashes_in_the_order_that_loom_found_{letters}");
         test(&name, 2, move || crash(stage, letters, signal))
     };
-    let mut tests = Vec::new();
+    let mut tests = vec![test("crash_another_end_is_noticed", 1, another_end_is_noticed)];
     for letters in ["dr", "df", "ddf", "ddr"] {
         tests.push(crash("stage3_broken", letters, libc::SIGSEGV));
     }
@@ -49,16 +50,35 @@ fn crash(stage: &'static str, letters: &'static str, signal: i32) -> Said {
         support::run(name, &["--schedule", &path, "--workers", &WORKERS.to_string()])
     };
     let (broken, fixed) = (run(stage), run(&stage.replace("broken", "fixed")));
-    if broken.status.signal() != Some(signal) {
-        return Err(format!("{stage} ended otherwise in this order:\n{text}\n{}", broken.all()));
-    }
-    if fixed.status.code() != Some(0) {
-        return Err(format!("the fixed twin does not live through this order:\n{text}\n{}", fixed.all()));
-    }
+    ended(&broken, &fixed, signal).map_err(|why| format!("{stage}: {why}\nin this order:\n{text}"))?;
     Ok(format!(
         "{said}  as a schedule, on the real kernel: signal {signal}; the fixed twin serves\n{}",
         indent(&text, &drawn(&outcome))
     ))
+}
+
+/// The broken stage must die of the signal, and its twin serve.
+fn ended(broken: &Output, fixed: &Output, signal: i32) -> Result<(), String> {
+    if broken.status.signal() != Some(signal) {
+        return Err(format!("it ended otherwise: {}", broken.all()));
+    }
+    if fixed.status.code() != Some(0) {
+        return Err(format!("the fixed twin does not live through it: {}", fixed.all()));
+    }
+    Ok(())
+}
+
+fn another_end_is_noticed() -> Said {
+    let output = |raw| Output { status: ExitStatus::from_raw(raw), stdout: String::new(), stderr: String::new() };
+    let (segv, abrt, served, failed) = (output(libc::SIGSEGV), output(libc::SIGABRT), output(0), output(70 << 8));
+    ended(&segv, &served, libc::SIGSEGV)?;
+    for (broken, fixed) in [(&abrt, &served), (&served, &served), (&failed, &served), (&segv, &failed), (&segv, &segv)]
+    {
+        if ended(broken, fixed, libc::SIGSEGV).is_ok() {
+            return Err(format!("{} and {} pass", broken.status, fixed.status));
+        }
+    }
+    Ok(String::new())
 }
 
 /// The book plays this order: the file that it plays is what loom found. `LAB_RECORD=1` writes it anew.

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::models::{Said, Test};
+use crate::models::{Said, Test, test};
 
 struct Arguments {
     names: Vec<String>,
@@ -118,6 +118,35 @@ fn run_apart(test: &Test) -> Said {
         true => Ok(said),
         false => Err(format!("{said}{}\n", ran.status)),
     }
+}
+
+/// Tests that fail, each in its way; only there when somebody asks for them.
+pub fn failing() -> Vec<Test> {
+    if std::env::var_os(FAILING).is_none() {
+        return vec![];
+    }
+    vec![
+        test("it_fails_with_a_word", 1, || Err("so it is".to_string())),
+        test("it_fails_by_a_panic", 1, || panic!("so it is")),
+        test("it_fails_by_a_signal", 1, || std::process::abort()),
+    ]
+}
+
+const FAILING: &str = "LAB_FAILING_TESTS";
+
+/// A run with a test that fails is a failed run.
+pub fn a_failed_test_fails_the_run() -> Said {
+    let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+    for name in ["it_fails_with_a_word", "it_fails_by_a_panic", "it_fails_by_a_signal"] {
+        let mut command = Command::new(&program);
+        command.args(["--exact", name]).env_remove(ONE).env(FAILING, "1").stderr(Stdio::null());
+        let ran = command.output().map_err(|error| format!("a process for it: {error}"))?;
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        if ran.status.code() != Some(101) || !said.contains("0 passed; 1 failed") {
+            return Err(format!("{name}: {}\n{said}", ran.status));
+        }
+    }
+    Ok(String::new())
 }
 
 fn run(test: &Test) -> Said {

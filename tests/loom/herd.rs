@@ -47,6 +47,8 @@ pub fn models(serve: Serve, reuseport: bool) -> Vec<Sound> {
         ("two_clients", 2, bounded(fixed(rules, requests("data, FIN, twice", "dfcdf")))),
         ("three_connections", 2, bounded(fixed(rules, crowd("three connections", "cc")))),
         ("a_stop_while_a_client_comes", 2, bounded(fixed(early, crowd("a connection, then the stop", "")))),
+        ("a_stop_while_three_wait", 2, bounded(fixed(early, crowd("three connections, then the stop", "cc")))),
+        ("what_had_come_before_the_stop", 2, bounded(fixed(early, requests("data, then the stop", "d")))),
     ]
 }
 

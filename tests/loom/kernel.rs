@@ -2,7 +2,7 @@
 
 use std::io;
 
-pub use real::kernel::{Event, Interest, is_exhausted};
+pub use real::kernel::{Event, Interest, is_transient};
 
 use crate::check::Check;
 use crate::heap;
@@ -161,7 +161,7 @@ impl Epoll {
 }
 
 /// Here is no core to choose.
-pub fn stay_on(_: usize, _: usize) {}
+pub fn pin_thread(_: usize, _: usize) {}
 
 pub fn seconds() -> u32 {
     0
@@ -183,12 +183,12 @@ impl Listener {
     }
 
     /// One more on the same port.
-    pub fn another(&self) -> io::Result<Listener> {
+    pub fn sibling(&self) -> io::Result<Listener> {
         Ok(Listener::open())
     }
 
     /// A script says who gets a connection.
-    pub fn deal_by_core(&self, _: usize) -> io::Result<()> {
+    pub fn steer_by_cpu(&self, _: usize) -> io::Result<()> {
         Ok(())
     }
 
@@ -202,6 +202,11 @@ impl Listener {
             accepted
         }))?;
         Ok(accepted.map(|fd| Socket { fd }))
+    }
+
+    /// Here there is always a descriptor.
+    pub fn try_accept(&self) -> io::Result<Option<Socket>> {
+        self.accept()
     }
 }
 
@@ -263,6 +268,11 @@ impl Socket {
         }
         check_open_after(self.fd, &written);
         result(written)
+    }
+
+    /// Here a write is never short.
+    pub fn write_or_end(&self, bytes: &[u8]) -> bool {
+        self.write(bytes).is_ok()
     }
 
     pub fn shutdown_write(&self) {

@@ -42,7 +42,7 @@
 //! - **States that were met before**, for the search.
 //!
 //! `programs` gives generated programs to each checker with and without its reduction and compares what each thread can have
-//! seen; `the_reductions_lose_nothing_*` does so with the smallest scripts of stages 3 and 4. `trips` has a program for each check that
+//! seen; `steps` counts the steps of each call, which both checkers learn of in the same way; `the_reductions_lose_nothing_*` does so with the smallest scripts of stages 3 and 4. `trips` has a program for each check that
 //! it must refuse, `gallery` the wrong fixes that a model must refuse.
 //!
 //! # loom, and where it is incomplete
@@ -97,6 +97,7 @@ mod sharded;
 mod stage5;
 mod stage6;
 mod stage7;
+mod steps;
 mod strangers;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,6 +10,7 @@ pub use std::time::Duration;
 
 use crate::check::Check;
 use crate::heap::{self, Raw};
+use crate::models::{Said, Test, test};
 use crate::turn::{self, Checker, Object, switching};
 use crate::world::{self, Defect, Key, Role, What, Why, World};
 
@@ -533,6 +534,27 @@ impl Sleepers {
     fn notify_all(&mut self) {
         self.notices = self.waiting.iter().map(|role| vec![*role]).collect();
     }
+}
+
+/// A notification is for those who slept when it came, whatever they do later.
+fn a_notification_is_for_those_who_slept() -> Said {
+    let mut sleepers = Sleepers { waiting: vec![1, 2], ..Sleepers::default() };
+    sleepers.notify_one();
+    sleepers.notify_one();
+    // No third one: both who sleep will wake.
+    sleepers.notify_one();
+    let woken = sleepers.take_notice(1);
+    sleepers.waiting.push(1);
+    let again = sleepers.take_notice(1);
+    let other = sleepers.take_notice(2);
+    match (woken, again, other, &sleepers.notices[..], &sleepers.waiting[..]) {
+        (true, false, true, [], [1]) => Ok(String::new()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+pub fn tests() -> Vec<Test> {
+    vec![test("a_notification_is_for_those_who_slept", 1, a_notification_is_for_those_who_slept)]
 }
 
 // SAFETY: the threads of a model are coroutines of one thread.

@@ -143,31 +143,6 @@ fn a_file_limit_that_is_too_low_is_one_sentence() {
 }
 
 #[test]
-fn a_server_that_runs_out_of_descriptors_says_so() {
-    let mut command = command("stage3_fixed");
-    command.args(["--serve", "127.0.0.1:0"]);
-    // SAFETY: one system call on a local, between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            let limit = libc::rlimit { rlim_cur: 32, rlim_max: 32 };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-            Ok(())
-        });
-    }
-    let mut child = command.spawn().expect("the program starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
-    let mut line = String::new();
-    lines.read_line(&mut line).expect("it says where it listens");
-    let port: u16 = line.split("127.0.0.1:").nth(1).and_then(|r| r.split(';').next()?.parse().ok()).expect("a port");
-    let clients: Vec<_> = (0..40).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port))).collect();
-    let mut said = String::new();
-    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it can be read");
-    assert_eq!(child.wait().expect("it ends").code(), Some(2), "{said}");
-    assert!(said.contains("the limit on open files is reached"), "{said}");
-    drop(clients);
-}
-
-#[test]
 fn no_memfd_is_one_sentence() {
     let mut command = command("stage3_broken");
     forbid(&mut command, libc::SYS_memfd_create, libc::ENOSYS);

@@ -3,6 +3,8 @@
 //! - [`catalogue`]: each exhibit ends as its entry says, and all that belongs to a stage is there
 //! - [`command_line`]: what each flag does, what a mistake is told, every exit code
 //! - [`director`]: orders of the reader's own, refusals, limits
+//! - [`faults`]: system calls that fail, each at each line that makes it
+//! - [`limits`]: no descriptor left, clients that read late, an order to stop in the middle of it
 //! - [`crashes`], and a module for each stage after it: what its report says
 //!
 //! `cargo test --test stages stage7::` runs those of one module. Stage 10 has a program of its own, behind its feature.
@@ -15,7 +17,9 @@ mod catalogue;
 mod command_line;
 mod crashes;
 mod director;
+mod faults;
 mod handoff;
+mod limits;
 mod stage5;
 mod stage6;
 mod stage7;

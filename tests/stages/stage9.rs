@@ -334,8 +334,8 @@ fn between_two_ticks_of_the_clock_it_sleeps() {
 #[test]
 fn a_connection_goes_to_the_listener_of_its_core() {
     let first = Listener::bind_shared("127.0.0.1:0".parse().expect("an address")).expect("a port");
-    let second = first.another().expect("it is shared");
-    first.deal_by_core(2).expect("the kernel takes the program");
+    let second = first.sibling().expect("it is shared");
+    first.steer_by_cpu(2).expect("the kernel takes the program");
     let address = first.local_addr().expect("it listens");
     let count = |listener: &Listener| std::iter::from_fn(|| listener.accept().expect("it accepts")).count();
     for core in cores() {

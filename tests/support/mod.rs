@@ -174,7 +174,14 @@ impl Server {
     }
 
     /// Waits for its end, which must be in order; what it said last.
-    pub fn end(mut self) -> String {
+    pub fn end(self) -> String {
+        let (code, last) = self.wait();
+        assert_eq!(code, Some(0), "{last}");
+        last
+    }
+
+    /// Its exit status, if that is no signal, and what it said last.
+    pub fn wait(mut self) -> (Option<i32>, String) {
         let start = Instant::now();
         let status = loop {
             match self.child.try_wait().expect("it is our child") {
@@ -185,8 +192,13 @@ impl Server {
         };
         let mut last = String::new();
         self.out.read_to_string(&mut last).expect("it says what it has served");
-        assert_eq!(status.code(), Some(0), "{last}");
-        last
+        (status.code(), last)
+    }
+
+    /// SIGTERM; its exit status, and what it said last.
+    pub fn finish(self) -> (Option<i32>, String) {
+        self.signal(libc::SIGTERM);
+        self.wait()
     }
 
     /// SIGTERM; what it said last.

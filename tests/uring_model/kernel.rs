@@ -7,11 +7,11 @@ use crate::world::with;
 pub struct Listener;
 
 impl Listener {
-    pub fn another(&self) -> io::Result<Listener> {
+    pub fn sibling(&self) -> io::Result<Listener> {
         Ok(Listener)
     }
 
-    pub fn deal_by_core(&self, _: usize) -> io::Result<()> {
+    pub fn steer_by_cpu(&self, _: usize) -> io::Result<()> {
         Ok(())
     }
 }
@@ -29,7 +29,7 @@ impl Stop {
 }
 
 /// Here is no core to choose.
-pub fn stay_on(_: usize, _: usize) {}
+pub fn pin_thread(_: usize, _: usize) {}
 
 pub fn seconds() -> u32 {
     with(|world| world.clock)
