@@ -39,9 +39,10 @@ struct Client {
 }
 
 impl Client {
-    fn new(server: &Server) -> Client {
-        let stream = server.connect();
-        Client { stream, is_cut: false, got: Vec::new(), owed: Vec::new() }
+    fn new(server: &Server) -> Result<Client, String> {
+        let stream = TcpStream::connect(server.address).map_err(|error| format!("nobody listens any more: {error}"))?;
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Ok(Client { stream, is_cut: false, got: Vec::new(), owed: Vec::new() })
     }
 
     fn send(&mut self, bytes: &[u8], owed: &[u8]) {
@@ -102,26 +103,26 @@ fn play(server: &Server, stage: &Stage) -> Result<usize, String> {
     // Stage 3 keeps nothing between two reads, so what it is sent must arrive in one.
     let in_pieces = stage.chapter != 3;
     let mut cuts = Vec::new();
-    let mut idle = Client::new(server);
+    let mut idle = Client::new(server)?;
     idle.send(GET, HELLO);
     cuts.push(idle.take()?);
     if in_pieces {
-        let mut upload = Client::new(server);
+        let mut upload = Client::new(server)?;
         let (head, body) = POST.split_at(POST.len() - 9);
         upload.send(head, b"");
         // Another client's whole conversation comes in between.
-        let mut other = Client::new(server);
+        let mut other = Client::new(server)?;
         other.send(GET, HELLO);
         cuts.push(other.take()?);
         upload.send(body, STORED);
         upload.fin();
         cuts.push(upload.take_end()?);
-        let mut many = Client::new(server);
+        let mut many = Client::new(server)?;
         many.send(&GET.repeat(PIPELINED), &HELLO.repeat(PIPELINED));
         many.fin();
         cuts.push(many.take_end()?);
     }
-    let mut last = Client::new(server);
+    let mut last = Client::new(server)?;
     last.send(GET, HELLO);
     last.fin();
     cuts.push(last.take_end()?);
@@ -155,7 +156,7 @@ fn start(stage: &Stage, fault: &str) -> Server {
 /// And how many descriptors it has open without a client.
 fn sites(stage: &Stage) -> (Vec<Site>, usize) {
     let server = start(stage, "none");
-    let mut first = Client::new(&server);
+    let mut first = Client::new(&server).expect("it listens");
     first.send(GET, HELLO);
     assert_eq!(first.take(), Ok(End::Served));
     let open = server.descriptors() - 1;

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Output, Server, binary, command, finish, run};
+use crate::support::{Output, Server, binary, command, finish, narrow, run};
 use lab::http::HELLO;
 use lab::kernel::Listener;
 use serde_json::Value;
@@ -162,25 +162,6 @@ fn a_head_that_does_not_go_on_is_refused_by_itself() {
     slow.read_to_string(&mut text).expect("it ends the stream");
     assert!(text.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{text}");
     server.stop();
-}
-
-/// A client whose own buffer for replies is as small as can be.
-fn narrow(address: SocketAddr) -> TcpStream {
-    let SocketAddr::V4(v4) = address else { panic!("the server listens on 127.0.0.1") };
-    // SAFETY: the descriptor is new and owned by the stream; the kernel reads two locals.
-    unsafe {
-        let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
-        assert!(fd >= 0);
-        let stream = TcpStream::from_raw_fd(fd);
-        let size = 4096_i32;
-        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const size).cast(), 4);
-        let mut raw: libc::sockaddr_in = std::mem::zeroed();
-        raw.sin_family = libc::AF_INET as u16;
-        raw.sin_port = v4.port().to_be();
-        raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
-        assert_eq!(libc::connect(fd, (&raw const raw).cast(), size_of_val(&raw) as u32), 0);
-        stream
-    }
 }
 
 /// More than three reads take, all of it there when the stop is raised, and a client with hardly any room for the replies.

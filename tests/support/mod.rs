@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::FromRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -205,6 +206,25 @@ impl Server {
     pub fn stop(self) -> String {
         self.signal(libc::SIGTERM);
         self.end()
+    }
+}
+
+/// A client whose own buffer for replies is as small as can be.
+pub fn narrow(address: SocketAddr) -> TcpStream {
+    let SocketAddr::V4(v4) = address else { panic!("the server listens on 127.0.0.1") };
+    // SAFETY: the descriptor is new and owned by the stream; the kernel reads two locals.
+    unsafe {
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        assert!(fd >= 0);
+        let stream = TcpStream::from_raw_fd(fd);
+        let size = 4096_i32;
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const size).cast(), 4);
+        let mut raw: libc::sockaddr_in = std::mem::zeroed();
+        raw.sin_family = libc::AF_INET as u16;
+        raw.sin_port = v4.port().to_be();
+        raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+        assert_eq!(libc::connect(fd, (&raw const raw).cast(), size_of_val(&raw) as u32), 0);
+        stream
     }
 }
 
