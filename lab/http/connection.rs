@@ -65,7 +65,8 @@ fn answer(parser: &mut Parser, bytes: &[u8], out: &mut Vec<u8>) -> (usize, u64) 
     let (mut at, mut replies) = (0, 0);
     loop {
         // No head is looked for further than it may reach, so that one read and many give the same replies.
-        let within = if parser.body_left() == 0 { &bytes[at..bytes.len().min(at + MAX_HEAD)] } else { &bytes[at..] };
+        let in_body = parser.body_left().is_some();
+        let within = if in_body { &bytes[at..] } else { &bytes[at..bytes.len().min(at + MAX_HEAD)] };
         let step = parser.advance(within, within.len() == MAX_HEAD);
         at += step.consumed;
         match step.reply {
@@ -286,7 +287,8 @@ impl Connection {
         }
         match waits_for {
             WaitsFor::Head | WaitsFor::Body(_) => {
-                put(self.inbox.parser.refuse_now("408 Request Timeout"), replies);
+                let part = self.inbox.part.as_ref().map_or(&[][..], |part| &part[..]);
+                put(self.inbox.parser.refuse_now(part, "408 Request Timeout"), replies);
                 self.since = now;
                 Expired::Request
             }
@@ -308,8 +310,8 @@ impl Connection {
             WaitsFor::Head
         } else {
             match self.inbox.parser.body_left() {
-                0 => WaitsFor::Request,
-                left => WaitsFor::Body(left / BODY_STEP),
+                None => WaitsFor::Request,
+                Some(left) => WaitsFor::Body(left / BODY_STEP),
             }
         }
     }
@@ -322,7 +324,7 @@ enum WaitsFor {
     Request,
     /// To send the rest of a head.
     Head,
-    /// To send the rest of a body: so many steps are left.
+    /// To send the rest of a body: so many steps are left, at most.
     Body(u32),
     /// To take its replies.
     Room,

@@ -241,11 +241,11 @@ fn stage4_takes_the_10_mib_upload_in_any_pieces_and_says_what_it_took() {
         let (mut child, address, _rest) = serve(name, &["--workers", "1"]);
         let mut client = TcpStream::connect(&address).expect("it listens");
         client.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
-        for piece in [b"POST /u HTTP/1.1\r\nCont".as_slice(), b"ent-Length: 10485760\r\n", b"\r\n"] {
+        for piece in [b"POST /u HTTP/1.1\r\nHost: lab\r\nCont".as_slice(), b"ent-Length: 10485760\r\n", b"\r\n"] {
             client.write_all(piece).expect("it reads");
         }
         client.write_all(&vec![b'x'; 10 * 1024 * 1024]).expect("it reads");
-        client.write_all(b"BREW / HTTP/1.1\r\n\r\n").expect("it reads");
+        client.write_all(b"BREW / HTTP/1.1\r\nHost: lab\r\n\r\n").expect("it reads");
         let mut said = String::new();
         client.read_to_string(&mut said).expect("it answers and closes after an error");
         assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{name}: {said}");
@@ -305,7 +305,7 @@ fn sigint_to_a_recorded_server_ends_it_with_its_report() {
     let trace = folder.path().join("trace.json");
     let (mut child, address, mut rest) = serve("stage4_fixed", &["--trace", trace.to_str().expect("it is UTF-8")]);
     let mut client = TcpStream::connect(&address).expect("it listens");
-    client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it reads");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n").expect("it reads");
     let mut reply = [0; 52];
     client.read_exact(&mut reply).expect("it answers");
     kill(&child, libc::SIGINT);
@@ -323,7 +323,7 @@ fn the_box_is_read_after_a_sigkill() {
     let mut client = TcpStream::connect(&address).expect("it listens");
     // Two: a write is recorded after it, so the last may be missing.
     for _ in 0..2 {
-        client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it reads");
+        client.write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n").expect("it reads");
         let mut reply = [0; 52];
         client.read_exact(&mut reply).expect("it answers");
     }
