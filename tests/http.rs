@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::io;
 
-use lab::http::{Connection, Expired, HELLO, Inbox, MAX_BODY, MAX_HEAD, MAX_PENDING, Parser, Timeouts};
+use lab::http::{
+    Connection, Expired, HELLO, Inbox, MAX_BODY, MAX_HEAD, MAX_PENDING, Outbox, Parser, Timeouts, whole_gets,
+};
 use proptest::prelude::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
@@ -496,4 +498,232 @@ fn who_takes_no_replies_is_closed_and_each_byte_taken_gains_time() {
 #[test]
 fn an_idle_connection_is_small() {
     assert!(size_of::<Connection>() <= 48, "{} bytes", size_of::<Connection>());
+}
+
+/// A `POST` whose body comes in chunks.
+fn chunked(body: &str) -> Vec<u8> {
+    format!("POST / HTTP/1.1\r\nHost: lab\r\nTransfer-Encoding: chunked\r\n\r\n{body}").into_bytes()
+}
+
+/// The same from any server: what it sends, whole and in pieces.
+fn answers(sent: &[u8], due: &str) {
+    for pieces in [&[usize::MAX][..], &[1], &[4095, 1], &[4096], &[READ]] {
+        let start = text(&sent[..sent.len().min(100)]);
+        assert_eq!(text(&serve(sent, pieces, &[usize::MAX])), reply(due), "{start}, pieces of {pieces:?}");
+        assert_eq!(text(&serve_from_a_buffer(sent, pieces).0), reply(due), "{start}, from a buffer, {pieces:?}");
+    }
+}
+
+#[test]
+fn what_is_skipped_in_a_chunked_body_is_bounded_in_all() {
+    const SKIPPED: usize = 4096;
+    // The `0` of the last chunk is one of them.
+    let extension = |bytes: usize| chunked(&format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(bytes - 2)));
+    answers(&extension(SKIPPED), "200 stored 5");
+    answers(&extension(SKIPPED + 1), "400 close");
+    let many = |chunks: usize| chunked(&format!("{}0\r\n\r\n", "1;x\r\ny\r\n".repeat(chunks)));
+    answers(&many(SKIPPED / 2 - 1), &format!("200 stored {}", SKIPPED / 2 - 1));
+    answers(&many(SKIPPED / 2), "400 close");
+    let blanks = |bytes: usize| chunked(&format!("5{};\r\nhello\r\n0\r\n\r\n", " ".repeat(bytes - 2)));
+    answers(&blanks(SKIPPED), "200 stored 5");
+    answers(&blanks(SKIPPED + 1), "400 close");
+    let zeros = |bytes: usize| chunked(&format!("{}\r\n\r\n", "0".repeat(bytes)));
+    answers(&zeros(SKIPPED), "200 stored 0");
+    answers(&zeros(SKIPPED + 1), "400 close");
+    let value = |bytes: usize| chunked(&format!("0\r\nX:{}\r\n\r\n", "y".repeat(bytes - 3)));
+    answers(&value(SKIPPED), "200 stored 0");
+    answers(&value(SKIPPED + 1), "431 close");
+    let name = |bytes: usize| chunked(&format!("0\r\n{}:\r\n\r\n", "X".repeat(bytes - 2)));
+    answers(&name(SKIPPED), "200 stored 0");
+    answers(&name(SKIPPED + 1), "431 close");
+    // The numbers themselves may be as many as there are chunks.
+    answers(
+        &chunked(&format!("{}0\r\n\r\n", "1\r\ny\r\n".repeat(2 * SKIPPED))),
+        &format!("200 stored {}", 2 * SKIPPED),
+    );
+}
+
+#[test]
+fn chunks_are_taken_up_to_the_longest_upload_and_the_byte_after_it_is_not() {
+    let body = MAX_BODY as usize;
+    let two = |second: usize| {
+        let (x, y) = ("x".repeat(body - 3), "y".repeat(second));
+        chunked(&format!("{:X}\r\n{x}\r\n{second:x}\r\n{y}\r\n0\r\n\r\n", body - 3))
+    };
+    assert_eq!(text(&whole(&two(3))), reply(&format!("200 stored {body}")));
+    assert_eq!(text(&whole(&two(4))), reply("413 close"));
+    assert_eq!(text(&serve(&two(3), &[4096, 1], &[usize::MAX])), reply(&format!("200 stored {body}")));
+    let one = |length: usize| chunked(&format!("{length:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(length)));
+    assert_eq!(text(&serve_from_a_buffer(&one(body), &[4096]).0), reply(&format!("200 stored {body}")));
+    assert_eq!(text(&serve_from_a_buffer(&one(body + 1), &[4096]).0), reply("413 close"));
+}
+
+#[test]
+fn the_framing_of_chunks_is_not_kept_wherever_it_is_cut() {
+    let sent = chunked("5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n");
+    let head = sent.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+    for cut in head..=sent.len() {
+        let mut inbox = Inbox::new();
+        assert_eq!(inbox.receive(&sent[..cut], &mut Vec::new()), u64::from(cut == sent.len()));
+        assert_eq!(inbox.kept(), 0, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_head_of_the_longest_length_is_taken_and_one_byte_more_is_not() {
+    let get =
+        |length: usize| format!("GET / HTTP/1.1\r\nHost: lab\r\nX: {}\r\n\r\n", "x".repeat(length - 34)).into_bytes();
+    for pieces in [&[usize::MAX][..], &[1], &[MAX_HEAD - 1, 1], &[4096]] {
+        assert_eq!(text(&serve(&get(MAX_HEAD), pieces, &[usize::MAX])), text(HELLO), "{pieces:?}");
+        assert_eq!(text(&serve(&get(MAX_HEAD + 1), pieces, &[usize::MAX])), reply("431 close"), "{pieces:?}");
+        let (got, answers) = serve_from_a_buffer(&get(4096), pieces);
+        assert_eq!((text(&got), answers), (text(HELLO), 1), "{pieces:?}");
+        let (got, answers) = serve_from_a_buffer(&get(4097), pieces);
+        assert_eq!((text(&got), answers), (reply("431 close"), 1), "{pieces:?}");
+        // Behind another request it begins elsewhere in a buffer, and is as long.
+        let behind = |length: usize| [GET.as_bytes(), &get(length)].concat();
+        assert_eq!(text(&serve(&behind(MAX_HEAD), pieces, &[usize::MAX])), text(HELLO).repeat(2), "{pieces:?}");
+        let refused = text(HELLO) + &reply("431 close");
+        assert_eq!(text(&serve(&behind(MAX_HEAD + 1), pieces, &[usize::MAX])), refused, "{pieces:?}");
+    }
+}
+
+#[test]
+fn sixty_four_headers_are_taken_and_one_more_is_not() {
+    let get = |headers: usize| format!("GET / HTTP/1.1\r\n{}Host: lab\r\n\r\n", "X: y\r\n".repeat(headers - 1));
+    answers(get(64).as_bytes(), "200 hello");
+    answers(get(65).as_bytes(), "431 close");
+}
+
+#[test]
+fn a_server_without_memory_answers_whole_gets_and_nothing_else() {
+    for count in 1..4 {
+        assert_eq!(whole_gets(GET.repeat(count).as_bytes()), count);
+    }
+    let with = |behind: &str| whole_gets(format!("{GET}{behind}").as_bytes());
+    assert_eq!(with("GET / HTTP/1.1\r\nHost: lab\r\nContent-Length: 0\r\n\r\n"), 2);
+    for other in [
+        "G",
+        "HEAD / HTTP/1.1\r\nHost: lab\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 0\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: lab\r\nContent-Length: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: lab\r\nContent-Length: 1\r\n\r\nx",
+        "GET / HTTP/1.1\r\nHost: lab\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "\0",
+    ] {
+        assert_eq!(with(other), 0, "{other:?}");
+    }
+    assert_eq!(whole_gets(b""), 0);
+}
+
+#[test]
+fn the_framing_of_chunks_gains_no_time_and_their_data_does() {
+    let start = |connection: &mut Connection| connection.receive(&chunked(""), 0, &mut Vec::new());
+    let (mut fast, mut slow, mut replies) = (Connection::new(0), Connection::new(0), Vec::new());
+    start(&mut fast);
+    start(&mut slow);
+    fast.receive(b"100000\r\n", 0, &mut replies);
+    for second in (9..140).step_by(9) {
+        assert_eq!(fast.expire(second, TIMEOUTS, &mut replies), Expired::No, "second {second}");
+        fast.receive(&[b'x'; 64 << 10], second, &mut replies);
+    }
+    for (second, byte) in (1..).zip(b"5;xxxxxxx") {
+        assert_eq!(slow.expire(second, TIMEOUTS, &mut replies), Expired::No, "second {second}");
+        slow.receive(&[*byte], second, &mut replies);
+    }
+    assert_eq!(expires(&mut slow, 9), (10, Expired::Request));
+    // Everything has come but the end.
+    let mut late = Connection::new(0);
+    let all = format!("{MAX_BODY:x}\r\n{}\r\n", "x".repeat(MAX_BODY as usize));
+    late.receive(&chunked(&all), 0, &mut replies);
+    assert_eq!(expires(&mut late, 0), (10, Expired::Request));
+}
+
+#[test]
+fn a_reply_in_place_of_one_to_a_head_has_no_body() {
+    for part in ["HEAD / HT", "HEAD / HTTP/1.1\r\nHost: lab\r\nContent-Length: 5\r\n\r\nGET ", "GET / HT"] {
+        let (mut connection, mut replies) = (Connection::new(0), Vec::new());
+        connection.receive(part.as_bytes(), 0, &mut replies);
+        assert_eq!(connection.expire(10, TIMEOUTS, &mut replies), Expired::Request);
+        let end = if part.starts_with("HEAD") { "\r\n\r\n" } else { "\r\n\r\n408 Request Timeout\n" };
+        assert!(text(&replies).ends_with(&format!("Connection: close{end}")), "{part:?}: {}", text(&replies));
+        assert!(text(&replies).contains("Content-Length: 20\r\n"), "{}", text(&replies));
+    }
+}
+
+#[test]
+fn a_part_of_a_head_is_kept_as_long_as_it_is_one() {
+    let mut inbox = Inbox::new();
+    let mut out = Vec::new();
+    assert_eq!((inbox.receive(GET.as_bytes(), &mut out), inbox.kept()), (1, 0));
+    let long = format!("{}GET / HT", GET.repeat(READ / GET.len()));
+    for piece in [
+        &long.as_bytes()[..long.len() - 8],
+        b"GET / HT",
+        b"TP/1.1\r\nHost: lab\r\n\r\nGET ",
+        b"/ HTTP/1.1\r\nHost: lab\r\n\r\n",
+    ] {
+        inbox.receive(piece, &mut out);
+        assert!(inbox.kept() <= MAX_HEAD, "{} bytes", inbox.kept());
+    }
+    assert_eq!(inbox.kept(), 0);
+    // What came with the end of one head does not stay with the part of the next.
+    inbox.receive(b"GET / HT", &mut out);
+    let rest = format!("TP/1.1\r\nHost: lab\r\n\r\n{}GET / HT", GET.repeat(2 * READ / GET.len()));
+    inbox.receive(rest.as_bytes(), &mut out);
+    assert!((8..=MAX_HEAD).contains(&inbox.kept()), "{} bytes", inbox.kept());
+}
+
+#[test]
+fn a_loan_waits_until_it_is_written_and_what_comes_meanwhile_is_lent_after_it() {
+    let (mut connection, mut replies) = (Connection::new(0), Vec::new());
+    assert_eq!(connection.lend(&mut replies), None);
+    assert!(!connection.wants_write());
+    connection.receive(GET.as_bytes(), 0, &mut replies);
+    assert_eq!(connection.lend(&mut replies).as_deref(), Some(HELLO));
+    assert!(replies.is_empty() && connection.wants_write());
+    assert_eq!(connection.pending(), HELLO.len());
+    // The last loan is not written: nothing is lent, and nothing is lost.
+    assert_eq!(connection.lend(&mut replies), None);
+    assert_eq!(connection.pending(), HELLO.len());
+    connection.receive(format!("{GET}{GET}").as_bytes(), 0, &mut replies);
+    assert_eq!(connection.lend(&mut replies), None);
+    connection.receive(GET.as_bytes(), 0, &mut replies);
+    assert_eq!(connection.lend(&mut replies), None);
+    assert!(replies.is_empty());
+    assert_eq!(connection.pending(), 4 * HELLO.len());
+    assert_eq!(connection.settle(50, 5), 2);
+    assert_eq!(connection.settle(0, 7), 2);
+    assert_eq!(connection.pending(), 3 * HELLO.len() + 2);
+    // Bytes that were written gain time, and none gain none.
+    assert_eq!(expires(&mut connection, 7), (15, Expired::Close));
+    assert_eq!(connection.settle(2, 8), 0);
+    assert_eq!(connection.lend(&mut replies), Some(HELLO.repeat(3)));
+    assert_eq!(connection.settle(3 * HELLO.len(), 8), 0);
+    assert!(!connection.wants_write());
+    // A connection that was over is over when the loan is written.
+    connection.receive(b"\0", 9, &mut replies);
+    let last = connection.lend(&mut replies).expect("a refusal");
+    assert!(!connection.is_over());
+    connection.settle(last.len(), 9);
+    assert!(connection.is_over());
+}
+
+#[test]
+fn as_much_as_may_wait_is_lent_and_stops_the_reading() {
+    let mut outbox = Outbox::new();
+    assert_eq!(outbox.lend(&mut vec![b'x'; MAX_PENDING - 1]).map(|loan| loan.len()), Some(MAX_PENDING - 1));
+    assert!(!outbox.is_full() && !outbox.is_empty());
+    assert_eq!(outbox.lend(&mut vec![b'y']), None);
+    assert!(outbox.is_full());
+    assert_eq!((outbox.settle(MAX_PENDING - 1), outbox.len()), (0, 1));
+    assert!(!outbox.is_full() && !outbox.is_empty());
+}
+
+#[test]
+fn with_nothing_to_write_nothing_is_written() {
+    let mut connection = Connection::new(0);
+    connection.flush(&[], 5, |_| panic!("there is nothing to write")).expect("nothing goes wrong");
+    assert_eq!(expires(&mut connection, 5), (60, Expired::Close));
 }

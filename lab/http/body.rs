@@ -103,15 +103,15 @@ impl Body {
     fn frame(&mut self, byte: u8) -> Result<Place, &'static str> {
         Ok(match (self.place, byte) {
             (Place::Size | Place::Digits, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                if self.left == 0 {
-                    // It may be a leading zero, of which there can be any number.
-                    self.skip("400 Bad Request")?;
-                }
                 let digit = char::from(byte).to_digit(16).expect("it is a hexadecimal digit");
                 // No limit and no digit is so long that this overflows.
                 self.left = self.left * 16 + digit;
                 if u64::from(self.taken) + u64::from(self.left) > MAX_BODY {
                     return Err("413 Content Too Large");
+                }
+                if self.left == 0 {
+                    // It may be a leading zero, of which there can be any number.
+                    self.skip("400 Bad Request")?;
                 }
                 Place::Digits
             }

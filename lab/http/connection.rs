@@ -331,3 +331,31 @@ enum WaitsFor {
     /// To close its side.
     End,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that is always behind and takes a little: what it has taken does not stay.
+    #[test]
+    fn what_is_written_is_kept_no_longer_than_as_much_may_wait() {
+        const STEP: usize = 8 * 1024;
+        let (mut outbox, mut taken, mut given) = (Outbox::new(), Vec::new(), Vec::new());
+        for round in 0..100_u8 {
+            given.extend([round; STEP]);
+            let written = outbox.flush(&[round; STEP], |bytes| {
+                let n = if round == 0 { 1 } else { STEP };
+                taken.extend_from_slice(&bytes[..n]);
+                Ok(n)
+            });
+            assert_eq!(written.expect("nothing goes wrong"), if round == 0 { 1 } else { STEP });
+            let pending = outbox.pending.as_ref().expect("it is behind");
+            assert!(pending.written < MAX_PENDING, "{} written bytes are kept in round {round}", pending.written);
+            assert_eq!(pending.bytes.len() - pending.written, outbox.len());
+            assert_eq!(outbox.len(), STEP - 1);
+        }
+        assert_eq!(taken, given[..taken.len()]);
+        outbox.flush(&[], |bytes| Ok(bytes.len())).expect("nothing goes wrong");
+        assert!(outbox.pending.is_none());
+    }
+}

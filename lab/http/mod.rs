@@ -181,36 +181,41 @@ impl Target {
                 if matches!(host, [] | [b':', ..]) || !is_host(host) {
                     return Target::Invalid;
                 }
+                if matches!(path, [] | [b'?', ..]) {
+                    return Target::Root;
+                }
                 path
             }
             _ => bytes,
         };
-        if matches!(path, [] | [b'/'] | [b'?', ..] | [b'/', b'?', ..]) { Target::Root } else { Target::Other }
+        if matches!(path, [b'/'] | [b'/', b'?', ..]) { Target::Root } else { Target::Other }
     }
 }
 
 /// Whether that is a host, or nothing, and perhaps a port: `uri-host [ ":" port ]` (RFC 9112, 3.2; RFC 3986, 3.2.2). Of
 /// addresses in brackets there are those of IPv6.
 fn is_host(value: &[u8]) -> bool {
-    let (name, port) = match value {
-        [b'[', rest @ ..] => {
-            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
-            if !std::str::from_utf8(&rest[..end]).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
-                return false;
+    let is_port = |rest: &[u8]| matches!(rest, [] | [b':', ..]) && rest.iter().skip(1).all(u8::is_ascii_digit);
+    if let [b'[', rest @ ..] = value {
+        let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+        let is_address = str::from_utf8(&rest[..end]).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok());
+        return is_address && is_port(&rest[end + 1..]);
+    }
+    let mut rest = value;
+    loop {
+        rest = &rest[rest.iter().position(|byte| !is_of_a_name(*byte)).unwrap_or(rest.len())..];
+        match rest {
+            [b'%', first, second, behind @ ..] if first.is_ascii_hexdigit() && second.is_ascii_hexdigit() => {
+                rest = behind
             }
-            (&[][..], &rest[end + 1..])
+            _ => return is_port(rest),
         }
-        _ => value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len())),
-    };
-    let is_plain =
-        |part: &[u8]| part.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte));
-    let is_escaped =
-        |part: &[u8]| part.len() >= 2 && part[..2].iter().all(u8::is_ascii_hexdigit) && is_plain(&part[2..]);
-    let mut parts = name.split(|byte| *byte == b'%');
-    parts.next().is_some_and(is_plain)
-        && parts.all(is_escaped)
-        && matches!(port, [] | [b':', ..])
-        && port.iter().skip(1).all(u8::is_ascii_digit)
+    }
+}
+
+/// Of a registered name: unreserved, or a sub-delimiter.
+fn is_of_a_name(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=')
 }
 
 /// One connection's place in its stream of requests.
