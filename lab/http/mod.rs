@@ -369,8 +369,15 @@ impl Parser {
     fn refuse_now(&mut self, bytes: &[u8], status: &'static str) -> Reply {
         let is_head = match self.state {
             State::Body { method, .. } => method == Method::Head,
-            // What is wrong with a request may hide its method from httparse, but comes after it.
-            _ => bytes.trim_ascii_start().starts_with(b"HEAD "),
+            // What is wrong with a request may hide its method from httparse, but comes after it, and after no more than
+            // the empty lines that httparse skips.
+            _ => {
+                let mut rest = bytes;
+                while let Some(behind) = rest.strip_prefix(b"\r\n").or(rest.strip_prefix(b"\n")) {
+                    rest = behind;
+                }
+                rest.starts_with(b"HEAD ")
+            }
         };
         self.state = State::Over;
         if is_head { Reply::RefusedHead(status) } else { Reply::Refused(status) }
