@@ -255,6 +255,37 @@ fn stage4_takes_the_10_mib_upload_in_any_pieces_and_says_what_it_took() {
     }
 }
 
+/// The size of a chunk comes in two pieces, and framing lies wherever the server's buffer ends.
+#[test]
+fn every_stage_takes_an_upload_in_chunks_and_says_what_it_took() {
+    for name in [
+        "stage1_blocking",
+        "stage2_reactor",
+        "stage4_fixed",
+        "stage4_handoff",
+        "stage5_fixed",
+        "stage6_fixed",
+        "stage7_fixed",
+        "stage8_fixed",
+        "stage9_sharded",
+    ] {
+        let (mut child, address, _rest) = serve(name, &[]);
+        let mut client = TcpStream::connect(&address).expect("it listens");
+        client.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+        client.write_all(b"POST /u HTTP/1.1\r\nHost: lab\r\nTransfer-Encoding: chunked\r\n\r\n1").expect("it reads");
+        let chunk = format!("7;x=y\r\n{}\r\n", "x".repeat(0x17));
+        let body = format!("{chunk}{}0\r\nX: y\r\n\r\n", format!("1{chunk}").repeat(500));
+        client.write_all(body.as_bytes()).expect("it reads");
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it reads");
+        let mut said = String::new();
+        client.read_to_string(&mut said).expect("it answers and closes after an error");
+        let stored = format!("\r\n\r\n{} bytes stored\nHTTP/1.1 400 Bad Request\r\n", 501 * 0x17);
+        assert!(said.contains(&stored), "{name}: {said}");
+        kill(&child, libc::SIGTERM);
+        assert_eq!(child.wait().expect("it ends").code(), Some(0), "{name}");
+    }
+}
+
 #[test]
 fn a_closed_pipe_ends_the_report_quietly() {
     let mut command = command("stage3_fixed");
