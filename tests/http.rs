@@ -146,6 +146,8 @@ fn each_request_of_the_rfcs_is_answered_as_they_say_whole_and_in_any_pieces() {
     let cases = cases();
     assert!(cases.len() > 150, "{} cases", cases.len());
     for (line, sent, due) in cases {
+        let finals = due.matches("HTTP/1.1 ").count() - due.matches("HTTP/1.1 100 ").count();
+        assert_eq!(Inbox::new().receive(&sent, &mut Vec::new()), finals as u64, "line {line}");
         let pieces = (1..=sent.len()).map(|first| vec![first, usize::MAX]).chain([vec![1], vec![3, 1]]);
         for pieces in pieces {
             assert_eq!(text(&serve(&sent, &pieces, &[usize::MAX])), due, "line {line}, pieces of {pieces:?}");
@@ -699,8 +701,12 @@ fn a_loan_waits_until_it_is_written_and_what_comes_meanwhile_is_lent_after_it() 
     // Bytes that were written gain time, and none gain none.
     assert_eq!(expires(&mut connection, 7), (15, Expired::Close));
     assert_eq!(connection.settle(2, 8), 0);
-    assert_eq!(connection.lend(&mut replies), Some(HELLO.repeat(3)));
-    assert_eq!(connection.settle(3 * HELLO.len(), 8), 0);
+    // What has waited goes first, and takes with it what has just come.
+    connection.receive(GET.as_bytes(), 8, &mut replies);
+    assert_eq!(connection.lend(&mut replies), Some(HELLO.repeat(4)));
+    assert!(replies.is_empty());
+    assert_eq!(connection.lend(&mut replies), None);
+    assert_eq!(connection.settle(4 * HELLO.len(), 8), 0);
     assert!(!connection.wants_write());
     // A connection that was over is over when the loan is written.
     connection.receive(b"\0", 9, &mut replies);
@@ -719,6 +725,21 @@ fn as_much_as_may_wait_is_lent_and_stops_the_reading() {
     assert!(outbox.is_full());
     assert_eq!((outbox.settle(MAX_PENDING - 1), outbox.len()), (0, 1));
     assert!(!outbox.is_full() && !outbox.is_empty());
+}
+
+#[test]
+fn the_last_byte_of_the_replies_waits_like_the_others() {
+    let (mut outbox, mut taken) = (Outbox::new(), Vec::new());
+    for (limit, left) in [(HELLO.len() - 3, 3), (1, 2), (0, 2), (1, 1), (1, 0)] {
+        let replies = if taken.is_empty() { HELLO } else { &[] };
+        let written = outbox.flush(replies, |bytes| {
+            taken.extend_from_slice(&bytes[..limit]);
+            Ok(limit)
+        });
+        assert_eq!(written.expect("nothing goes wrong"), limit);
+        assert_eq!((outbox.len(), outbox.is_empty()), (left, left == 0));
+    }
+    assert_eq!(taken, HELLO);
 }
 
 #[test]

@@ -63,10 +63,9 @@ impl Inbox {
 /// Answers what is complete in `bytes`: how many bytes are done with, and how many requests were answered.
 fn answer(parser: &mut Parser, bytes: &[u8], out: &mut Vec<u8>) -> (usize, u64) {
     let (mut at, mut replies) = (0, 0);
-    loop {
+    while at < bytes.len() {
         // No head is looked for further than it may reach, so that one read and many give the same replies.
-        let in_body = parser.body_left().is_some();
-        let within = if in_body { &bytes[at..] } else { &bytes[at..bytes.len().min(at + MAX_HEAD)] };
+        let within = &bytes[at..bytes.len().min(at + MAX_HEAD)];
         let step = parser.advance(within, within.len() == MAX_HEAD);
         at += step.consumed;
         match step.reply {
@@ -74,14 +73,12 @@ fn answer(parser: &mut Parser, bytes: &[u8], out: &mut Vec<u8>) -> (usize, u64) 
                 put(reply, out);
                 replies += u64::from(reply.is_final());
             }
-            // A body may have begun behind a head, and have more behind what was looked at.
-            None if step.consumed > 0 && at < bytes.len() => {}
-            None => return (at, replies),
-        }
-        if at == bytes.len() {
-            return (at, replies);
+            // The rest is a part of a head.
+            None if step.consumed == 0 => break,
+            None => {}
         }
     }
+    (at, replies)
 }
 
 fn put(reply: Reply, out: &mut Vec<u8>) {

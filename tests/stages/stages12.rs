@@ -186,7 +186,7 @@ fn a_client_of_ones_own_is_served_and_sigterm_ends_what_is_open() {
         let n = stream.read(&mut reply).expect("it replies");
         assert!(reply[..n].ends_with(b"10485760 bytes stored\n"), "{}", String::from_utf8_lossy(&reply[..n]));
         // The other clients have waited, and lost nothing.
-        half.write_all(b"TP/1.1\r\n\r\n").expect("it takes the rest");
+        half.write_all(b"TP/1.1\r\nHost: lab\r\n\r\n").expect("it takes the rest");
         half.read_exact(&mut [0; HELLO.len()]).expect("it replies");
         half.write_all(b"GET").expect("it takes a part");
         // All bytes are read before the end.
