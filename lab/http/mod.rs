@@ -83,7 +83,8 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, &'static str> {
         // The length tells nearly every other header from these.
         match header.name.len() {
             4 if header.name.eq_ignore_ascii_case("Host") => {
-                if std::mem::replace(&mut host, true) || !is_host(header.value) {
+                let is_second = std::mem::replace(&mut host, true);
+                if is_second || !is_host(header.value) {
                     return Err("400 Bad Request");
                 }
             }
