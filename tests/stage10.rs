@@ -121,12 +121,13 @@ fn conversation() -> Vec<u8> {
     let mut requests = Vec::new();
     for length in [0, 1, 5_000, 100_000] {
         requests.extend_from_slice(GET);
-        requests.extend_from_slice(b"HEAD /nothing HTTP/1.1\r\n\r\n");
-        requests.extend_from_slice(format!("POST /u HTTP/1.1\r\nContent-Length: {length}\r\n\r\n").as_bytes());
+        requests.extend_from_slice(b"HEAD /nothing HTTP/1.1\r\nHost: lab\r\n\r\n");
+        requests
+            .extend_from_slice(format!("POST /u HTTP/1.1\r\nHost: lab\r\nContent-Length: {length}\r\n\r\n").as_bytes());
         requests.resize(requests.len() + length, b'x');
         requests.extend_from_slice(&GET.repeat(40));
     }
-    requests.extend_from_slice(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+    requests.extend_from_slice(b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n");
     requests
 }
 
@@ -259,7 +260,7 @@ fn a_connection_that_breaks_with_sends_in_flight_leaves_nothing_to_the_next() {
             next.push(server.connect());
         }
         for mut stream in next {
-            let name = format!("POST /{round} HTTP/1.1\r\nContent-Length: 7\r\n\r\nnothing");
+            let name = format!("POST /{round} HTTP/1.1\r\nHost: lab\r\nContent-Length: 7\r\n\r\nnothing");
             stream.write_all(name.as_bytes()).expect("it takes a request");
             stream.shutdown(Shutdown::Write).expect("it is there");
             let mut said = String::new();

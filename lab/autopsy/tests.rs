@@ -156,6 +156,16 @@ fn refused() -> Run {
 }
 
 #[test]
+fn a_step_that_no_schedule_has_is_told_without_its_name() {
+    let mut records = Records::default();
+    records.step(MAIN, 0).step(MAIN, u64::MAX).step(ONE, 1).point(ONE, "read");
+    let run = records.run("stage4_broken", &[("worker-1", "read")], Ending::Exit(0));
+    let told: Vec<_> =
+        trace_json(&run)["rows"].as_array().expect("rows").iter().map(|row| row["text"].clone()).collect();
+    assert_eq!(told, ["?", "?", "read"]);
+}
+
+#[test]
 fn a_use_after_free_is_told_with_all_who_took_part() {
     assert_eq!(
         report(&use_after_free(), 100, false),

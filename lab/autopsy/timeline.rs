@@ -224,7 +224,8 @@ impl Walk<'_> {
         if let Some(open) = self.open.get_mut(record.role) {
             *open = Some(self.rows.len());
         }
-        let what = self.timeline.run.steps.get(number - 1).map(|step| step.what.as_str()).unwrap_or("?");
+        let known = number.checked_sub(1).and_then(|at| self.timeline.run.steps.get(at));
+        let what = known.map_or("?", |step| step.what.as_str());
         // Until something is to be seen of it, its name stands for it.
         let row = Row {
             number: Some(number),
@@ -249,6 +250,8 @@ impl Walk<'_> {
     /// The director went past steps whose role had not come to its point: they left no record, but an outcome.
     fn refusals_before(&mut self, number: usize, at: usize) {
         let run = self.timeline.run;
+        // The box may have been scribbled over: a number need not be that of a step.
+        let number = number.min(run.steps.len() + 1);
         for step in self.announced + 1..number {
             let recorded = run.records[..at]
                 .iter()

@@ -63,9 +63,9 @@ impl Inbox {
 /// Answers what is complete in `bytes`: how many bytes are done with, and how many requests were answered.
 fn answer(parser: &mut Parser, bytes: &[u8], out: &mut Vec<u8>) -> (usize, u64) {
     let (mut at, mut replies) = (0, 0);
-    loop {
+    while at < bytes.len() {
         // No head is looked for further than it may reach, so that one read and many give the same replies.
-        let within = if parser.body_left() == 0 { &bytes[at..bytes.len().min(at + MAX_HEAD)] } else { &bytes[at..] };
+        let within = &bytes[at..bytes.len().min(at + MAX_HEAD)];
         let step = parser.advance(within, within.len() == MAX_HEAD);
         at += step.consumed;
         match step.reply {
@@ -73,14 +73,12 @@ fn answer(parser: &mut Parser, bytes: &[u8], out: &mut Vec<u8>) -> (usize, u64) 
                 put(reply, out);
                 replies += u64::from(reply.is_final());
             }
-            // A body may have begun behind a head, and have more behind what was looked at.
-            None if step.consumed > 0 && at < bytes.len() => {}
-            None => return (at, replies),
-        }
-        if at == bytes.len() {
-            return (at, replies);
+            // The rest is a part of a head.
+            None if step.consumed == 0 => break,
+            None => {}
         }
     }
+    (at, replies)
 }
 
 fn put(reply: Reply, out: &mut Vec<u8>) {
@@ -286,7 +284,8 @@ impl Connection {
         }
         match waits_for {
             WaitsFor::Head | WaitsFor::Body(_) => {
-                put(self.inbox.parser.refuse_now("408 Request Timeout"), replies);
+                let part = self.inbox.part.as_ref().map_or(&[][..], |part| &part[..]);
+                put(self.inbox.parser.refuse_now(part, "408 Request Timeout"), replies);
                 self.since = now;
                 Expired::Request
             }
@@ -308,8 +307,8 @@ impl Connection {
             WaitsFor::Head
         } else {
             match self.inbox.parser.body_left() {
-                0 => WaitsFor::Request,
-                left => WaitsFor::Body(left / BODY_STEP),
+                None => WaitsFor::Request,
+                Some(left) => WaitsFor::Body(left / BODY_STEP),
             }
         }
     }
@@ -322,10 +321,38 @@ enum WaitsFor {
     Request,
     /// To send the rest of a head.
     Head,
-    /// To send the rest of a body: so many steps are left.
+    /// To send the rest of a body: so many steps are left, at most.
     Body(u32),
     /// To take its replies.
     Room,
     /// To close its side.
     End,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that is always behind and takes a little: what it has taken does not stay.
+    #[test]
+    fn what_is_written_is_kept_no_longer_than_as_much_may_wait() {
+        const STEP: usize = 8 * 1024;
+        let (mut outbox, mut taken, mut given) = (Outbox::new(), Vec::new(), Vec::new());
+        for round in 0..100_u8 {
+            given.extend([round; STEP]);
+            let written = outbox.flush(&[round; STEP], |bytes| {
+                let n = if round == 0 { 1 } else { STEP };
+                taken.extend_from_slice(&bytes[..n]);
+                Ok(n)
+            });
+            assert_eq!(written.expect("nothing goes wrong"), if round == 0 { 1 } else { STEP });
+            let pending = outbox.pending.as_ref().expect("it is behind");
+            assert!(pending.written < MAX_PENDING, "{} written bytes are kept in round {round}", pending.written);
+            assert_eq!(pending.bytes.len() - pending.written, outbox.len());
+            assert_eq!(outbox.len(), STEP - 1);
+        }
+        assert_eq!(taken, given[..taken.len()]);
+        outbox.flush(&[], |bytes| Ok(bytes.len())).expect("nothing goes wrong");
+        assert!(outbox.pending.is_none());
+    }
 }

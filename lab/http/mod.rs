@@ -1,5 +1,5 @@
-//! As much HTTP/1.1 as the stages speak (RFC 9112): `GET` and `HEAD` of `/`, and `POST` with a `Content-Length`. Heads are
-//! parsed by httparse.
+//! As much HTTP/1.1 as the stages speak (RFC 9112): `GET` and `HEAD` of `/`, and `POST` with a `Content-Length` or in
+//! chunks. Heads are parsed by httparse.
 //!
 //! - [`Parser`] finds requests in the bytes of a connection, and allocates nothing. The stages that are about something
 //!   else keep a receive buffer of their own around it.
@@ -8,18 +8,19 @@
 //!
 //! Both are plain logic: no system call, no clock.
 
+mod body;
 mod connection;
 
 use std::io::Write;
 use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
 
+use body::Body;
+pub use body::MAX_BODY;
 pub use connection::{Connection, Expired, Inbox, MAX_HEAD, MAX_PENDING, Outbox, Timeouts};
 
 /// The reply to a `GET`: 52 bytes, 13 of them body.
 pub const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
-
-/// The longest body that is taken, in bytes: the 10 MiB of the upload.
-pub const MAX_BODY: u64 = 10 * 1024 * 1024;
 
 const MAX_HEADERS: usize = 64;
 
@@ -29,7 +30,7 @@ pub fn whole_gets(mut bytes: &[u8]) -> usize {
     let mut count = 0;
     while !bytes.is_empty() {
         match parse_head(bytes) {
-            Ok(Some(head)) if head.method == Method::Get && head.body == 0 => bytes = &bytes[head.length..],
+            Ok(Some(head)) if head.method == Method::Get && head.body.is_over() => bytes = &bytes[head.length..],
             _ => return 0,
         }
         count += 1;
@@ -54,8 +55,8 @@ struct Head {
     expects: bool,
     /// Bytes of the head itself, with its empty line.
     length: usize,
-    /// Bytes of the body that follows.
-    body: u32,
+    /// The body that follows.
+    body: Body,
 }
 
 /// `Ok(None)` while the head is not complete; the status line of the error, if it is refused.
@@ -69,18 +70,24 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, &'static str> {
         Err(_) => return Err("400 Bad Request"),
     };
     let method = match request.method {
-        Some("GET") => Method::Get,
-        Some("HEAD") => Method::Head,
-        Some("POST") => Method::Post,
-        _ => return Err("501 Not Implemented"),
+        Some("GET") => Some(Method::Get),
+        Some("HEAD") => Some(Method::Head),
+        Some("POST") => Some(Method::Post),
+        _ => None,
     };
-    // What is uploaded is counted and not kept, so any name will do for it.
-    let found = method == Method::Post || is_root(request.path.unwrap_or_default());
+    let target = Target::of(request.path.unwrap_or_default());
     let old = request.version == Some(0);
-    let (mut body, mut last, mut expects) = (None, old, false);
+    let (mut host, mut counted, mut coding) = (false, None, None);
+    let (mut last, mut expects) = (old, false);
     for header in request.headers.iter() {
         // The length tells nearly every other header from these.
         match header.name.len() {
+            4 if header.name.eq_ignore_ascii_case("Host") => {
+                let is_second = std::mem::replace(&mut host, true);
+                if is_second || !is_host(header.value) {
+                    return Err("400 Bad Request");
+                }
+            }
             6 if header.name.eq_ignore_ascii_case("Expect") => {
                 expects = !old && header.value.eq_ignore_ascii_case(b"100-continue");
             }
@@ -96,35 +103,120 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, &'static str> {
                 // More digits than fit are a length past every limit, not a malformed one.
                 let digit = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
                 let length = digits.iter().fold(0, digit);
-                if body.replace(length).is_some_and(|earlier| earlier != length) {
+                if counted.replace(length).is_some_and(|earlier| earlier != length) {
                     return Err("400 Bad Request");
                 }
             }
             17 if header.name.eq_ignore_ascii_case("Transfer-Encoding") => {
-                return Err("501 Not Implemented");
+                // Two lines are a list that somebody in between may put together in another way, or not at all.
+                coding = Some(if coding.is_none() { Coding::of(header.value) } else { Coding::Invalid });
             }
             _ => {}
         }
     }
-    match body {
-        None if method == Method::Post => Err("411 Length Required"),
-        Some(length) if length > MAX_BODY => Err("413 Content Too Large"),
-        // Its body would be read for nothing.
-        Some(1..) if !found => Err("404 Not Found"),
-        body => {
-            let body = body.unwrap_or(0) as u32;
-            Ok(Some(Head { method, found, last, expects: expects && body > 0, length, body }))
+    // With both lengths, or with chunks that HTTP/1.0 does not know, two readers may see two ends of the body.
+    let is_ambiguous = coding.is_some() && (old || counted.is_some());
+    if (!host && !old) || target == Target::Invalid || coding == Some(Coding::Invalid) || is_ambiguous {
+        return Err("400 Bad Request");
+    }
+    let (Some(method), None | Some(Coding::Chunked)) = (method, coding) else {
+        return Err("501 Not Implemented");
+    };
+    // What is uploaded is counted and not kept, so any name will do for it.
+    let found = method == Method::Post || target == Target::Root;
+    let body = match (coding, counted) {
+        (None, None) if method == Method::Post => return Err("411 Length Required"),
+        (None, Some(length)) if length > MAX_BODY => return Err("413 Content Too Large"),
+        (None, length) => Body::counted(length.unwrap_or(0) as u32),
+        (Some(_), _) => Body::chunked(),
+    };
+    if !found && !body.is_over() {
+        // It would be read for nothing.
+        return Err("404 Not Found");
+    }
+    Ok(Some(Head { method, found, last, expects: expects && !body.is_over(), length, body }))
+}
+
+/// What a `Transfer-Encoding` comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Chunked,
+    /// Something else, and then chunks: the body has an end, but cannot be read.
+    Unknown,
+    /// Its end cannot be found (RFC 9112, 6.3): the last coding is another one, or there are chunks in chunks.
+    Invalid,
+}
+
+impl Coding {
+    fn of(value: &[u8]) -> Coding {
+        let is_chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+        let mut codings = value.rsplit(|byte| *byte == b',');
+        if !codings.next().is_some_and(is_chunked) || codings.clone().any(is_chunked) {
+            Coding::Invalid
+        } else if codings.next().is_some() {
+            Coding::Unknown
+        } else {
+            Coding::Chunked
         }
     }
 }
 
-/// Whether a request's target is `/`, with a query or without, or the same in its absolute form.
-fn is_root(target: &str) -> bool {
-    let path = match target.strip_prefix("http://") {
-        None => target,
-        Some(rest) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
-    };
-    matches!(path.split('?').next(), Some("/" | ""))
+/// What a request is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// `/`, with a query or without, or the same in its absolute form.
+    Root,
+    Other,
+    /// An absolute form without a host, or with what cannot be one.
+    Invalid,
+}
+
+impl Target {
+    fn of(target: &str) -> Target {
+        const SCHEME: &[u8] = b"http://";
+        let bytes = target.as_bytes();
+        let path = match bytes.split_at_checked(SCHEME.len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => {
+                let (host, path) =
+                    rest.split_at(rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len()));
+                if matches!(host, [] | [b':', ..]) || !is_host(host) {
+                    return Target::Invalid;
+                }
+                if matches!(path, [] | [b'?', ..]) {
+                    return Target::Root;
+                }
+                path
+            }
+            _ => bytes,
+        };
+        if matches!(path, [b'/'] | [b'/', b'?', ..]) { Target::Root } else { Target::Other }
+    }
+}
+
+/// Whether that is a host, or nothing, and perhaps a port: `uri-host [ ":" port ]` (RFC 9112, 3.2; RFC 3986, 3.2.2). Of
+/// addresses in brackets there are those of IPv6.
+fn is_host(value: &[u8]) -> bool {
+    let is_port = |rest: &[u8]| matches!(rest, [] | [b':', ..]) && rest.iter().skip(1).all(u8::is_ascii_digit);
+    if let [b'[', rest @ ..] = value {
+        let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+        let is_address = str::from_utf8(&rest[..end]).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok());
+        return is_address && is_port(&rest[end + 1..]);
+    }
+    let mut rest = value;
+    loop {
+        rest = &rest[rest.iter().position(|byte| !is_of_a_name(*byte)).unwrap_or(rest.len())..];
+        match rest {
+            [b'%', first, second, behind @ ..] if first.is_ascii_hexdigit() && second.is_ascii_hexdigit() => {
+                rest = behind
+            }
+            _ => return is_port(rest),
+        }
+    }
+}
+
+/// Of a registered name: unreserved, or a sub-delimiter.
+fn is_of_a_name(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=')
 }
 
 /// One connection's place in its stream of requests.
@@ -137,7 +229,7 @@ fn is_root(target: &str) -> bool {
 /// let step = parser.advance(b"GET / HTTP/1.1\r\nHo", false);
 /// assert_eq!((step.consumed, step.reply), (0, None));
 /// // With its rest it is a request, and the one behind it waits for the next call.
-/// let bytes = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
+/// let bytes = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\nPOST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 3\r\n\r\nabc";
 /// let first = parser.advance(bytes, false);
 /// assert_eq!((first.consumed, first.reply), (29, Some(Reply::Hello)));
 /// let second = parser.advance(&bytes[29..], false);
@@ -150,9 +242,10 @@ pub struct Parser {
 enum State {
     Head,
     Body {
-        reply: Answer,
+        method: Method,
+        found: bool,
         last: bool,
-        left: u32,
+        body: Body,
     },
     /// After a request that was refused, or that asked to be the last, the rest of the stream means nothing.
     Over,
@@ -235,55 +328,65 @@ impl Parser {
         match &mut self.state {
             State::Over => Step { consumed: bytes.len(), reply: None },
             State::Head => match parse_head(bytes) {
-                Ok(Some(head)) => {
-                    let reply = match (head.method, head.found) {
-                        (Method::Get, true) => Answer::Hello,
-                        (Method::Get, false) => Answer::NotFound,
-                        (Method::Head, true) => Answer::HelloHead,
-                        (Method::Head, false) => Answer::NotFoundHead,
-                        (Method::Post, _) => Answer::Stored(head.body),
-                    };
-                    self.state = State::Body { reply, last: head.last, left: head.body };
-                    if head.expects {
-                        return Step { consumed: head.length, reply: Some(Reply::Continue) };
+                Ok(Some(Head { method, found, last, expects, length, body })) => {
+                    self.state = State::Body { method, found, last, body };
+                    if expects {
+                        return Step { consumed: length, reply: Some(Reply::Continue) };
                     }
-                    let rest = self.advance(&bytes[head.length..], false);
-                    Step { consumed: head.length + rest.consumed, ..rest }
+                    let rest = self.advance(&bytes[length..], false);
+                    Step { consumed: length + rest.consumed, ..rest }
                 }
                 Ok(None) if full => self.refuse(bytes, "431 Request Header Fields Too Large"),
                 Ok(None) => Step { consumed: 0, reply: None },
                 Err(status) => self.refuse(bytes, status),
             },
-            State::Body { reply, last, left } => {
-                let taken = bytes.len().min(*left as usize);
-                *left -= taken as u32;
-                if *left > 0 {
-                    return Step { consumed: taken, reply: None };
+            State::Body { method, found, last, body } => {
+                let consumed = match body.take(bytes) {
+                    Ok(consumed) => consumed,
+                    Err(status) => return self.refuse(bytes, status),
+                };
+                if !body.is_over() {
+                    return Step { consumed, reply: None };
                 }
-                let (reply, last) = (*reply, *last);
+                let answer = match (*method, *found) {
+                    (Method::Get, true) => Answer::Hello,
+                    (Method::Get, false) => Answer::NotFound,
+                    (Method::Head, true) => Answer::HelloHead,
+                    (Method::Head, false) => Answer::NotFoundHead,
+                    (Method::Post, _) => Answer::Stored(body.taken()),
+                };
+                let last = *last;
                 self.state = if last { State::Over } else { State::Head };
-                Step { consumed: taken, reply: Some(if last { Reply::Last(reply) } else { reply.into() }) }
+                Step { consumed, reply: Some(if last { Reply::Last(answer) } else { answer.into() }) }
             }
         }
     }
 
     fn refuse(&mut self, bytes: &[u8], status: &'static str) -> Step {
-        self.state = State::Over;
-        // What is wrong with a request may hide its method from httparse, but comes after it.
-        let is_head = bytes.trim_ascii_start().starts_with(b"HEAD ");
-        let reply = if is_head { Reply::RefusedHead(status) } else { Reply::Refused(status) };
-        Step { consumed: bytes.len(), reply: Some(reply) }
+        Step { consumed: bytes.len(), reply: Some(self.refuse_now(bytes, status)) }
     }
 
-    /// Ends the stream of requests here, with this status.
-    fn refuse_now(&mut self, status: &'static str) -> Reply {
+    /// Ends the stream of requests here, with this status. `bytes` are what is there of the head or of the body.
+    fn refuse_now(&mut self, bytes: &[u8], status: &'static str) -> Reply {
+        let is_head = match self.state {
+            State::Body { method, .. } => method == Method::Head,
+            // What is wrong with a request may hide its method from httparse, but comes after it, and after no more than
+            // the empty lines that httparse skips.
+            _ => {
+                let mut rest = bytes;
+                while let Some(behind) = rest.strip_prefix(b"\r\n").or(rest.strip_prefix(b"\n")) {
+                    rest = behind;
+                }
+                rest.starts_with(b"HEAD ")
+            }
+        };
         self.state = State::Over;
-        Reply::Refused(status)
+        if is_head { Reply::RefusedHead(status) } else { Reply::Refused(status) }
     }
 
-    /// Bytes of a body that are still to come.
-    fn body_left(&self) -> u32 {
-        if let State::Body { left, .. } = self.state { left } else { 0 }
+    /// Bytes of a body that are still to come, at most; `None` outside of one.
+    fn body_left(&self) -> Option<u32> {
+        if let State::Body { body, .. } = &self.state { Some(body.left()) } else { None }
     }
 
     /// Whether the rest of the stream means nothing.
@@ -367,7 +470,9 @@ mod tests {
 
     #[test]
     fn any_split_gives_the_same_replies() {
-        let stream = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST /u HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n";
+        let stream =
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST /u HTTP/1.1\r\nHost: lab\r\nContent-Length: 5\r\n\r\nhello\
+                       GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
         for piece in 1..=stream.len() {
             assert_eq!(
                 run(stream, piece),
@@ -380,13 +485,17 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused_once_and_the_rest_is_dropped() {
         for (request, status) in [
-            ("BREW / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n", "501 Not Implemented"),
-            ("POST / HTTP/1.1\r\n\r\n", "411 Length Required"),
-            ("POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "400 Bad Request"),
-            ("POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\nx", "400 Bad Request"),
-            ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", "400 Bad Request"),
-            ("POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\nx", "413 Content Too Large"),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "501 Not Implemented"),
+            ("BREW / HTTP/1.1\r\nHost: lab\r\n\r\nGET / HTTP/1.1\r\nHost: lab\r\n\r\n", "501 Not Implemented"),
+            ("POST / HTTP/1.1\r\nHost: lab\r\n\r\n", "411 Length Required"),
+            ("POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: -1\r\n\r\n", "400 Bad Request"),
+            ("POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: +1\r\n\r\nx", "400 Bad Request"),
+            ("POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", "400 Bad Request"),
+            (
+                "POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 99999999999999999999999\r\n\r\nx",
+                "413 Content Too Large",
+            ),
+            ("POST / HTTP/1.1\r\nHost: lab\r\nTransfer-Encoding: br, chunked\r\n\r\n0\r\n\r\n", "501 Not Implemented"),
+            ("GET / HTTP/1.1\r\n\r\n", "400 Bad Request"),
             ("\0\r\n\r\n", "400 Bad Request"),
         ] {
             let (replies, kept) = run(request.as_bytes(), 7);
@@ -396,11 +505,11 @@ mod tests {
 
     #[test]
     fn a_head_that_is_refused_gets_no_body() {
-        let long = format!("HEAD / HTTP/1.1\r\nA: {}", "a".repeat(5000));
+        let long = format!("HEAD / HTTP/1.1\r\nHost: lab\r\nA: {}", "a".repeat(5000));
         for (request, status) in [
-            ("HEAD / HTTP/1.1\r\nContent-Length: x\r\n\r\n", "400 Bad Request"),
+            ("HEAD / HTTP/1.1\r\nHost: lab\r\nContent-Length: x\r\n\r\n", "400 Bad Request"),
             ("\r\nHEAD / HTTP/9.9\r\n\r\n", "400 Bad Request"),
-            ("HEAD /x HTTP/1.1\r\nContent-Length: 1\r\n\r\n", "404 Not Found"),
+            ("HEAD /x HTTP/1.1\r\nHost: lab\r\nContent-Length: 1\r\n\r\n", "404 Not Found"),
             (&long, "431 Request Header Fields Too Large"),
         ] {
             for piece in [7, 4096] {
@@ -418,23 +527,23 @@ mod tests {
     fn each_method_and_each_path_has_its_reply() {
         let not_found = Reply::NotFound;
         for (request, reply) in [
-            ("GET / HTTP/1.1\r\n\r\n", Reply::Hello),
-            ("GET /?q=1 HTTP/1.1\r\n\r\n", Reply::Hello),
-            ("GET http://lab/ HTTP/1.1\r\n\r\n", Reply::Hello),
-            ("GET http://lab?q HTTP/1.1\r\n\r\n", Reply::Hello),
-            ("GET http://lab HTTP/1.1\r\n\r\n", Reply::Hello),
-            ("GET http://lab/x HTTP/1.1\r\n\r\n", not_found),
-            ("GET /favicon.ico HTTP/1.1\r\n\r\n", not_found),
-            ("GET // HTTP/1.1\r\n\r\n", not_found),
-            ("HEAD / HTTP/1.1\r\n\r\n", Reply::HelloHead),
-            ("HEAD /x HTTP/1.1\r\n\r\n", Reply::NotFoundHead),
-            ("POST /any HTTP/1.1\r\ncontent-length: 0\r\n\r\n", Reply::Stored(0)),
+            ("GET / HTTP/1.1\r\nHost: lab\r\n\r\n", Reply::Hello),
+            ("GET /?q=1 HTTP/1.1\r\nHost: lab\r\n\r\n", Reply::Hello),
+            ("GET http://lab/ HTTP/1.1\r\nHost: lab\r\n\r\n", Reply::Hello),
+            ("GET http://lab?q HTTP/1.1\r\nHost: lab\r\n\r\n", Reply::Hello),
+            ("GET http://lab HTTP/1.1\r\nHost: lab\r\n\r\n", Reply::Hello),
+            ("GET http://lab/x HTTP/1.1\r\nHost: lab\r\n\r\n", not_found),
+            ("GET /favicon.ico HTTP/1.1\r\nHost: lab\r\n\r\n", not_found),
+            ("GET // HTTP/1.1\r\nHost: lab\r\n\r\n", not_found),
+            ("HEAD / HTTP/1.1\r\nHost: lab\r\n\r\n", Reply::HelloHead),
+            ("HEAD /x HTTP/1.1\r\nHost: lab\r\n\r\n", Reply::NotFoundHead),
+            ("POST /any HTTP/1.1\r\nHost: lab\r\ncontent-length: 0\r\n\r\n", Reply::Stored(0)),
             ("GET / HTTP/1.0\r\n\r\n", Reply::Last(Answer::Hello)),
-            ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", Reply::Last(Answer::Hello)),
-            ("HEAD / HTTP/1.1\r\nconnection: TE , CLOSE\r\n\r\n", Reply::Last(Answer::HelloHead)),
-            ("GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", Reply::Hello),
+            ("GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n", Reply::Last(Answer::Hello)),
+            ("HEAD / HTTP/1.1\r\nHost: lab\r\nconnection: TE , CLOSE\r\n\r\n", Reply::Last(Answer::HelloHead)),
+            ("GET / HTTP/1.1\r\nHost: lab\r\nConnection: keep-alive\r\n\r\n", Reply::Hello),
             ("GET /x HTTP/1.0\r\n\r\n", Reply::Last(Answer::NotFound)),
-            ("GET /x HTTP/1.1\r\nContent-Length: 1\r\n\r\n", Reply::Refused("404 Not Found")),
+            ("GET /x HTTP/1.1\r\nHost: lab\r\nContent-Length: 1\r\n\r\n", Reply::Refused("404 Not Found")),
         ] {
             assert_eq!(run(request.as_bytes(), 7).0, [reply], "{request:?}");
         }
@@ -442,16 +551,17 @@ mod tests {
 
     #[test]
     fn a_body_that_is_waited_for_is_asked_for_once() {
-        let post = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n";
+        let post = b"POST / HTTP/1.1\r\nHost: lab\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc\
+                     GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
         for piece in [1, 10, post.len()] {
             let (replies, _) = run(post, piece);
             assert_eq!(replies, [Reply::Continue, Reply::Stored(3), Reply::Hello], "pieces of {piece}");
         }
-        let nothing = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n";
+        let nothing = b"POST / HTTP/1.1\r\nHost: lab\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(run(nothing, 9).0, [Reply::Stored(0)]);
         let old = b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx";
         assert_eq!(run(old, 9).0, [Reply::Last(Answer::Stored(1))]);
-        let long = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 10485761\r\n\r\n";
+        let long = b"POST / HTTP/1.1\r\nHost: lab\r\nExpect: 100-continue\r\nContent-Length: 10485761\r\n\r\n";
         assert_eq!(run(long, 9).0, [Reply::Refused("413 Content Too Large")]);
     }
 
@@ -482,16 +592,16 @@ mod tests {
 
     #[test]
     fn a_head_that_fills_the_buffer_is_refused_and_a_long_body_is_not() {
-        let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(5000));
+        let head = format!("GET / HTTP/1.1\r\nHost: lab\r\nX: {}\r\n\r\n", "x".repeat(5000));
         assert_eq!(run(head.as_bytes(), 512).0, [Reply::Refused("431 Request Header Fields Too Large")]);
-        let body = format!("POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n{}", "x".repeat(9000));
+        let body = format!("POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 9000\r\n\r\n{}", "x".repeat(9000));
         assert_eq!(run(body.as_bytes(), 512).0, [Reply::Stored(9000)]);
     }
 
     #[test]
     fn only_whole_gets_count_for_a_server_without_memory() {
-        assert_eq!(whole_gets(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n"), 2);
-        assert_eq!(whole_gets(b"GET / HTTP/1.1\r\n\r\nGET / HT"), 0);
+        assert_eq!(whole_gets(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\nGET / HTTP/1.1\r\nHost: lab\r\n\r\n"), 2);
+        assert_eq!(whole_gets(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\nGET / HT"), 0);
         assert_eq!(whole_gets(b"xxxx"), 0);
     }
 }

@@ -178,13 +178,15 @@ fn a_client_of_ones_own_is_served_and_sigterm_ends_what_is_open() {
         let mut stream = server.connect();
         get(&stream);
         get(&stream);
-        stream.write_all(b"POST /u HTTP/1.1\r\nContent-Length: 10485760\r\n\r\n").expect("it takes the head");
+        stream
+            .write_all(b"POST /u HTTP/1.1\r\nHost: lab\r\nContent-Length: 10485760\r\n\r\n")
+            .expect("it takes the head");
         stream.write_all(&vec![b'x'; 10 * 1024 * 1024]).expect("it takes the body");
         let mut reply = [0; 256];
         let n = stream.read(&mut reply).expect("it replies");
         assert!(reply[..n].ends_with(b"10485760 bytes stored\n"), "{}", String::from_utf8_lossy(&reply[..n]));
         // The other clients have waited, and lost nothing.
-        half.write_all(b"TP/1.1\r\n\r\n").expect("it takes the rest");
+        half.write_all(b"TP/1.1\r\nHost: lab\r\n\r\n").expect("it takes the rest");
         half.read_exact(&mut [0; HELLO.len()]).expect("it replies");
         half.write_all(b"GET").expect("it takes a part");
         // All bytes are read before the end.
@@ -206,13 +208,15 @@ fn a_refused_request_and_a_half_closed_client_end_the_connection() {
     for (name, flags) in SERVING {
         let server = Server::start(command(name), flags, PATIENCE);
         let mut refused = server.connect();
-        refused.write_all(b"BREW / HTTP/1.1\r\n\r\n").expect("it takes the request");
+        refused.write_all(b"BREW / HTTP/1.1\r\nHost: lab\r\n\r\n").expect("it takes the request");
         let mut text = String::new();
         refused.read_to_string(&mut text).expect("it replies and ends the stream");
         assert!(text.starts_with("HTTP/1.1 501 Not Implemented\r\n"), "{name} {flags:?}: {text}");
         // More than one read takes, and the end of the stream right behind it.
         let mut half_closed = server.connect();
-        half_closed.write_all(b"POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n").expect("it takes the head");
+        half_closed
+            .write_all(b"POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 9000\r\n\r\n")
+            .expect("it takes the head");
         half_closed.write_all(&[b'x'; 9000]).expect("it takes the body");
         half_closed.shutdown(Shutdown::Write).expect("the connection is there");
         let mut text = String::new();
@@ -227,7 +231,7 @@ fn a_refused_request_and_a_half_closed_client_end_the_connection() {
 fn one_more_byte_frees_a_client_whose_edge_was_lost() {
     let server = Server::start(command("stage2_reactor"), &["--lose-edge"], PATIENCE);
     let mut stream = server.connect();
-    let head = b"POST /u HTTP/1.1\r\nContent-Length: 8000\r\n\r\n";
+    let head = b"POST /u HTTP/1.1\r\nHost: lab\r\nContent-Length: 8000\r\n\r\n";
     stream.write_all(&[head, [b'x'; 8000].as_slice()].concat()).expect("it takes the request");
     stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
     let nothing = stream.read(&mut [0; 1]).expect_err("it hangs");
@@ -286,7 +290,7 @@ fn stage2_lets_a_client_go_that_takes_no_replies() {
     let before = server.descriptors();
     let mut greedy = server.connect();
     greedy.set_write_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    let requests = b"GET / HTTP/1.1\r\n\r\n".repeat(1000);
+    let requests = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n".repeat(1000);
     let refused = (0..10_000).any(|_| greedy.write_all(&requests).is_err());
     assert!(refused, "it took 10 million requests without a place for the replies");
     within_seconds("the connection stays", || server.descriptors() == before);

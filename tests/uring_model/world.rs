@@ -224,22 +224,22 @@ pub fn clients(seed: u64) -> Vec<Client> {
             let mut script = Vec::new();
             for _ in 0..random(&mut seed) % 12 {
                 match random(&mut seed) % 16 {
-                    0..6 => script.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n"),
+                    0..6 => script.extend_from_slice(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"),
                     6..8 => script.extend_from_slice(b"HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n"),
                     8..14 => {
                         let length = random(&mut seed) % 500;
-                        let head = format!("POST /{length} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+                        let head = format!("POST /{length} HTTP/1.1\r\nHost: lab\r\nContent-Length: {length}\r\n\r\n");
                         script.extend_from_slice(head.as_bytes());
                         script.resize(script.len() + length as usize, b'x');
                     }
-                    14 => script.extend_from_slice(b"GET /nobody HTTP/1.1\r\nConnection: close\r\n\r\n"),
-                    _ => script.extend_from_slice(b"BREW / HTTP/1.1\r\n\r\n"),
+                    14 => script.extend_from_slice(b"GET /nobody HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"),
+                    _ => script.extend_from_slice(b"BREW / HTTP/1.1\r\nHost: lab\r\n\r\n"),
                 }
             }
             if manner == Manner::Lazy {
                 // Enough to fill what may wait.
                 for _ in 0..random(&mut seed) % 6_000 {
-                    script.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
+                    script.extend_from_slice(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n");
                 }
             }
             // Many replies through little room would be many steps that are all alike.
@@ -251,8 +251,12 @@ pub fn clients(seed: u64) -> Vec<Client> {
 
 /// Clients that are waited for too long, each in its own way.
 pub fn slow_clients() -> Vec<Client> {
-    let scripts: [&[u8]; 4] =
-        [b"", b"GET / HTTP/1.1\r\n\r\n", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf"];
+    let scripts: [&[u8]; 4] = [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n",
+        b"GET / HT",
+        b"POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 10\r\n\r\nhalf",
+    ];
     scripts.into_iter().map(|script| Client::new(Manner::Stays, script.to_vec(), 1_000)).collect()
 }
 

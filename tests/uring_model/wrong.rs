@@ -97,7 +97,7 @@ fn tripper(check: Check) -> Program {
 
 /// It sends that many requests.
 fn visitor(manner: Manner, requests: usize) -> Visitor {
-    Visitor::new(manner, b"GET / HTTP/1.1\r\n\r\n".repeat(requests), 1_000)
+    Visitor::new(manner, b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n".repeat(requests), 1_000)
 }
 
 /// What the checks but `off` say of it, with so many seeds.
@@ -156,7 +156,7 @@ fn what_else_each_check_looks_for_is_found() {
     is_all(Program::Leaves(lacks), None, Check::Unanswered);
     // Who has its last reply waits for the end, though it has not ended itself.
     let asks_for_the_end = || {
-        let last = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+        let last = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n";
         vec![Visitor::new(Manner::Stays, last.to_vec(), 1_000)]
     };
     let never_shuts: Serve = serve::<{ Check::NoEndOfTimeout as u8 }>;
