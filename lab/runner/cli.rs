@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::end::read_arguments;
 use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
 use crate::record::blackbox::MAX_THREADS;
@@ -278,7 +279,7 @@ fn drain() -> Arg {
 
 /// Reads the command line; on a mistake, says so and ends with status 2.
 pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Options {
-    let matches = command(stage).get_matches_from(arguments);
+    let matches = read_arguments(command(stage), arguments);
     let number = |matches: &ArgMatches, name: &str| *matches.get_one::<u64>(name).expect("it has a default");
     let what = if matches.get_flag("wild") {
         What::Wild { rounds: number(&matches, "rounds"), seconds: number(&matches, "seconds") }

@@ -1,9 +1,11 @@
 //! How a program ends, and what it says on the way.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::{ArgMatches, Command};
 
 use super::cli::Options;
 use crate::autopsy;
@@ -35,9 +37,37 @@ pub fn die_of(signal: i32) -> ExitCode {
 }
 
 /// Writes to standard output; a reader who has gone (`| head -1`) is no error.
-pub fn say(text: &str) {
+///
+/// # Errors
+/// Those of `write(2)`, without `EPIPE`: `ENOSPC` on a full disk.
+pub fn say(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a command line. Help that was asked for is said, and ends the program; so does a mistake, with status 2.
+pub fn read_arguments(command: Command, arguments: impl IntoIterator<Item = OsString>) -> ArgMatches {
+    let name = command.get_name().to_string();
+    command.try_get_matches_from(arguments).unwrap_or_else(|answer| {
+        if answer.use_stderr() {
+            answer.exit();
+        }
+        std::process::exit(say_all(&name, &answer.render().to_string()).into())
+    })
+}
+
+/// Writes all that the program `name` has to say, and gives its exit status.
+pub fn say_all(name: &str, text: &str) -> u8 {
+    say(text).map_or_else(|error| refuse(name, &error), |()| 0)
+}
+
+/// Says why a program cannot go on, and gives its exit status.
+pub fn refuse(name: &str, error: &anyhow::Error) -> u8 {
+    complain(&format!("{name}: {error:#}"));
+    2
 }
 
 pub fn complain(text: &str) {
@@ -80,9 +110,8 @@ pub fn publish(run: &Run, options: &Options) -> Result<()> {
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if options.json {
-        say(&format!("{:#}\n", autopsy::json(run)));
+        say(&format!("{:#}\n", autopsy::json(run)))
     } else {
-        say(&autopsy::report(run, width(), colour()));
+        say(&autopsy::report(run, width(), colour()))
     }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::cli::Options;
-use super::end::{End, publish, say};
+use super::end::{End, publish, refuse, say};
 use super::process::{self, Process, Setup};
 use crate::autopsy;
 use crate::autopsy::verdicts::{self, Survival};
@@ -66,7 +66,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     if let End::Signal(signal) = end
         && !options.json
     {
-        say(&autopsy::ending(signal));
+        say(&autopsy::ending(signal))?;
     }
     Ok(end)
 }
@@ -232,8 +232,8 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             if let Direction::Shown(Evidence::NeverStops(_)) = verdict {
                 // The server's thread is this process's first, and never comes back.
                 let run = gather(plan, &blackbox, &clients, steps, Ending::Signal(libc::SIGKILL), &verdict);
-                let code = publish(&run, options).map_or(process::PANICKED, |()| 1);
-                std::process::exit(code);
+                let code = publish(&run, options).map_or_else(|error| refuse(plan.stage.name, &error), |()| 1);
+                std::process::exit(code.into());
             }
             ours.raise();
             (clients, steps, verdict)

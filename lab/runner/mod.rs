@@ -19,7 +19,8 @@ pub use crate::server::{LIMIT, LISTENER, Reading, STOP, Serve, Served, Server, T
 use crate::world::kernel::raise_file_limit;
 use cli::{Options, What};
 pub(crate) use end::say;
-use end::{End, complain, die_of};
+use end::{End, complain, die_of, refuse};
+pub use end::{read_arguments, say_all};
 
 /// The whole of a stage's `main`: `path` is its `module_path!()`, `serve` its server.
 pub fn main(path: &str, serve: Serve) -> ExitCode {
@@ -54,10 +55,7 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
             complain(&format!("{name}: this cannot happen on this machine: {}", error.root_cause()));
             ExitCode::from(3)
         }
-        Err(error) => {
-            complain(&format!("{name}: {error:#}"));
-            ExitCode::from(2)
-        }
+        Err(error) => ExitCode::from(refuse(name, &error)),
     }
 }
 

@@ -65,9 +65,9 @@ pub fn run(stage: &'static Stage, options: &Options, times: u64) -> Result<End> 
     }
     let right: u64 = rows.iter().map(|row| row.right).sum();
     if options.json {
-        say(&format!("{:#}\n", to_json(stage, &rows, times)))
+        say(&format!("{:#}\n", to_json(stage, &rows, times)))?;
     } else {
-        say(&table(stage, &rows, times))
+        say(&table(stage, &rows, times))?;
     }
     if right == times {
         return Ok(End::Code(0));

@@ -53,7 +53,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
     let kept = stop.try_clone().context("no descriptor is left")?;
     stop_on_signals(&kept);
-    say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name));
+    say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name))?;
     let (workers, reading, drain) = (options.workers, options.reading, options.drain);
     let served = serve(Server { listener, stop, workers, reading, drain })
         .map_err(|error| explain(error, "the server could not go on"))?;
@@ -62,10 +62,10 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
         0 => String::new(),
         _ => format!("; wake-ups: {}; slept: {}; accepted: {}", herd.wakeups(), herd.sleeps(), herd.spread()),
     };
-    say(&format!("served {} bytes, {} replies{herd}\n", served.received, served.replies));
+    say(&format!("served {} bytes, {} replies{herd}\n", served.received, served.replies))?;
     let [cut, unanswered, replies] = CUT.each_ref().map(|count| count.load(Ordering::Relaxed));
     if cut > 0 {
-        say(&format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n"));
+        say(&format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n"))?;
     }
     Ok(End::Code(0))
 }
@@ -79,9 +79,9 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
     let address = SocketAddr::new(setup.address.ip(), port);
     let listens = format!("{} listens on {address}; Ctrl-C ends it\n", stage.name);
     if options.json {
-        complain(listens.trim_end())
+        complain(listens.trim_end());
     } else {
-        say(&listens)
+        say(&listens)?;
     }
     let (ending, _) = process.end(Duration::MAX / 4);
     process::check(ending, &blackbox)?;
@@ -93,7 +93,7 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
         Ending::Exit(_) => End::Failed(blackbox.message().unwrap_or_default()),
         Ending::Signal(signal) => {
             if !options.json {
-                say(&autopsy::ending(signal));
+                say(&autopsy::ending(signal))?;
             }
             End::Signal(signal)
         }

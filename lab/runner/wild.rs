@@ -67,9 +67,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, 
         life(stage, setup, &mut odds, more)?;
     }
     if options.json {
-        say(&format!("{:#}\n", odds.json(stage, heap)))
+        say(&format!("{:#}\n", odds.json(stage, heap)))?;
     } else {
-        say(&odds.report(stage, heap))
+        say(&odds.report(stage, heap))?;
     }
     Ok(End::Code(0))
 }

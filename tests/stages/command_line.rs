@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -266,6 +266,51 @@ fn a_closed_pipe_ends_the_report_quietly() {
     assert_eq!(said, "");
 }
 
+#[test]
+fn a_closed_pipe_changes_no_end() {
+    for (name, arguments, end) in [
+        ("stage3_broken", [].as_slice(), (None, Some(libc::SIGSEGV))),
+        ("stage3_broken", &["--help"], (Some(0), None)),
+        ("lab", &["list"], (Some(0), None)),
+    ] {
+        let mut child = command(name).args(arguments).spawn().expect("the program starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), output.status.signal(), said.as_str()), (end.0, end.1, ""), "{name}");
+    }
+}
+
+/// What nobody could write was not said: neither a death nor a success of the lab's may stand for it.
+#[test]
+fn a_full_disk_is_one_sentence() {
+    let short = ["--wild", "--rounds=1"];
+    let served = ["--serve=127.0.0.1:0"];
+    for (name, arguments) in [
+        ("stage3_broken", [].as_slice()),
+        ("stage3_broken", &["--json"]),
+        ("stage3_broken", &["--help"]),
+        ("stage3_fixed", &[]),
+        ("stage3_fixed", &short),
+        ("stage3_fixed", &[&short[..], &["--json"]].concat()),
+        ("stage3_fixed", &["--repeat=1"]),
+        ("stage3_fixed", &["--repeat=1", "--json"]),
+        ("stage3_fixed", &served),
+        ("stage3_fixed", &[&served[..], &["--trace=/dev/null"]].concat()),
+        ("stage7_broken", &["--bare"]),
+        ("lab", &[]),
+        ("lab", &["list"]),
+        ("lab", &["cost", "--help"]),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("there is /dev/full");
+        let output = command(name).args(arguments).stdout(full).output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{name} {arguments:?}: {said}");
+        assert!(said.starts_with(name) && said.contains("cannot write to standard output"), "{said}");
+    }
+}
+
 /// The process ids of the children of `parent` (`proc(5)`).
 fn children(parent: u32) -> Vec<i32> {
     let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
@@ -333,7 +378,7 @@ fn the_box_is_read_after_a_sigkill() {
     let mut said = String::new();
     rest.read_to_string(&mut said).expect("it can be read");
     let status = child.wait().expect("it ends");
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL), "{said}");
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{said}");
     for words in ["read 18 bytes", "write 52 bytes", "SIGKILL"] {
         assert!(said.contains(words), "{words}: {said}");
     }
