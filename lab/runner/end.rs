@@ -95,9 +95,9 @@ pub fn explain(error: io::Error, what: &str) -> anyhow::Error {
     if limit {
         return error.context(format!("{what}: the limit on open files is reached; raise it (`ulimit -n 65536`)"));
     }
-    // pthread_create(3) is the only call whose EAGAIN comes up to here.
+    // pthread_create(3) and fork(2) are the only calls whose EAGAIN comes up to here.
     if threads {
-        let why = "the kernel gives no more threads; serve fewer clients, or raise the limit (`ulimit -u`, `ulimit -v`, pids.max)";
+        let why = "the kernel gives no more threads; do with fewer (`--workers`, clients), or raise the limit (`ulimit -u`, `ulimit -v`, pids.max)";
         return error.context(format!("{what}: {why}"));
     }
     error.context(what.to_string())

@@ -23,6 +23,7 @@ use crate::record::event::Kind;
 use crate::server::Serve;
 use crate::world::heap::Heap;
 use crate::world::kernel::{Stop, any_port};
+use crate::world::sync::spawn_scoped;
 
 /// How long a server may take to listen, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -210,7 +211,7 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
     let ours = stop.try_clone().context("no descriptor is left")?;
     let limit = plan.limit;
     let (clients, steps, verdict) = std::thread::scope(|scope| {
-        let direction = scope.spawn(move || {
+        let direction = spawn_scoped(scope, move || {
             while blackbox.port().is_none() && blackbox.message().is_none() {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -218,7 +219,7 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             let port = blackbox.port().unwrap_or_default();
             let mut clients = new_clients(plan, blackbox, port, patience);
             let traced = || process::is_traced(std::process::id() as libc::pid_t);
-            let mut alive = || true;
+            let mut alive = || blackbox.message().is_none();
             let (stays, outside, stop) = (plan.stays(), plan.schedule.outside(), || ours.raise());
             let (strategy, alive) = (&mut InOrder::new(plan.schedule), &mut alive);
             let mut director =

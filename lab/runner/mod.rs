@@ -17,9 +17,10 @@ use crate::catalogue;
 pub use crate::record::wakeups::Counts;
 pub use crate::server::{LIMIT, LISTENER, Reading, STOP, Serve, Served, Server, TICK, cut, tell};
 use crate::world::kernel::raise_file_limit;
+use crate::world::sync::unless_refused;
 use cli::{Options, What};
 pub(crate) use end::say;
-use end::{End, complain, die_of, refuse};
+use end::{End, complain, die_of, explain, refuse};
 pub use end::{read_arguments, say_all};
 
 /// The whole of a stage's `main`: `path` is its `module_path!()`, `serve` its server.
@@ -28,12 +29,16 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
     let stage = catalogue::find(name).expect("every stage is in the catalogue");
     let options = cli::parse(stage, std::env::args_os());
     let stage = stage.read_as(options.reading);
-    let end = check_machine(&options).and_then(|()| match options.what {
-        What::Exhibit => exhibit::run(stage, serve, &options),
-        What::Wild { rounds, seconds } => wild::run(stage, serve, &options, rounds, seconds),
-        What::Repeat(times) => repeat::run(stage, &options, times),
-        What::Serve(address) => serve::run(stage, serve, &options, address),
-    });
+    let run = || {
+        check_machine(&options)?;
+        match options.what {
+            What::Exhibit => exhibit::run(stage, serve, &options),
+            What::Wild { rounds, seconds } => wild::run(stage, serve, &options, rounds, seconds),
+            What::Repeat(times) => repeat::run(stage, &options, times),
+            What::Serve(address) => serve::run(stage, serve, &options, address),
+        }
+    };
+    let end = unless_refused(run).unwrap_or_else(|error| Err(explain(error, "the lab could not go on")));
     match end {
         Ok(End::Code(code)) => ExitCode::from(code),
         Ok(End::Signal(signal)) => die_of(signal),

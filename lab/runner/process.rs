@@ -14,9 +14,10 @@ use anyhow::{Context, Result, bail};
 use super::end::explain;
 use crate::direct::outcome::Ending;
 use crate::record::blackbox::{Blackbox, CAPACITY, MAIN, Mode, ServedCounts, State, futex_wait, futex_wake};
-use crate::server::{self, Reading, Serve, Server, Threads, listen};
+use crate::server::{self, Reading, Serve, Served, Server, Threads, listen};
 use crate::world::heap::{self, Heap};
 use crate::world::kernel::Stop;
+use crate::world::sync::unless_refused;
 
 /// The exit code of a server that panicked.
 pub const PANICKED: i32 = 70;
@@ -111,15 +112,18 @@ impl Process {
         // SAFETY: the process has one thread, so no lock can be left held in the child.
         let pid = unsafe { libc::fork() };
         if pid < 0 {
-            return Err(io::Error::last_os_error()).context("no process for the server");
+            return Err(explain(io::Error::last_os_error(), "no process for the server"));
         }
         if pid == 0 {
             drop(read);
             in_child(setup, blackbox, stop, parent, &write);
         }
         drop(write);
-        let stderr = Some(std::thread::spawn(move || pass_on(File::from(read))));
-        Ok(Process { pid, started, ended: None, stderr, blackbox, stop })
+        // Whatever comes now, its drop sees to the server's end.
+        let mut process = Process { pid, started, ended: None, stderr: None, blackbox, stop };
+        let thread = std::thread::Builder::new().spawn(move || pass_on(File::from(read)));
+        process.stderr = Some(thread.map_err(|error| explain(error, "nobody can read what the server says"))?);
+        Ok(process)
     }
 
     /// Its process id.
@@ -267,6 +271,15 @@ fn in_child(setup: Setup, blackbox: Blackbox, stop: Stop, parent: libc::pid_t, s
     unsafe { libc::_exit(code) }
 }
 
+/// Runs a stage's server.
+///
+/// # Errors
+/// Why it could not go on.
+pub fn serve(serve: Serve, server: Server) -> Result<Served> {
+    let served = unless_refused(|| serve(server)).and_then(|served| served);
+    served.map_err(|error| explain(error, "the server could not go on"))
+}
+
 /// Runs the server in this process, to its end.
 pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
     std::panic::set_hook(Box::new(move |panic| {
@@ -287,7 +300,7 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
     let server = Server { listener, stop, workers: setup.workers, reading: setup.reading, drain: setup.drain };
-    let served = (setup.serve)(server).map_err(|error| explain(error, "the server could not go on"))?;
+    let served = serve(setup.serve, server)?;
     blackbox.set_herd(&server::told());
     blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });
     blackbox.slot(MAIN).set_state(State::Ended);

@@ -16,6 +16,7 @@ use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
 use crate::words::signal_name;
 use crate::world::kernel;
+use crate::world::sync::spawn_scoped;
 
 /// An environment to run in.
 struct Environment {
@@ -75,6 +76,15 @@ pub fn run(stage: &'static Stage, options: &Options, times: u64) -> Result<End> 
     Ok(End::Failed(format!("{} of {times} runs did not end as they must", times - right)))
 }
 
+/// Its drop ends the busy loops, whichever way the run is left.
+struct Rest<'a>(&'a AtomicBool);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// One run: `None` if it ended as it must, else how it ended; and how many milliseconds it took.
 fn once(
     program: &std::path::Path,
@@ -112,9 +122,10 @@ fn once(
     }
     let busy = AtomicBool::new(environment.busy);
     std::thread::scope(|scope| {
+        let _rest = Rest(&busy);
         if environment.busy {
             for _ in 0..2 {
-                scope.spawn(|| {
+                spawn_scoped(scope, || {
                     while busy.load(Ordering::Relaxed) {
                         std::hint::spin_loop();
                     }
@@ -124,7 +135,6 @@ fn once(
         let start = Instant::now();
         let output = command.output();
         let took = start.elapsed();
-        busy.store(false, Ordering::Relaxed);
         let output = output.with_context(|| format!("cannot run {}", program.display()))?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         Ok((wrong_end(stage, options, output.status, &stderr), took.as_secs_f64() * 1000.0))

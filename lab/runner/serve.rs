@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::cli::Options;
-use super::end::{End, complain, explain, publish, say};
+use super::end::{End, complain, publish, say};
 use super::process::{self, Process, Setup};
 use crate::autopsy;
 use crate::catalogue::Stage;
@@ -55,8 +55,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     stop_on_signals(&kept);
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name))?;
     let (workers, reading, drain) = (options.workers, options.reading, options.drain);
-    let served = serve(Server { listener, stop, workers, reading, drain })
-        .map_err(|error| explain(error, "the server could not go on"))?;
+    let served = process::serve(serve, Server { listener, stop, workers, reading, drain })?;
     let herd = told();
     let herd = match herd.reactors.len() {
         0 => String::new(),

@@ -26,6 +26,7 @@ use crate::server::Serve;
 use crate::words::signal_name;
 use crate::world::heap::Heap;
 use crate::world::kernel::any_port;
+use crate::world::sync::spawn_scoped;
 
 /// The bytes of one round.
 const BYTES: u64 = http::MAX_BODY;
@@ -218,7 +219,7 @@ fn crowd(port: u16) -> io::Result<()> {
         Ok(())
     };
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || one(number))).collect();
+        let clients: Vec<_> = (0..CLIENTS).map(|number| spawn_scoped(scope, move || one(number))).collect();
         clients.into_iter().try_for_each(|client| client.join().expect("a client does not panic"))
     })
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use crate::support::{command, finish, forbid, run, schedule};
+use crate::support::{Output, command, finish, finish_in_namespace, forbid, run, schedule, with_threads};
 use lab::autopsy::verdicts;
 use lab::catalogue::{self, STAGES, Stage, Verdict};
 use lab::server::Threads;
@@ -165,6 +165,38 @@ fn a_server_that_runs_out_of_descriptors_says_so() {
     assert_eq!(child.wait().expect("it ends").code(), Some(2), "{said}");
     assert!(said.contains("the limit on open files is reached"), "{said}");
     drop(clients);
+}
+
+fn is_one_sentence(output: &Output, says: &str) {
+    assert_eq!(output.code(), Some(2), "{}", output.all());
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.all());
+    assert!(output.stderr.contains(says), "{says}: {}", output.all());
+}
+
+/// The process itself, the server's, the thread that passes on what that says, and its workers: with each of them refused, and
+/// also the threads of clients that come at once.
+#[test]
+fn a_refused_thread_is_one_sentence() {
+    let threaded = || built().filter(|stage| !matches!(stage.threads, Threads::None | Threads::PerConnection));
+    let exhibits = threaded().flat_map(|stage| (1..=6).map(|count| (stage.name, vec![], count)));
+    let served = ["--serve", "127.0.0.1:0", "--workers", "4"];
+    let servers = threaded().flat_map(|stage| [1, 2].map(|count| (stage.name, served.to_vec(), count)));
+    let others = [
+        ("stage5_fixed", vec!["--wild", "--rounds", "1"], 6),
+        ("stage5_fixed", vec!["--wild", "--rounds", "1"], 10),
+        ("stage6_broken", vec![], 7),
+        ("stage4_fixed", vec!["--bare"], 1),
+        ("stage4_fixed", vec!["--bare", "--limit", "0"], 2),
+        ("stage4_fixed", vec!["--trace=/dev/null", "--serve", "127.0.0.1:0"], 4),
+    ];
+    for (name, arguments, count) in exhibits.chain(servers).chain(others) {
+        let mut command = command(name);
+        command.args(&arguments);
+        with_threads(&mut command, count);
+        let Some(output) = finish_in_namespace(command) else { return };
+        is_one_sentence(&output, "the kernel gives no more threads");
+        assert!(!output.stdout.contains("survived"), "{}", output.all());
+    }
 }
 
 #[test]

@@ -132,6 +132,41 @@ pub fn forbid(command: &mut Command, number: i64, errno: i32) {
     }
 }
 
+/// Lets the program have so many threads and processes in all (`RLIMIT_NPROC`): it is counted in a user namespace of its own,
+/// and as nobody, since root has no limit.
+pub fn with_threads(command: &mut Command, count: u64) {
+    // SAFETY: system calls on locals, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            const NOBODY: u32 = 65534;
+            let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+            let is_root = libc::geteuid() == 0;
+            if (is_root && (libc::setresgid(NOBODY, NOBODY, NOBODY) | libc::setresuid(NOBODY, NOBODY, NOBODY)) != 0)
+                || libc::unshare(libc::CLONE_NEWUSER) != 0
+                || libc::setrlimit(libc::RLIMIT_NPROC, &limit) != 0
+            {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Runs a command that may ask the kernel for namespaces; `None`, with a word, where it lends none. In CI that is a failure.
+pub fn finish_in_namespace(mut command: Command) -> Option<Output> {
+    match command.output() {
+        Ok(output) => {
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            Some(Output { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) })
+        }
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "this machine lends no namespace: {error}");
+            eprintln!("skipped: this machine lends no namespace ({error})");
+            None
+        }
+    }
+}
+
 /// A stage under `--serve`, on a port of the kernel's choice; it ends with this.
 pub struct Server {
     pub child: Child,
