@@ -122,7 +122,8 @@ fn command(stage: &Stage) -> Command {
                 .help("Only serve, for a client of your own: 127.0.0.1:8080, or port 0 for any")
                 .long_help(
                     "Only serve, for a client of your own, until SIGINT or SIGTERM: 127.0.0.1:8080, or port 0 for any. \
-                     Nothing is recorded, unless --trace or --json asks for it.",
+                     A second signal ends it at once, with whatever is under way (130, 143 in a shell). Nothing is \
+                     recorded, unless --trace or --json asks for it.",
                 ),
         )
         .arg(

@@ -82,8 +82,9 @@ extern "C" fn on_child(_: libc::c_int) {
     }
 }
 
-fn handle(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
-    // SAFETY: a zeroed sigaction is valid, and `handler` is one of this file's, or SIG_DFL or SIG_IGN.
+/// Sets what a signal does (`sigaction(2)`). A handler calls nothing that is not in `signal-safety(7)`.
+pub fn handle(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
+    // SAFETY: a zeroed sigaction is valid, and `handler` is a function for a signal, SIG_DFL or SIG_IGN.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler;
@@ -252,6 +253,8 @@ fn in_child(setup: Setup, blackbox: Blackbox, stop: Stop, parent: libc::pid_t, s
         libc::close(stderr.as_raw_fd());
     }
     handle(libc::SIGCHLD, libc::SIG_DFL, 0);
+    // Ctrl-C is sent to both. What it means is the parent's to say, with whom this process dies.
+    handle(libc::SIGINT, libc::SIG_IGN, 0);
     if !setup.core {
         no_core_dump();
     }

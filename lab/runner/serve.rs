@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::cli::Options;
 use super::end::{End, complain, publish, say};
-use super::process::{self, Process, Setup};
+use super::process::{self, Process, Setup, handle};
 use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::direct::outcome::{Ending, Run};
@@ -20,16 +20,25 @@ use crate::world::kernel::{self, Stop, raise_fd, raise_file_limit};
 
 static STOP_FD: AtomicI32 = AtomicI32::new(-1);
 
-extern "C" fn on_stop(_: libc::c_int) {
-    raise_fd(STOP_FD.load(Ordering::Relaxed));
+extern "C" fn on_stop(signal: libc::c_int) {
+    match STOP_FD.swap(-1, Ordering::Relaxed) {
+        // SAFETY: all three may be called in a handler (signal-safety(7)).
+        -1 => unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+            // Process 1 of a container takes no signal that it does not handle.
+            libc::_exit(128 + signal)
+        },
+        fd => raise_fd(fd),
+    }
 }
 
-/// SIGINT and SIGTERM raise `stop`, which the caller keeps open.
+/// The first SIGINT or SIGTERM raises `stop`, which the caller keeps open. The second kills, whatever is still under way.
 fn stop_on_signals(stop: &Stop) {
     STOP_FD.store(stop.as_fd().as_raw_fd(), Ordering::Relaxed);
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler does one write(2).
-        unsafe { libc::signal(signal, on_stop as *const () as libc::sighandler_t) };
+        // Not deferred, so that it can be raised in its own handler.
+        handle(signal, on_stop as *const () as libc::sighandler_t, libc::SA_RESTART | libc::SA_NODEFER);
     }
 }
 
