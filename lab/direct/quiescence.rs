@@ -9,7 +9,7 @@
 //!   only a packet can wake somebody.
 //! - Is a packet under way? What was sent and is neither acknowledged nor held back (`SIOCOUTQ` less `SIOCOUTQNSD`,
 //!   `tcp(7)`) is.
-//! - What waits? The bytes in the server's socket are in `/proc/net/tcp`, the same as FIONREAD says there. For what that
+//! - What waits? The bytes in the server's socket (`sock_diag(7)`), the same as FIONREAD says there. For what that
 //!   socket is armed stands in the interest list (`/proc/PID/fdinfo/EPFD`, `proc_pid_fdinfo(5)`).
 
 use std::fmt;

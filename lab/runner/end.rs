@@ -10,6 +10,7 @@ use clap::{ArgMatches, Command};
 use super::cli::Options;
 use crate::autopsy;
 use crate::direct::outcome::Run;
+use crate::words::remedy;
 
 /// How the program ends.
 pub enum End {
@@ -23,6 +24,9 @@ pub enum End {
     /// With status 70: the lab itself failed.
     Failed(String),
 }
+
+/// How a sentence begins that ends with status 3.
+pub const NOT_HERE: &str = "this cannot happen on this machine: ";
 
 /// Ends as the server did. No core dump: the server's own is the interesting one.
 pub fn die_of(signal: i32) -> ExitCode {
@@ -43,7 +47,9 @@ pub fn die_of(signal: i32) -> ExitCode {
 pub fn say(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
         _ => Ok(()),
     }
 }
@@ -89,14 +95,13 @@ pub fn colour() -> bool {
 
 /// A system call's error, with what to do about it where that is known.
 pub fn explain(error: io::Error, what: &str) -> anyhow::Error {
-    let limit = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
-    let threads = error.raw_os_error() == Some(libc::EAGAIN);
+    let number = error.raw_os_error().unwrap_or(0);
     let error = anyhow::Error::new(error);
-    if limit {
-        return error.context(format!("{what}: the limit on open files is reached; raise it (`ulimit -n 65536`)"));
+    if let Some(why) = remedy(number) {
+        return error.context(format!("{what}: {why}"));
     }
     // pthread_create(3) and fork(2) are the only calls whose EAGAIN comes up to here.
-    if threads {
+    if number == libc::EAGAIN {
         let why = "the kernel gives no more threads; do with fewer (`--workers`, clients), or raise the limit (`ulimit -u`, `ulimit -v`, pids.max)";
         return error.context(format!("{what}: {why}"));
     }

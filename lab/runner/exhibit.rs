@@ -1,10 +1,11 @@
 //! The exhibit: one directed run, its report, and its true end.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::cli::Options;
 use super::end::{End, publish, refuse, say};
@@ -17,10 +18,11 @@ use crate::direct::director::{Direction, Director};
 use crate::direct::hang_oracle::{ANOTHER, HangOracle};
 use crate::direct::in_order::InOrder;
 use crate::direct::outcome::{Ending, Evidence, Loss, Outcome, Run, Step};
-use crate::direct::schedule::{CLIENTS, OPERATOR, Schedule};
+use crate::direct::schedule::{CLIENTS, MAX_LENGTH, OPERATOR, Schedule};
 use crate::record::blackbox::{Blackbox, Mode, ServedCounts};
 use crate::record::event::Kind;
 use crate::server::Serve;
+use crate::words::thousands;
 use crate::world::heap::Heap;
 use crate::world::kernel::{Stop, any_port};
 use crate::world::sync::spawn_scoped;
@@ -62,6 +64,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
     let (run, verdict) = if options.bare { bare(&plan, blackbox, options)? } else { in_process(&plan, blackbox)? };
     process::check(run.ending, &blackbox)?;
+    if let Direction::Unable(why) = verdict {
+        bail!(why);
+    }
     publish(&run, options)?;
     let end = judge(&run, &verdict, options);
     if let End::Signal(signal) = end
@@ -76,7 +81,12 @@ fn read_schedule(stage: &Stage, options: &Options) -> Result<Schedule> {
     let (name, text) = match &options.schedule {
         None => (stage.schedule.path.to_string(), stage.schedule.text.to_string()),
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let mut text = String::new();
+            let read = File::open(path).and_then(|file| file.take(MAX_LENGTH + 1).read_to_string(&mut text));
+            read.with_context(|| format!("cannot read {}", path.display()))?;
+            if text.len() as u64 > MAX_LENGTH {
+                bail!("{}: a schedule has at most {} bytes", path.display(), thousands(MAX_LENGTH));
+            }
             (path.display().to_string(), text)
         }
     };
@@ -114,8 +124,15 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Direction)> {
         process.stop();
     }
     let (ending, in_time) = process.end(PATIENCE);
-    if !in_time && !matches!(verdict, Direction::Failed(_)) {
-        verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}"));
+    match verdict {
+        Direction::Failed(_) | Direction::Unable(_) => {}
+        _ if !in_time => verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}")),
+        Direction::Shown(Evidence::NeverStops(_)) => {}
+        _ if ending == Ending::Signal(libc::SIGKILL) => {
+            let why = "the server was killed from outside (SIGKILL): by the kernel, if memory ran out, or by hand";
+            verdict = Direction::Unable(why.to_string());
+        }
+        _ => {}
     }
     let run = gather(plan, &blackbox, &clients, steps, ending, &verdict);
     Ok((Run { millis: process.millis(), stderr: process.stderr(), ..run }, verdict))

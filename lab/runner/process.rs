@@ -255,6 +255,8 @@ fn in_child(setup: Setup, blackbox: Blackbox, stop: Stop, parent: libc::pid_t, s
     handle(libc::SIGCHLD, libc::SIG_DFL, 0);
     // Ctrl-C is sent to both. What it means is the parent's to say, with whom this process dies.
     handle(libc::SIGINT, libc::SIG_IGN, 0);
+    // Out of memory, the kernel is to kill this process and not the parent, which can still say so (`proc_pid_oom_score_adj(5)`).
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     if !setup.core {
         no_core_dump();
     }

@@ -2,15 +2,15 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::cli::Options;
-use super::end::{End, say};
+use super::end::{End, NOT_HERE, say};
 use super::process;
 use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
@@ -137,12 +137,27 @@ fn once(
         let took = start.elapsed();
         let output = output.with_context(|| format!("cannot run {}", program.display()))?;
         let stderr = String::from_utf8_lossy(&output.stderr);
+        check(stage, output.status, &stderr)?;
         Ok((wrong_end(stage, options, output.status, &stderr), took.as_secs_f64() * 1000.0))
     })
 }
 
+/// What holds for the machine need not be seen so many times: such a run ends all.
+fn check(stage: &Stage, status: ExitStatus, stderr: &str) -> Result<()> {
+    let said = stderr.lines().last().unwrap_or_default();
+    let said = said.strip_prefix(stage.program()).and_then(|said| said.strip_prefix(": ")).unwrap_or(said);
+    match status.code() {
+        Some(process::UNABLE) => bail!("{said}"),
+        Some(process::IMPOSSIBLE) => {
+            let why = said.strip_prefix(NOT_HERE).unwrap_or(said).to_string();
+            Err(io::Error::new(io::ErrorKind::Unsupported, why).into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How the run ended, if not as it must.
-fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus, stderr: &str) -> Option<String> {
+fn wrong_end(stage: &Stage, options: &Options, status: ExitStatus, stderr: &str) -> Option<String> {
     let heap = options.heap.unwrap_or(stage.heap);
     let right = verdicts::case(stage.expect).is_met(stage, heap, status, stderr);
     let end = match (status.signal(), status.code()) {

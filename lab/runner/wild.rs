@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::arrivals;
 use super::cli::Options;
-use super::end::{End, say};
+use super::end::{End, explain, say};
 use super::process::{self, Process, Setup};
 use crate::autopsy::verdicts;
 use crate::catalogue::{Stage, Wild};
-use crate::direct::client::{self, Client};
+use crate::direct::client::{self, Client, lacks};
 use crate::direct::hang_oracle::{HangOracle, Judged};
 use crate::direct::outcome::Ending;
 use crate::direct::quiescence::{Proof, find_futex_deadlock};
@@ -102,7 +102,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 }
             }
         };
-        let wrong = match stage.wild {
+        let mut wrong = match stage.wild {
             Wild::StreamAndReset => {
                 let mut client = client(Plan::Raw);
                 match client.connect() {
@@ -125,6 +125,9 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             process.end(ROUND);
             process.stderr();
             return odds.died(hang, played);
+        }
+        if let Some(error) = wrong.take_if(|error| lacks(error).is_some()) {
+            return Err(explain(error, "the client could not connect"));
         }
         // A death may be on its way while the client already sees the broken connection.
         if wrong.is_some() {

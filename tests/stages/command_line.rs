@@ -6,7 +6,9 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use crate::support::{Output, command, finish, finish_in_namespace, forbid, run, schedule, with_threads};
+use crate::support::{
+    Output, command, finish, finish_in_namespace, forbid, in_network, in_pid_namespace, run, schedule, with_threads,
+};
 use lab::autopsy::verdicts;
 use lab::catalogue::{self, STAGES, Stage, Verdict};
 use lab::server::Threads;
@@ -196,6 +198,110 @@ fn a_refused_thread_is_one_sentence() {
         let Some(output) = finish_in_namespace(command) else { return };
         is_one_sentence(&output, "the kernel gives no more threads");
         assert!(!output.stdout.contains("survived"), "{}", output.all());
+    }
+}
+
+/// In such a network nothing can be shown of a server, and so nothing is said of one.
+fn in_a_network(name: &str, arguments: &[&str], is_up: bool, settings: &[(&str, &str)], says: &str) {
+    let mut command = command(name);
+    command.args(arguments);
+    in_network(&mut command, is_up, settings);
+    let Some(output) = finish_in_namespace(command) else { return };
+    is_one_sentence(&output, says);
+    assert_eq!(output.stdout, "", "{name} {arguments:?}");
+}
+
+/// The runs of a stage in which a client comes.
+fn with_a_client(stage: &Stage) -> impl Iterator<Item = &'static [&'static str]> {
+    let exhibit: Option<&[&str]> = stage.schedule.text.contains("connect").then_some(&[]);
+    exhibit.into_iter().chain([&["--wild", "--rounds", "2"][..]])
+}
+
+#[test]
+fn a_loopback_that_is_down_is_one_sentence() {
+    for stage in built() {
+        for arguments in with_a_client(stage) {
+            in_a_network(stage.name, arguments, false, &[], "ip link set lo up");
+        }
+    }
+    in_a_network("stage3_broken", &["--bare"], false, &[], "ip link set lo up");
+    in_a_network("stage6_broken", &["--repeat", "7"], false, &[], "ip link set lo up");
+}
+
+/// There is one port, and the server has it.
+#[test]
+fn no_port_for_a_client_is_one_sentence() {
+    for stage in built() {
+        for arguments in with_a_client(stage) {
+            in_a_network(stage.name, arguments, true, &[("ip_local_port_range", "40000 40000")], "ip_local_port_range");
+        }
+    }
+}
+
+/// Of 16 KiB that a client sends in one step, 8 KiB of room takes less: it would wait until the server reads, which stands still.
+#[test]
+fn no_room_for_a_step_is_one_sentence() {
+    for (name, arguments) in
+        [("stage3_broken", [].as_slice()), ("stage3_fixed", &["--limit", "0"]), ("stage3_fixed", &["--bare"])]
+    {
+        in_a_network(name, arguments, true, &[("tcp_rmem", "4096 8192 8192")], "tcp_rmem");
+    }
+}
+
+fn with_memory(name: &str, mebibytes: u64) -> Output {
+    let mut command = command(name);
+    // SAFETY: one system call on a local, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: mebibytes << 20, rlim_max: mebibytes << 20 };
+            libc::setrlimit(libc::RLIMIT_AS, &limit);
+            Ok(())
+        });
+    }
+    finish(command)
+}
+
+#[test]
+fn too_little_memory_is_one_sentence() {
+    for stage in built() {
+        for mebibytes in [16, 20, 24] {
+            let output = with_memory(stage.name, mebibytes);
+            is_one_sentence(&output, "raise the limit (`ulimit -v`)");
+            assert_eq!(output.stdout, "");
+        }
+    }
+    assert_eq!(with_memory("stage4_fixed", 64).code(), Some(0));
+}
+
+/// Who was killed from outside has not shown anything. The kernel does so when memory runs out.
+#[test]
+fn a_server_that_is_killed_from_outside_is_one_sentence() {
+    // It may be over before the signal comes; then nothing was seen.
+    let killed = (0..100).any(|_| {
+        let child = command("stage4_fixed").spawn().expect("the program starts");
+        wait_until("it has a server", || !children(child.id()).is_empty() || !is_running(child.id() as i32));
+        // SAFETY: kill(2) has no preconditions; the parent has not ended, so the number is the server's own or nobody's.
+        children(child.id()).iter().for_each(|server| assert!(unsafe { libc::kill(*server, libc::SIGKILL) } <= 0));
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let status = output.status;
+        assert!(matches!(status.code(), Some(0 | 2)), "{status}: {said}");
+        status.code() == Some(2) && said.contains("killed from outside") && output.stdout.is_empty()
+    });
+    assert!(killed);
+}
+
+#[test]
+fn the_proc_of_another_pid_namespace_is_one_sentence() {
+    for (name, arguments) in
+        [("stage8_broken", [].as_slice()), ("stage4_broken", &[]), ("stage6_broken", &["--wild", "--rounds=1"])]
+    {
+        let mut command = command(name);
+        command.args(arguments);
+        in_pid_namespace(&mut command);
+        let Some(output) = finish_in_namespace(command) else { return };
+        is_one_sentence(&output, "mount -t proc proc /proc");
+        assert_eq!(output.stdout, "");
     }
 }
 

@@ -152,6 +152,59 @@ pub fn with_threads(command: &mut Command, count: u64) {
     }
 }
 
+/// Gives the program a network of its own: its loopback interface is down, or up, and these files of `/proc/sys/net/ipv4` say so.
+pub fn in_network(command: &mut Command, is_up: bool, settings: &[(&str, &str)]) {
+    let text = |text: String| std::ffi::CString::new(text).expect("there is no zero in it");
+    let settings =
+        settings.iter().map(|(name, value)| (text(format!("/proc/sys/net/ipv4/{name}")), text(value.to_string())));
+    let settings: Vec<_> = settings.collect();
+    // SAFETY: system calls on locals, and on strings that were made before, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let check = |result: isize| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result) };
+            check(libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) as isize)?;
+            for (name, value) in &settings {
+                let file = check(libc::open(name.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) as isize)? as i32;
+                check(libc::write(file, value.as_ptr().cast(), value.as_bytes().len()))?;
+            }
+            if is_up {
+                let mut request: libc::ifreq = std::mem::zeroed();
+                request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
+                request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+                let socket =
+                    check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) as isize)? as i32;
+                check(libc::ioctl(socket, libc::SIOCSIFFLAGS as libc::Ioctl, &request) as isize)?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Runs the program as the first process of a PID namespace, and leaves `/proc` as it is.
+pub fn in_pid_namespace(command: &mut Command) {
+    // SAFETY: system calls on locals, between fork and exec. The process between the two waits, and ends as the other did.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            match libc::fork() {
+                -1 => Err(std::io::Error::last_os_error()),
+                0 => Ok(()),
+                child => {
+                    let mut status = 0;
+                    libc::waitpid(child, &mut status, 0);
+                    libc::_exit(if libc::WIFEXITED(status) {
+                        libc::WEXITSTATUS(status)
+                    } else {
+                        128 + libc::WTERMSIG(status)
+                    })
+                }
+            }
+        });
+    }
+}
+
 /// Runs a command that may ask the kernel for namespaces; `None`, with a word, where it lends none. In CI that is a failure.
 pub fn finish_in_namespace(mut command: Command) -> Option<Output> {
     match command.output() {
