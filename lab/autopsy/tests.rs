@@ -342,7 +342,7 @@ fn steps_that_never_came_are_named_with_what_their_role_did() {
         let outcome = Outcome::NotReached;
         run.steps.push(Step { role: "worker-1".to_string(), what: name.to_string(), outcome });
     }
-    contains(&report(&run, 80, false), &["  not reached", "steps 5 to 6: the server was gone\n"]);
+    contains(&report(&run, 80, false), &["  not reached\n             steps 5 to 6: the server was gone\n"]);
 }
 
 #[test]

@@ -58,8 +58,9 @@ fn command(stage: &Stage) -> Command {
     );
     let ends = "How it ends (exit status):\n  \
         SIGSEGV, SIGABRT  the server died of it, and this program ends by the same signal (139, 134 in a shell)\n  \
-        0   served and ended; or --wild has given its odds, whatever they are\n  \
-        1   the verdict of a broken stage that has no signal to die of\n  \
+        0   served and ended; or --wild has given its odds, whatever they are; or a broken server \
+            survived its order, and one sentence says why\n  \
+        1   the verdict of a broken stage that has no signal to die of; or not all runs of --repeat ended as they must\n  \
         2   the command line, a schedule, or the machine: one sentence says what to do\n  \
         3   this cannot happen on this machine; one sentence says why\n  \
         70  the lab itself failed: a panic, a limit reached, a step that never came\n\n\

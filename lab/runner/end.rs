@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
 
-use super::cli::Options;
 use crate::autopsy;
 use crate::direct::outcome::Run;
 use crate::words::remedy;
@@ -17,6 +17,8 @@ pub enum End {
     Code(u8),
     /// By the signal that the server died of.
     Signal(i32),
+    /// With this status, and a sentence: what came of it is not what was to be shown.
+    Said(u8, String),
     /// With status 3: not on this machine.
     Impossible(String),
     /// With status 70: this step of the schedule never came.
@@ -108,15 +110,11 @@ pub fn explain(error: io::Error, what: &str) -> anyhow::Error {
     error.context(what.to_string())
 }
 
-/// Writes what the reader asked for: the report or its JSON, and the trace.
-pub fn publish(run: &Run, options: &Options) -> Result<()> {
-    if let Some(path) = &options.trace {
+/// Writes what the reader asked for: the report, or its JSON, and the trace.
+pub fn publish(run: &Run, trace: Option<&Path>, as_json: bool) -> Result<()> {
+    if let Some(path) = trace {
         let text = format!("{:#}\n", autopsy::trace_json(run));
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if options.json {
-        say(&format!("{:#}\n", autopsy::json(run)))
-    } else {
-        say(&autopsy::report(run, width(), colour()))
-    }
+    if as_json { say(&format!("{:#}\n", autopsy::json(run))) } else { say(&autopsy::report(run, width(), colour())) }
 }

@@ -67,7 +67,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     if let Direction::Unable(why) = verdict {
         bail!(why);
     }
-    publish(&run, options)?;
+    publish(&run, options.trace.as_deref(), options.json)?;
     let end = judge(&run, &verdict, options);
     if let End::Signal(signal) = end
         && !options.json
@@ -250,7 +250,8 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             if let Direction::Shown(Evidence::NeverStops(_)) = verdict {
                 // The server's thread is this process's first, and never comes back.
                 let run = gather(plan, &blackbox, &clients, steps, Ending::Signal(libc::SIGKILL), &verdict);
-                let code = publish(&run, options).map_or_else(|error| refuse(plan.stage.name, &error), |()| 1);
+                let code = publish(&run, options.trace.as_deref(), options.json)
+                    .map_or_else(|error| refuse(plan.stage.name, &error), |()| 1);
                 std::process::exit(code.into());
             }
             ours.raise();
@@ -328,13 +329,16 @@ fn judge(run: &Run, verdict: &Direction, options: &Options) -> End {
     }
 }
 
-/// A broken stage lived through its own schedule: either it is not glibc's malloc that it ran on, or the lab is broken.
-fn survived(run: &Run, why: String) -> End {
+/// A broken stage lived through its own schedule: either it is not glibc's malloc that it ran on, or it is not broken any more.
+fn survived(run: &Run, why: Option<String>) -> End {
     match foreign_malloc() {
         Some(malloc) if run.heap == Heap::Malloc => End::Impossible(format!(
             "the block was freed twice, and this malloc ({malloc}) took no notice: glibc's would have aborted"
         )),
-        _ => End::Failed(why),
+        _ => {
+            let why = why.unwrap_or_else(|| verdicts::outlived(run));
+            End::Said(0, format!("it survived the order of {}: {why}", run.stage.schedule.path))
+        }
     }
 }
 

@@ -26,7 +26,13 @@ pub use end::{read_arguments, say_all};
 /// The whole of a stage's `main`: `path` is its `module_path!()`, `serve` its server.
 pub fn main(path: &str, serve: Serve) -> ExitCode {
     let name = path.rsplit("::").next().unwrap_or(path);
-    let stage = catalogue::find(name).expect("every stage is in the catalogue");
+    let Some(stage) = catalogue::find(name).or_else(|| catalogue::as_another(name)) else {
+        complain(&format!(
+            "{name}: the catalogue has no such stage; call the program after the one that it is like, as `stage3_mine`, or \
+             give it an entry (CONTRIBUTING.md)"
+        ));
+        return ExitCode::from(2);
+    };
     let options = cli::parse(stage, std::env::args_os());
     let stage = stage.read_as(options.reading);
     let run = || {
@@ -42,6 +48,10 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
     match end {
         Ok(End::Code(code)) => ExitCode::from(code),
         Ok(End::Signal(signal)) => die_of(signal),
+        Ok(End::Said(code, what)) => {
+            complain(&format!("{name}: {what}"));
+            ExitCode::from(code)
+        }
         Ok(End::Impossible(why)) => {
             complain(&format!("{name}: {NOT_HERE}{why}"));
             ExitCode::from(3)

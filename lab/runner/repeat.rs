@@ -73,7 +73,7 @@ pub fn run(stage: &'static Stage, options: &Options, times: u64) -> Result<End> 
     if right == times {
         return Ok(End::Code(0));
     }
-    Ok(End::Failed(format!("{} of {times} runs did not end as they must", times - right)))
+    Ok(End::Said(1, format!("{} of {times} runs did not end as they must", times - right)))
 }
 
 /// Its drop ends the busy loops, whichever way the run is left.

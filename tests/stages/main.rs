@@ -2,6 +2,7 @@
 //!
 //! - [`catalogue`]: each exhibit ends as its entry says, and all that belongs to a stage is there
 //! - [`command_line`]: what each flag does, what a mistake is told, every exit code
+//! - [`own`]: servers of the reader's own
 //! - [`director`]: orders of the reader's own, refusals, limits
 //! - [`crashes`], and a module for each stage after it: what its report says
 //!
@@ -16,6 +17,7 @@ mod command_line;
 mod crashes;
 mod director;
 mod handoff;
+mod own;
 mod stage5;
 mod stage6;
 mod stage7;

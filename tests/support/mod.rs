@@ -41,7 +41,12 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// A command that leaves no core dump.
 pub fn command(name: &str) -> Command {
-    let mut command = Command::new(binary(name));
+    command_of(&binary(name))
+}
+
+/// The same for a program that is not one of the package.
+pub fn command_of(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("NO_COLOR");
     // SAFETY: system calls on locals, between fork and exec. A limit of 1 also silences a handler behind a pipe.
     unsafe {
