@@ -122,6 +122,33 @@ fn an_address_in_use_is_one_sentence() {
     one_sentence(&["--serve", &address, "--json"], &format!("cannot listen on {address}"));
 }
 
+/// A server that shares its port among its own reactors shares it with nobody else; who comes after it gets it at once.
+#[test]
+fn a_shared_port_that_another_has_is_one_sentence() {
+    for (name, more) in [("stage8_fixed", &["--reuseport"][..]), ("stage9_sharded", &[])] {
+        let (mut child, address, _rest) = serve(name, more);
+        for arguments in [&["--serve", &address][..], &["--serve", &address, "--trace=/dev/null"]] {
+            let output = run(name, &[arguments, more].concat());
+            is_one_sentence(&output, &format!("cannot listen on {address}"));
+            assert_eq!(output.stdout, "");
+        }
+        // The server ends the connection first, and so the port is not forgotten for a minute.
+        let mut client = TcpStream::connect(&address).expect("it listens");
+        client.write_all(b"BREW / HTTP/1.1\r\n\r\n").expect("it reads");
+        client.read_to_string(&mut String::new()).expect("it closes after an error");
+        kill(&child, libc::SIGTERM);
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+        let mut command = command(name);
+        let mut child = command.args(["--serve", &address]).args(more).spawn().expect("the program starts");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("it is piped");
+        BufReader::new(out).read_line(&mut line).expect("it says where it listens");
+        assert!(line.contains("listens on"), "{name}: {line}");
+        kill(&child, libc::SIGTERM);
+        child.wait().expect("it ends");
+    }
+}
+
 #[test]
 fn a_file_limit_that_is_too_low_is_one_sentence() {
     for (limit, arguments, says) in
