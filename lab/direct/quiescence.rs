@@ -197,7 +197,7 @@ fn sleeper(thread: Thread) -> io::Result<Option<Sleeper>> {
 
 /// The system call of a line of `/proc/PID/task/TID/syscall`, of those that these programs sleep in.
 fn call(line: &str) -> Option<&'static str> {
-    let number: i64 = line.split(' ').next()?.parse().ok()?;
+    let number: libc::c_long = line.split(' ').next()?.parse().ok()?;
     let known = [
         (libc::SYS_futex, "futex"),
         #[cfg(target_arch = "x86_64")]

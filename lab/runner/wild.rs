@@ -175,7 +175,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
         _ if !in_time => odds.died_after("it does not stop".to_string(), played),
         Ending::Exit(_) => odds.died_after(format!("panic: {}", text.lines().nth(1).unwrap_or_default()), played),
         Ending::Signal(signal) => {
-            let text = text.lines().last().unwrap_or_default();
+            let text = verdicts::last_line(&text).unwrap_or_default();
             let end = format!("{} {text}", signal_name(signal));
             odds.died_after(end.trim_end().to_string(), played)
         }

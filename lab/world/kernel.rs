@@ -244,9 +244,11 @@ impl Epoll {
 /// woken waits until who runs has had its turn. Meanwhile more arrives, and one wake-up does for all of it. Without effect where
 /// it is forbidden.
 pub fn set_sched_batch() {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the kernel reads the struct; 0 is the calling thread.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
+    // SAFETY: all zeroes is a sched_param, which musl has with more fields. The kernel reads it; 0 is the calling thread.
+    unsafe {
+        let parameters: libc::sched_param = std::mem::zeroed();
+        libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters);
+    }
 }
 
 /// Keeps this thread on the cores `n`, `n + count` and so on (`sched_setaffinity(2)`), where the packets of listener `n` arrive
@@ -747,7 +749,7 @@ impl Timer {
     pub fn after(milliseconds: u64) -> io::Result<Timer> {
         // An all-zero time would switch the timer off.
         let nanos = (milliseconds % 1000 * 1_000_000).max(1);
-        let seconds = libc::time_t::try_from(milliseconds / 1000).unwrap_or(libc::time_t::MAX);
+        let seconds = (milliseconds / 1000).try_into().unwrap_or(i32::MAX.into());
         let first = libc::timespec { tv_sec: seconds, tv_nsec: nanos as libc::c_long };
         Timer::start(first, libc::timespec { tv_sec: 0, tv_nsec: 0 })
     }

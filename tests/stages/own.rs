@@ -13,6 +13,12 @@ fn library(folder: &Path) -> PathBuf {
     built.max_by_key(|path| path.metadata().and_then(|file| file.modified()).ok()).expect("the library was built")
 }
 
+fn rustc() -> Command {
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition", "2024"]);
+    rustc
+}
+
 /// A stage's source, changed, under this name: what it says when it is run.
 fn run_own(name: &str, source: &str, changes: &[(&str, &str)], arguments: &[&str]) -> Output {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("lab/stages/{source}.rs"));
@@ -25,8 +31,8 @@ fn run_own(name: &str, source: &str, changes: &[(&str, &str)], arguments: &[&str
     let (own, program) = (folder.path().join("own.rs"), folder.path().join(name));
     std::fs::write(&own, text).expect("it can be written");
     let packages = binary("lab").with_file_name("deps");
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args(["--edition", "2024", "--crate-name", name, "-o"]).arg(&program).arg(&own);
+    let mut rustc = rustc();
+    rustc.args(["--crate-name", name, "-o"]).arg(&program).arg(&own);
     let lab = format!("lab={}", library(&packages).display());
     rustc.args(["--extern", &lab, "-L"]).arg(format!("dependency={}", packages.display()));
     let built = rustc.output().expect("rustc runs");
@@ -81,5 +87,77 @@ fn another_name_is_judged_as_the_stage_with_its_number() {
         assert_eq!((output.code(), output.stdout.as_str()), (Some(2), ""), "{}", output.all());
         assert_eq!(output.stderr.lines().count(), 1, "{}", output.all());
         assert!(output.stderr.contains("as `stage3_mine`"), "{}", output.all());
+    }
+}
+
+/// A malloc that takes no notice of any mistake: it gives out new memory for ever.
+const PATIENT_MALLOC: &str = r#"
+    #![no_std]
+    use core::ffi::c_void;
+    use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    static mut ROOM: [u128; 8 << 20] = [0; 8 << 20];
+    static USED: AtomicUsize = AtomicUsize::new(0);
+
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo) -> ! {
+        loop {}
+    }
+
+    /// The size stands in front of the block.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
+        let units = size.div_ceil(16) + 1;
+        let at = USED.fetch_add(units, SeqCst);
+        if at + units > 8 << 20 {
+            return core::ptr::null_mut();
+        }
+        unsafe {
+            let block = (&raw mut ROOM).cast::<u128>().add(at);
+            *block = size as u128;
+            block.add(1).cast()
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
+        unsafe { malloc(count * size) }
+    }
+
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn realloc(old: *mut c_void, size: usize) -> *mut c_void {
+        unsafe {
+            let new = malloc(size);
+            if !old.is_null() && !new.is_null() {
+                let was = *old.cast::<u128>().sub(1) as usize;
+                core::ptr::copy_nonoverlapping(old.cast::<u8>(), new.cast::<u8>(), was.min(size));
+            }
+            new
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn free(_: *mut c_void) {}
+"#;
+
+#[test]
+fn another_malloc_is_told_once() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let (source, library) = (folder.path().join("patient.rs"), folder.path().join("libpatient.so"));
+    std::fs::write(&source, PATIENT_MALLOC).expect("it can be written");
+    let built =
+        rustc().args(["-O", "--crate-type", "cdylib", "-C", "panic=abort", "-o"]).arg(&library).arg(&source).output();
+    let built = built.expect("rustc runs");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    for arguments in [&[][..], &["--repeat", "14"], &["--repeat", "14", "--json"]] {
+        let mut command = command_of(&binary("stage4_broken"));
+        command.args(arguments).env("LD_PRELOAD", &library);
+        let output = finish(command);
+        assert_eq!(output.code(), Some(3), "{}", output.all());
+        let (said, not_here) =
+            (&output.stderr, "stage4_broken: this cannot happen on this machine: the block was freed twice");
+        assert!(said.starts_with(not_here) && said.contains("libpatient.so"), "{}", output.all());
+        assert_eq!(said.matches("this cannot happen").count(), 1, "{said}");
+        assert_eq!((said.lines().count(), output.stdout.is_empty()), (1, !arguments.is_empty()), "{}", output.all());
     }
 }
