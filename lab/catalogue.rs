@@ -508,6 +508,16 @@ pub fn find(name: &str) -> Option<&'static Stage> {
     STAGES.iter().find(|stage| stage.name == name)
 }
 
+/// The entry of a program of the reader's own: that of the first stage with its number, under its name. `stage3_mine` is
+/// judged as `stage3_broken` is.
+pub fn as_another(name: &str) -> Option<&'static Stage> {
+    let (number, _) = name.strip_prefix("stage")?.split_once('_')?;
+    let chapter: u32 = number.parse().ok()?;
+    let stage = STAGES.iter().find(|stage| stage.chapter == chapter)?;
+    // One for the life of the program.
+    Some(Box::leak(Box::new(Stage { name: Box::leak(name.into()), ..*stage })))
+}
+
 impl Stage {
     /// The exhibit that these flags make of it.
     pub fn read_as(&'static self, reading: Reading) -> &'static Stage {

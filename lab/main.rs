@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use clap::{Arg, ArgAction, Command};
 use lab::autopsy::verdicts;
 use lab::catalogue::{self, STAGES};
 use lab::point::point;
+use lab::runner::{read_arguments, say_all};
 use lab::schedule::Schedule;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
 }
 
 fn main() -> ExitCode {
-    let matches = command().get_matches();
+    let matches = read_arguments(command(), std::env::args_os());
     if let Some(("cost", matches)) = matches.subcommand() {
         return lab::tools::cost::run(matches);
     }
@@ -63,9 +63,7 @@ fn main() -> ExitCode {
         Some(("point-cost", _)) => point_cost(),
         Some((other, _)) => unreachable!("clap knows no `{other}`"),
     };
-    // A reader who has gone (`| head -1`) is no error.
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    ExitCode::from(say_all("lab", &text))
 }
 
 fn list() -> String {

@@ -15,7 +15,11 @@ use crate::world::point::watched;
 
 /// Listens as a server with these threads does: one listener for all, or the first of several.
 pub(crate) fn listen(threads: Threads, address: SocketAddr) -> io::Result<Listener> {
-    if threads == Threads::Shards { Listener::bind_shared(address) } else { Listener::bind(address) }
+    if threads != Threads::Shards {
+        return Listener::bind(address);
+    }
+    kernel::check_is_free(address)?;
+    Listener::bind_shared(address)
 }
 
 /// What a stage is given.

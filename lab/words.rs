@@ -68,6 +68,20 @@ pub fn errno(number: i32) -> String {
     name.to_string()
 }
 
+/// What a machine lacks whose system calls fail with this errno, and what to do about it; `None` for an error that says nothing
+/// about the machine.
+pub fn remedy(number: i32) -> Option<&'static str> {
+    Some(match number {
+        libc::EMFILE | libc::ENFILE => "the limit on open files is reached; raise it (`ulimit -n 65536`)",
+        libc::ENOMEM | libc::ENOBUFS => "the kernel has no memory for it; raise the limit (`ulimit -v`, memory.max)",
+        libc::ENETUNREACH | libc::ENETDOWN => "the loopback interface is down; start it (`ip link set lo up`)",
+        libc::EADDRNOTAVAIL => {
+            "no port of 127.0.0.1 is free; allow more (`net.ipv4.ip_local_port_range`), or wait a minute"
+        }
+        _ => return None,
+    })
+}
+
 /// The name of a signal that programs die of.
 pub fn signal_name(signal: i32) -> String {
     match signal {

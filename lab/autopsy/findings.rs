@@ -1,7 +1,7 @@
 //! What the records say about the cause of a survival.
 
 use super::timeline::{Place, Timeline};
-use crate::direct::outcome::Outcome;
+use crate::direct::outcome::{Ending, Outcome};
 use crate::record::event::{Kind, Record, Waiting};
 use crate::record::names::Block;
 
@@ -110,4 +110,11 @@ pub fn kept_alive<'a>(timeline: &'a Timeline<'_>) -> Option<KeptAlive<'a>> {
     let block = timeline.objects.block(record.a, at)?;
     let freed = block.freed.first().map(|free| timeline.place(*free));
     Some(KeptAlive { block, owners_left: record.b, given_up: timeline.place(at), freed })
+}
+
+/// The sessions and buffers that a server has not freed when it came to its end.
+pub fn leaked<'a>(timeline: &'a Timeline<'_>) -> Vec<&'a Block> {
+    let has_ended = timeline.run.ending == Ending::Exit(0) && timeline.run.served.is_some();
+    let is_left = |block: &&Block| has_ended && block.is_of_interest() && block.freed.is_empty();
+    timeline.objects.blocks.iter().filter(is_left).collect()
 }

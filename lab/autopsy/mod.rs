@@ -77,7 +77,8 @@
 //! for a lock; `stale_key` is `null`, or a task whose session was replaced before its worker came back: the `role`, the
 //! `fd`, the two `sessions` that had its number (counted from 1, as they were accepted) and their `keys`, and where the task was
 //! `taken`, the number `closed` and `reused`, the key `returned`, bytes `written` to the other session, its socket
-//! `rearmed`, and its one-shot `reported` twice (the last three may be `null`); `kept_alive` says who still owned the session when the map
+//! `rearmed`, and its one-shot `reported` twice (the last three may be `null`); `leaked` lists the sessions and
+//! buffers that the server had not freed at its end, and where they were `allocated`; `kept_alive` says who still owned the session when the map
 //! gave it up; `lost_wakeup` is `null`, or the `role` that sleeps, and where it `looked` at the flag, where that was `set`,
 //! where the sleepers were `notified`, and where it `slept`; `tail` is `null`, or the last bytes of a client that came
 //! together with its end: the `fd`, where they were `reported`, how many `bytes` were `read` and where, and where the descriptor

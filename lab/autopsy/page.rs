@@ -46,7 +46,7 @@ impl Page {
         // Too narrow for two columns: the key stands above its text.
         let column = if width < 2 * COLUMN { 2.min(width.saturating_sub(1)) } else { COLUMN };
         let mut head = format!("{:<column$}", format!("  {key}"));
-        if length(&head) > column || (column < COLUMN && !key.is_empty()) {
+        if !key.is_empty() && (length(key) + 2 >= column || column < COLUMN) {
             head.truncate(width);
             self.text += &format!("{}\n", paint(head.trim_end(), DIM, self.colour));
             head = " ".repeat(column);

@@ -219,6 +219,41 @@ fn on_pages_of_its_own_a_double_free_is_a_fault_and_still_a_double_free() {
     );
 }
 
+/// As musl has it: its free finds that its own notes make no sense.
+#[test]
+fn a_fault_inside_the_second_free_is_a_double_free_too() {
+    let mut run = double_free();
+    run.stderr.clear();
+    fault(&mut run, libc::SIGSEGV, 0x10, TWO);
+    let text = report(&run, 80, false);
+    contains(&text, &["SIGSEGV at 0x10: inside the second free of buffer 1", "freed twice", "armed again"]);
+    assert_eq!(json(&run)["recognised"], true);
+    // It went on after it: then the fault is another's.
+    let later = Record { number: 9, kind: Kind::Read, ..*run.records.last().expect("it is there") };
+    run.records.push(later);
+    contains(&report(&run, 80, false), &["SIGSEGV at 0x10, which is in no block", "not recognised for certain"]);
+}
+
+#[test]
+fn an_abort_is_quoted_in_glibcs_last_words_whatever_else_was_said() {
+    let mut run = double_free();
+    let died_of = |run: &Run| {
+        let text = report(run, 80, false);
+        text.lines().find_map(|line| line.strip_prefix("  died of    SIGABRT: ")).unwrap_or_default().to_string()
+    };
+    for (stderr, quoted) in [
+        (
+            "free(): invalid pointer\ndouble free or corruption (!prev)\nAborted\n\n",
+            "double free or corruption (!prev)",
+        ),
+        ("double free or corruption (!prev)\nfree(): invalid size\n", "free(): invalid size"),
+        ("a hook: goodbye\n  <jemalloc>: assertion failed\n", "<jemalloc>: assertion failed"),
+    ] {
+        run.stderr = stderr.to_string();
+        assert_eq!(died_of(&run), quoted);
+    }
+}
+
 #[test]
 fn what_the_records_do_not_bear_out_is_not_said() {
     // The address is in no block that was freed.
@@ -352,7 +387,7 @@ fn steps_that_never_came_are_named_with_what_their_role_did() {
         let outcome = Outcome::NotReached;
         run.steps.push(Step { role: "worker-1".to_string(), what: name.to_string(), outcome });
     }
-    contains(&report(&run, 80, false), &["  not reached", "steps 5 to 6: the server was gone\n"]);
+    contains(&report(&run, 80, false), &["  not reached\n             steps 5 to 6: the server was gone\n"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::lanes::{self, RED};
 use super::page::Page;
 use super::timeline::Timeline;
-use super::verdicts::{self, cuts, death, first_mistake, last_words, slept_on, survival};
+use super::verdicts::{self, cuts, death, first_mistake, last_words, leaks, slept_on, survival};
 use crate::catalogue::{self, Verdict};
 use crate::direct::outcome::{Ending, Evidence, Outcome, Run};
 use crate::record::event::Waiting;
@@ -44,6 +44,7 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
             if let Some(why) = verdicts::why(&timeline).filter(|_| mistake.is_none()) {
                 page.entry("why", why);
             }
+            leaks(&mut page, &timeline);
             cuts(&mut page, &timeline);
             accounts(&mut page, run);
         }

@@ -16,8 +16,8 @@ pub enum Survival {
     Shown(u8),
     /// Not what a stage of this kind may do, whatever the order was.
     Wrong(String),
-    /// It lived through the order: what is then said, if it was the stage's own.
-    NotShown(String),
+    /// It lived through the order: what is then said, if it was the stage's own; `None` for what the records say of it.
+    NotShown(Option<String>),
 }
 
 /// Keys of the JSON, each with its value.
@@ -51,7 +51,7 @@ pub trait Case: Sync {
 
     /// What a run comes to that was to show this, and whose server lived.
     fn of_a_survivor(&self, _run: &Run) -> Survival {
-        Survival::NotShown("the server outlived the order that kills it".to_string())
+        Survival::NotShown(None)
     }
 
     /// Whether the records bear out what the catalogue says of the cause.

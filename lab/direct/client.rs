@@ -1,8 +1,7 @@
 //! The client: a TCP connection from outside the server's process.
 //!
-//! Its directed steps end when they have arrived: sent bytes when the server's kernel has acknowledged them (`SIOCOUTQ`
-//! of `tcp(7)` is 0), a FIN when the connection's state says so, an RST when the server's side is gone from
-//! `/proc/net/tcp`.
+//! Its directed steps end when they have arrived: sent bytes when they wait in the server's socket, or have been acknowledged
+//! (`SIOCOUTQ` of `tcp(7)` is 0), a FIN when it is, an RST when the server's side is gone ([`server_side`]).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -11,14 +10,14 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::direct::schedule::{MAX_SEND, Plan};
+use crate::direct::sockets::{CLOSE_WAIT, CLOSED, ESTABLISHED, server_side};
 use crate::record::blackbox::{Blackbox, CLIENT};
 use crate::record::event::Kind;
+use crate::words::remedy;
 
 const CHUNK: usize = 64 * 1024;
-/// The states of `/proc/net/tcp` (`tcp_states.h`).
-const ESTABLISHED: &str = "01";
-const CLOSED: &str = "07";
-const CLOSE_WAIT: &str = "08";
+/// Bytes that have not even been sent for so long, with all before them acknowledged, have no room on the other side.
+const HELD_BACK: Duration = Duration::from_millis(500);
 
 /// The lowest number of a client's descriptor. Where server and client are one process, the server's sockets must get the
 /// numbers that they would get without a client beside them.
@@ -119,16 +118,30 @@ impl Client {
         let port = stream.local_addr()?.port();
         self.note(Kind::ClientConnect, u64::from(port), 0);
         self.stream = Some(stream);
-        self.settle("the connection", || Ok(server_side(self.server.port(), port)?.as_deref() == Some(ESTABLISHED)))
+        self.settle("the connection", || Ok(self.server_state(port)? == Some(ESTABLISHED)))
     }
 
-    /// Sends the next `bytes` of the plan, and waits until they have arrived.
+    /// Sends the next `bytes` of the plan, and waits until they have arrived. The server's side must stand still meanwhile.
     ///
     /// # Errors
-    /// Those of `write(2)`.
+    /// Those of `write(2)`, and `StorageFull` if the other side has no room for them.
     pub fn send(&mut self, bytes: u64) -> io::Result<()> {
+        let unread = |client: &Client| client.connection().ok().map(|connection| connection.unread);
+        let before = unread(self);
         self.write(bytes)?;
-        self.settle("the bytes", || Ok(unacknowledged(self.stream()?)? == 0))
+        let start = Instant::now();
+        self.settle("the bytes", || {
+            // The acknowledgement of a few bytes may be delayed by 40 ms; that they wait there is seen at once.
+            let there = before.map(|before| before + bytes);
+            let unacknowledged = unacknowledged(self.stream()?)?;
+            if unacknowledged == 0 || (there.is_some() && unread(self) == there) {
+                return Ok(true);
+            }
+            if start.elapsed() > HELD_BACK && unsent(self.stream()?)? == unacknowledged {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            Ok(false)
+        })
     }
 
     /// Sends the next `bytes` of the plan, and does not wait for them to arrive.
@@ -167,8 +180,12 @@ impl Client {
         break_off(stream)?;
         self.finished = true;
         self.note(Kind::ClientReset, 0, 0);
-        let gone = |state: Option<String>| state.is_none_or(|state| state == CLOSED);
-        self.settle("the RST", || Ok(gone(server_side(self.server.port(), port)?)))
+        self.settle("the RST", || Ok(self.server_state(port)?.is_none_or(|state| state == CLOSED)))
+    }
+
+    /// The state of the server's side of the connection that has this port here.
+    fn server_state(&self, port: u16) -> io::Result<Option<u8>> {
+        Ok(server_side(self.server.port(), port)?.map(|socket| socket.state))
     }
 
     /// Takes the replies that the server has written.
@@ -230,24 +247,71 @@ impl Client {
         if self.finished || self.stream.is_none() {
             return Ok(());
         }
-        if self.left() > 0 {
-            self.write(self.left())?;
-        }
+        self.write_rest()?;
         while self.owed() > 0 {
-            let received = self.receive_some();
-            if let Err(error) = &received {
-                let kept = error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error);
-                self.failure = Some(kept);
-            }
-            if received? == 0 {
-                self.failure = Some(ErrorKind::UnexpectedEof.into());
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
+            self.receive_more()?;
         }
         self.stream = None;
         self.finished = true;
         self.note(Kind::ClientFin, 0, 0);
         Ok(())
+    }
+
+    /// Sends what is left of the plan. Between two pieces it takes the replies that are there: a server that is asked much at
+    /// once reads on only when they are taken, or gives the client up.
+    fn write_rest(&mut self) -> io::Result<()> {
+        let (rest, mut piece) = (self.left(), vec![0; CHUNK]);
+        while self.left() > 0 {
+            let piece = &mut piece[..CHUNK.min(self.left() as usize)];
+            self.plan.fill(self.totals.sent, piece);
+            match self.without_waiting(|stream| stream.write(piece)) {
+                Ok(sent) => self.totals.sent += sent as u64,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            while self.left() > 0 && self.poll(libc::POLLIN | libc::POLLOUT)? & libc::POLLIN != 0 {
+                self.receive_more()?;
+            }
+        }
+        if rest > 0 {
+            self.note(Kind::ClientSend, rest, self.totals.sent);
+        }
+        Ok(())
+    }
+
+    /// Reads once, and keeps why that failed; the end of the stream is a failure, too.
+    fn receive_more(&mut self) -> io::Result<()> {
+        let received = match self.receive_some() {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            received => received,
+        };
+        if let Err(error) = &received {
+            self.failure = Some(error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error));
+        }
+        received.map(|_| ())
+    }
+
+    /// Sleeps until one of these events has come (`poll(2)`), and gives those that have.
+    fn poll(&self, events: libc::c_short) -> io::Result<libc::c_short> {
+        let mut watch = libc::pollfd { fd: self.stream()?.as_raw_fd(), events, revents: 0 };
+        let limit = i32::try_from(self.limit.as_millis()).unwrap_or(-1);
+        // SAFETY: the kernel reads and writes this one struct.
+        match unsafe { libc::poll(&mut watch, 1, limit) } {
+            0 => Err(ErrorKind::TimedOut.into()),
+            1.. => Ok(watch.revents),
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == ErrorKind::Interrupted => Ok(0),
+                error => Err(error),
+            },
+        }
+    }
+
+    fn without_waiting<R>(&self, call: impl FnOnce(&mut &TcpStream) -> io::Result<R>) -> io::Result<R> {
+        let mut stream = self.stream()?;
+        stream.set_nonblocking(true)?;
+        let result = call(&mut stream);
+        stream.set_nonblocking(false)?;
+        result
     }
 
     /// As [`Client::finish`], and the sending side is closed right after the last byte, before any reply is taken.
@@ -364,6 +428,17 @@ impl Client {
     }
 }
 
+/// What the machine lacks, if that is why a client could not go on, and the error.
+pub fn lacks(error: &io::Error) -> Option<String> {
+    if error.kind() == ErrorKind::StorageFull {
+        let why =
+            "its bytes have no room on the other side until that reads; send less, or allow more (`net.ipv4.tcp_rmem`)";
+        return Some(why.to_string());
+    }
+    let why = error.raw_os_error().and_then(remedy)?;
+    Some(format!("{why}: {error}"))
+}
+
 /// Closes with an RST.
 fn break_off(stream: TcpStream) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -422,7 +497,7 @@ impl ConnectionProbe {
     /// What waits in the two queues of the server's socket; `None` if that is gone.
     ///
     /// # Errors
-    /// Those of reading `/proc/net/tcp`.
+    /// Those of [`server_side`].
     pub fn connection(&self) -> io::Result<Option<SocketQueues>> {
         connection(&self.stream, self.server)
     }
@@ -444,13 +519,11 @@ impl ConnectionProbe {
 }
 
 fn connection(stream: &TcpStream, server: u16) -> io::Result<Option<SocketQueues>> {
-    let row = server_row(server, stream.local_addr()?.port())?;
-    Ok(row.and_then(|row| {
-        let (tx, rx) = row.queues.split_once(':')?;
-        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+    let socket = server_side(server, stream.local_addr()?.port())?;
+    Ok(socket.map(|socket| {
         // A FIN has a number in the order of the bytes, and is none: FIONREAD leaves it out too.
-        let fin = u64::from(row.state == CLOSE_WAIT);
-        Some(SocketQueues { unread: number(rx)?.saturating_sub(fin), untaken: number(tx)?, inode: row.inode })
+        let fin = u64::from(socket.state == CLOSE_WAIT);
+        SocketQueues { unread: socket.received.saturating_sub(fin), untaken: socket.written, inode: socket.inode }
     }))
 }
 
@@ -476,7 +549,7 @@ fn unacknowledged(stream: &TcpStream) -> io::Result<i32> {
     }
 }
 
-/// What waits in the server's socket, in bytes (`tx_queue` and `rx_queue` of `/proc/net/tcp`).
+/// What waits in the server's socket, in bytes (`sock_diag(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketQueues {
     /// Received by the kernel and not read by the server: what FIONREAD says of that socket.
@@ -485,32 +558,6 @@ pub struct SocketQueues {
     pub untaken: u64,
     /// The inode of that socket: `/proc/PID/fd` names it too.
     pub inode: u64,
-}
-
-/// One row of `/proc/net/tcp`.
-struct Row {
-    state: String,
-    queues: String,
-    inode: u64,
-}
-
-/// The state of the server's side of the connection between these ports.
-fn server_side(server: u16, client: u16) -> io::Result<Option<String>> {
-    Ok(server_row(server, client)?.map(|row| row.state))
-}
-
-/// The server's side of the connection between these ports, as `/proc/net/tcp` writes it (`proc_net(5)`).
-fn server_row(server: u16, client: u16) -> io::Result<Option<Row>> {
-    let table = std::fs::read_to_string("/proc/net/tcp")?;
-    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap_or_default(), 16).ok();
-    Ok(table.lines().skip(1).find_map(|row| {
-        let mut words = row.split_whitespace().skip(1);
-        let (local, remote, state, queues) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        let found = port(local) == Some(server) && port(remote) == Some(client);
-        // After the queues: timer, retransmissions, user, probes.
-        let inode = words.nth(4)?.parse().ok()?;
-        found.then(|| Row { state: state.to_string(), queues: queues.to_string(), inode })
-    }))
 }
 
 /// What the client saw.
@@ -545,4 +592,34 @@ pub struct Misdelivery {
     pub due: Vec<u8>,
     /// The role of the client that they were made for, if that is known.
     pub made_for: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// An acknowledgement that is delayed is waited for by nobody who can see the bytes.
+    #[test]
+    fn a_byte_that_has_arrived_need_not_be_acknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let blackbox = Blackbox::new(64).expect("there is a memfd");
+        let mut client = Client::new(blackbox, port, Plan::Raw, Duration::from_secs(20));
+        client.connect().expect("it listens");
+        let (server, _) = listener.accept().expect("somebody has connected");
+        let off = 0_i32;
+        // SAFETY: the option is read from an int.
+        unsafe {
+            let size = size_of_val(&off) as libc::socklen_t;
+            libc::setsockopt(server.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, (&raw const off).cast(), size);
+        }
+        // At least one of them is looked at before the 40 ms are over.
+        let in_flight = (0..20).any(|_| {
+            client.send(1).expect("there is room");
+            client.wire().and_then(|wire| wire.in_flight()).expect("it is connected") > 0
+        });
+        assert!(in_flight);
+        assert_eq!(client.connection().expect("it is connected").unread, client.totals().sent);
+    }
 }

@@ -7,10 +7,12 @@
 //! Nothing here blocks for ever: each wait has the limit of [`Director::limit`], which does not run under a debugger.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::io;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-use crate::direct::client::{Client, SocketQueues};
+use crate::direct::client::{Client, SocketQueues, lacks};
 use crate::direct::outcome::{Evidence, Hang, Outcome, Step, Stuck};
 use crate::direct::schedule::{Action, client_of, is_thread};
 use crate::direct::strategy::{Choice, Last, Move, Now, Standing, Strategy};
@@ -35,6 +37,8 @@ pub enum Direction {
     Shown(Evidence),
     /// The lab itself failed: what did not come in time, or what the client could not do.
     Failed(String),
+    /// The machine does not allow what the client was to do; a sentence says what it lacks.
+    Unable(String),
 }
 
 /// Directs one run.
@@ -61,6 +65,7 @@ pub struct Director<'a> {
 enum Stop {
     Died,
     Failed(String),
+    Unable(String),
 }
 
 struct Directing<'a, 'b> {
@@ -86,6 +91,7 @@ impl Director<'_> {
             Ok(Some(verdict)) => verdict,
             Err(Stop::Died) => Direction::Died,
             Err(Stop::Failed(why)) => Direction::Failed(why),
+            Err(Stop::Unable(why)) => Direction::Unable(why),
         };
         let now = Now { is_alive: verdict != Direction::Died, ..run.now() };
         let steps = self.strategy.steps(&now);
@@ -153,7 +159,7 @@ impl Directing<'_, '_> {
                 self.note(role, Kind::Refused, [step as u64, waiting as u64, address]);
             }
             self.last = Some(Last { moved: chosen, refused });
-        } else if let Err(error) = self.act(&stands.name, role) {
+        } else if let Err((what, error)) = self.act(&stands.name, role) {
             // A client that gets what it is not owed is not the lab's failure, nor one that finds its server dead.
             if self.clients.iter().any(|client| client.misdelivery().is_some()) {
                 return self.retry_the_blocked();
@@ -161,7 +167,13 @@ impl Directing<'_, '_> {
             if !(self.director.alive)() {
                 return Err(Stop::Died);
             }
-            return Err(Stop::Failed(format!("step {step}: the client could not {error}")));
+            let said = |why: &dyn fmt::Display| format!("step {step}: the client could not {what}: {why}");
+            return Err(match lacks(&error) {
+                Some(why) => Stop::Unable(said(&why)),
+                // The server listens, or has closed its listener in the order that was asked for.
+                None if what == Action::Connect => Stop::Unable(said(&error)),
+                None => Stop::Failed(said(&error)),
+            });
         } else {
             // Whom the kernel has woken comes to its next point.
             self.run_to_stable_state()?;
@@ -169,8 +181,8 @@ impl Directing<'_, '_> {
         self.retry_the_blocked()
     }
 
-    /// What is next for somebody outside the server; an error says what could not be done.
-    fn act(&mut self, name: &str, role: usize) -> Result<(), String> {
+    /// What is next for somebody outside the server; an error comes with what could not be done.
+    fn act(&mut self, name: &str, role: usize) -> Result<(), (Action, io::Error)> {
         let mut outside = self.director.outside.iter_mut();
         let action = outside.find(|(other, _)| other == name).and_then(|(_, actions)| actions.pop_front());
         let action = action.expect("who has nothing to do is not chosen");
@@ -188,7 +200,7 @@ impl Directing<'_, '_> {
             Action::Receive => client.receive(),
             Action::Stop | Action::Pass { .. } => unreachable!("not a client's"),
         };
-        done.map_err(|error| format!("{action}: {error}"))
+        done.map_err(|error| (action, error))
     }
 
     #[track_caller]
@@ -242,7 +254,7 @@ impl Directing<'_, '_> {
     }
 
     /// Whether this role sleeps in the kernel, and what the client did so far has certainly not woken it. That is so once
-    /// bytes were acknowledged: the kernel held the new connection's lock until it had woken whoever waits at the listener.
+    /// bytes have arrived: the kernel held the new connection's lock until it had woken whoever waits at the listener.
     fn was_not_woken(&self, role: usize) -> bool {
         self.clients.iter().all(|client| client.totals().sent > 0) && self.director.blackbox.slot(role).sleeps()
     }

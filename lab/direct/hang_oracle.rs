@@ -8,6 +8,7 @@ use crate::direct::client::Client;
 use crate::direct::quiescence::{ObservedProcess, Proof, Sleeper, Thread, at_rest, find_futex_deadlock, look};
 use crate::direct::schedule::Plan;
 use crate::record::blackbox::Blackbox;
+use crate::world::sync::spawn_scoped;
 
 /// The judge looks when the box has stood still for so long. It decides when to look, never what is seen.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -55,7 +56,7 @@ impl HangOracle {
         let (tell, told) = mpsc::channel();
         let (done, over) = mpsc::channel();
         std::thread::scope(|scope| {
-            scope.spawn(move || {
+            spawn_scoped(scope, move || {
                 let _ = tell.send(Thread::current());
                 let _ = done.send(body(client));
             });

@@ -7,4 +7,5 @@ pub mod in_order;
 pub mod outcome;
 pub mod quiescence;
 pub mod schedule;
+pub(crate) mod sockets;
 pub mod strategy;

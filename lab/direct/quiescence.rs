@@ -9,7 +9,7 @@
 //!   only a packet can wake somebody.
 //! - Is a packet under way? What was sent and is neither acknowledged nor held back (`SIOCOUTQ` less `SIOCOUTQNSD`,
 //!   `tcp(7)`) is.
-//! - What waits? The bytes in the server's socket are in `/proc/net/tcp`, the same as FIONREAD says there. For what that
+//! - What waits? The bytes in the server's socket (`sock_diag(7)`), the same as FIONREAD says there. For what that
 //!   socket is armed stands in the interest list (`/proc/PID/fdinfo/EPFD`, `proc_pid_fdinfo(5)`).
 
 use std::fmt;
@@ -197,7 +197,7 @@ fn sleeper(thread: Thread) -> io::Result<Option<Sleeper>> {
 
 /// The system call of a line of `/proc/PID/task/TID/syscall`, of those that these programs sleep in.
 fn call(line: &str) -> Option<&'static str> {
-    let number: i64 = line.split(' ').next()?.parse().ok()?;
+    let number: libc::c_long = line.split(' ').next()?.parse().ok()?;
     let known = [
         (libc::SYS_futex, "futex"),
         #[cfg(target_arch = "x86_64")]

@@ -29,6 +29,12 @@ use crate::server::Threads;
 
 /// The longest directed send, in bytes: a longer one may arrive in two pieces.
 pub const MAX_SEND: u64 = 16 * 1024;
+/// The most requests of a plan.
+pub const MAX_REQUESTS: u64 = 1_000_000;
+/// The longest schedule, in bytes.
+pub const MAX_LENGTH: u64 = 1 << 20;
+/// The most characters of a word that an error shows.
+const MAX_SHOWN: usize = 40;
 
 /// A list of steps, and what the client sends in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,6 +209,8 @@ impl Schedule {
                 format!("there are {workers} reactors, and `reactors` for each of them")
             }
         };
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, text) in (1..).zip(text.lines()) {
             let fail = |reason: String| Error { line, reason };
             let words: Vec<&str> = text.split('#').next().unwrap_or_default().split_whitespace().collect();
@@ -211,13 +219,14 @@ impl Schedule {
             if !all && !roles.iter().any(|known| known == role) && role != OPERATOR {
                 if role.strip_prefix("client-").is_some_and(|number| number.parse::<u64>().is_ok()) {
                     let (count, known) = (CLIENTS.len(), CLIENTS.map(|client| format!("`{client}`")).join(", "));
+                    let role = shown(role);
                     return Err(fail(format!("no such role: `{role}`; at most {count} clients can come: {known}")));
                 }
                 // The first thread is enough to choose from, and to be named where none is like it.
                 let known = roles.iter().map(String::as_str);
                 let first = if threads == Threads::PerConnection { CLIENTS.len() + 2 } else { usize::MAX };
                 let known = known.take(first);
-                return Err(fail(format!("no such role: `{role}`{} ({others})", nearest(role, known))));
+                return Err(fail(format!("no such role: `{}`{} ({others})", shown(role), nearest(role, known))));
             }
             let Some((&name, arguments)) = rest.split_first() else {
                 return Err(fail(format!("`{role}` does what? A step is a role and a point: `main wait`")));
@@ -235,7 +244,7 @@ impl Schedule {
                 client_action(name, arguments).map_err(fail)?
             } else if role == OPERATOR {
                 if (name, arguments) != ("stop", &[]) {
-                    return Err(fail(format!("an operator can only `stop`, not `{}`", words[1..].join(" "))));
+                    return Err(fail(format!("an operator can only `stop`, not `{}`", shown(&words[1..].join(" ")))));
                 }
                 if std::mem::replace(&mut stopped, true) {
                     return Err(fail("the server is told to stop already".to_string()));
@@ -244,15 +253,13 @@ impl Schedule {
             } else {
                 if !points.contains(&name) {
                     let known = points.iter().copied();
-                    return Err(fail(format!("this stage has no point `{name}`{}", nearest(name, known))));
+                    return Err(fail(format!("this stage has no point `{}`{}", shown(name), nearest(name, known))));
                 }
                 let occurrence = match arguments {
                     [] => None,
-                    [number] => Some(
-                        parse_number(number)
-                            .filter(|n| *n > 0)
-                            .ok_or_else(|| fail(format!("`{number}` is no occurrence: they are counted 1, 2, 3")))?,
-                    ),
+                    [number] => Some(parse_number(number).filter(|n| *n > 0).ok_or_else(|| {
+                        fail(format!("`{}` is no occurrence: they are counted 1, 2, 3", shown(number)))
+                    })?),
                     _ => return Err(fail(format!("too many words after `{role} {name}`"))),
                 };
                 Action::Pass { point: name.to_string(), occurrence }
@@ -318,9 +325,12 @@ fn parse_number(text: &str) -> Option<u64> {
 }
 
 fn parse_plan(arguments: &[&str]) -> Result<Plan, String> {
-    let number = |text: &str| parse_number(text).ok_or_else(|| format!("`{text}` is no number"));
+    let number = |text: &str| parse_number(text).ok_or_else(|| format!("`{}` is no number", shown(text)));
     match arguments {
-        ["GET", requests] => Ok(Plan::Get(number(requests)?)),
+        ["GET", requests] => match number(requests)? {
+            requests @ 0..=MAX_REQUESTS => Ok(Plan::Get(requests)),
+            _ => Err(format!("a plan has at most {MAX_REQUESTS} requests")),
+        },
         ["POST", bytes] => {
             let bytes = number(bytes)?;
             if bytes > http::MAX_BODY {
@@ -341,18 +351,32 @@ fn client_action(name: &str, arguments: &[&str]) -> Result<Action, String> {
         ("send", [bytes]) => match parse_number(bytes) {
             Some(bytes @ 1..=MAX_SEND) => Ok(Action::Send(bytes)),
             _ => {
+                let bytes = shown(bytes);
                 Err(format!("`send {bytes}`: a directed send is 1 to {MAX_SEND} bytes; more may arrive in two pieces"))
             }
         },
         ("send", _) => Err("`send` takes a number of bytes: `client send 16384`".to_string()),
         (name, _) if CLIENT_STEPS.contains(&name) => Err(format!("too many words after `client {name}`")),
-        _ => Err(format!("a client cannot `{name}`{}", nearest(name, CLIENT_STEPS.into_iter()))),
+        _ => Err(format!("a client cannot `{}`{}", shown(name), nearest(name, CLIENT_STEPS.into_iter()))),
     }
+}
+
+/// A word of the file as an error shows it: the beginning of a long one, and nothing that a terminal would obey.
+fn shown(word: &str) -> String {
+    let escaped = |letter: char| match letter {
+        ' '..='~' => letter.to_string(),
+        _ if letter.is_alphanumeric() => letter.to_string(),
+        _ => letter.escape_default().to_string(),
+    };
+    let more = if word.chars().nth(MAX_SHOWN).is_some() { "..." } else { "" };
+    word.chars().take(MAX_SHOWN).map(escaped).chain([more.to_string()]).collect()
 }
 
 /// `; did you mean ...?` with the known name that is most like `name`, if one is like it at all.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    let best = known.clone().map(|other| (strsim::jaro_winkler(name, other), other)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let beginning: String = name.chars().take(MAX_SHOWN).collect();
+    let best =
+        known.clone().map(|other| (strsim::jaro_winkler(&beginning, other), other)).max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((likeness, other)) if likeness > 0.7 => format!("; did you mean `{other}`?"),
         _ => format!("; there are {}", known.map(|other| format!("`{other}`")).collect::<Vec<_>>().join(", ")),

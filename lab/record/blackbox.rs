@@ -565,10 +565,8 @@ pub(crate) fn note(kind: Kind, label: &'static str, place: impl Into<Place>, num
 
 /// Sleeps until `word` is no longer `seen`, at most `limit_ms` milliseconds (`futex(2)`); may wake early.
 pub(crate) fn futex_wait(word: &AtomicU32, seen: u32, limit_ms: Option<u64>) {
-    let limit = limit_ms.map(|ms| libc::timespec {
-        tv_sec: (ms / 1000) as libc::time_t,
-        tv_nsec: (ms % 1000 * 1_000_000) as libc::c_long,
-    });
+    let limit = limit_ms
+        .map(|ms| libc::timespec { tv_sec: (ms / 1000) as _, tv_nsec: (ms % 1000 * 1_000_000) as libc::c_long });
     let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: the word is valid for the call; not FUTEX_PRIVATE, since another process may wake us.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, seen, limit) };

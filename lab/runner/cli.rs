@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::end::read_arguments;
 use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
 use crate::record::blackbox::MAX_THREADS;
@@ -60,8 +61,9 @@ fn command(stage: &Stage) -> Command {
     );
     let ends = "How it ends (exit status):\n  \
         SIGSEGV, SIGABRT  the server died of it, and this program ends by the same signal (139, 134 in a shell)\n  \
-        0   served and ended; or --wild has given its odds, whatever they are\n  \
-        1   the verdict of a broken stage that has no signal to die of\n  \
+        0   served and ended; or --wild has given its odds, whatever they are; or a broken server \
+            survived its order, and one sentence says why\n  \
+        1   the verdict of a broken stage that has no signal to die of; or not all runs of --repeat ended as they must\n  \
         2   the command line, a schedule, or the machine: one sentence says what to do\n  \
         3   this cannot happen on this machine; one sentence says why\n  \
         70  the lab itself failed: a panic, a limit reached, a step that never came\n\n\
@@ -124,7 +126,8 @@ fn command(stage: &Stage) -> Command {
                 .help("Only serve, for a client of your own: 127.0.0.1:8080, or port 0 for any")
                 .long_help(
                     "Only serve, for a client of your own, until SIGINT or SIGTERM: 127.0.0.1:8080, or port 0 for any. \
-                     Nothing is recorded, unless --trace or --json asks for it.",
+                     A second signal ends it at once, with whatever is under way (130, 143 in a shell). Nothing is \
+                     recorded, unless --trace or --json asks for it.",
                 ),
         )
         .arg(
@@ -297,7 +300,7 @@ fn drain() -> Arg {
 
 /// Reads the command line; on a mistake, says so and ends with status 2.
 pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Options {
-    let matches = command(stage).get_matches_from(arguments);
+    let matches = read_arguments(command(stage), arguments);
     let number = |matches: &ArgMatches, name: &str| *matches.get_one::<u64>(name).expect("it has a default");
     let what = if matches.get_flag("wild") {
         What::Wild { rounds: number(&matches, "rounds"), seconds: number(&matches, "seconds") }

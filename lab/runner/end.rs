@@ -1,19 +1,24 @@
 //! How a program ends, and what it says on the way.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::{ArgMatches, Command};
 
-use super::cli::Options;
 use crate::autopsy;
 use crate::direct::outcome::Run;
+use crate::words::remedy;
 
 /// How the program ends.
 pub enum End {
     Code(u8),
     /// By the signal that the server died of.
     Signal(i32),
+    /// With this status, and a sentence: what came of it is not what was to be shown.
+    Said(u8, String),
     /// With status 3: not on this machine.
     Impossible(String),
     /// With status 70: this step of the schedule never came.
@@ -21,6 +26,9 @@ pub enum End {
     /// With status 70: the lab itself failed.
     Failed(String),
 }
+
+/// How a sentence begins that ends with status 3.
+pub const NOT_HERE: &str = "this cannot happen on this machine: ";
 
 /// Ends as the server did. No core dump: the server's own is the interesting one.
 pub fn die_of(signal: i32) -> ExitCode {
@@ -35,9 +43,39 @@ pub fn die_of(signal: i32) -> ExitCode {
 }
 
 /// Writes to standard output; a reader who has gone (`| head -1`) is no error.
-pub fn say(text: &str) {
+///
+/// # Errors
+/// Those of `write(2)`, without `EPIPE`: `ENOSPC` on a full disk.
+pub fn say(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a command line. Help that was asked for is said, and ends the program; so does a mistake, with status 2.
+pub fn read_arguments(command: Command, arguments: impl IntoIterator<Item = OsString>) -> ArgMatches {
+    let name = command.get_name().to_string();
+    command.try_get_matches_from(arguments).unwrap_or_else(|answer| {
+        if answer.use_stderr() {
+            answer.exit();
+        }
+        std::process::exit(say_all(&name, &answer.render().to_string()).into())
+    })
+}
+
+/// Writes all that the program `name` has to say, and gives its exit status.
+pub fn say_all(name: &str, text: &str) -> u8 {
+    say(text).map_or_else(|error| refuse(name, &error), |()| 0)
+}
+
+/// Says why a program cannot go on, and gives its exit status.
+pub fn refuse(name: &str, error: &anyhow::Error) -> u8 {
+    complain(&format!("{name}: {error:#}"));
+    2
 }
 
 pub fn complain(text: &str) {
@@ -59,30 +97,24 @@ pub fn colour() -> bool {
 
 /// A system call's error, with what to do about it where that is known.
 pub fn explain(error: io::Error, what: &str) -> anyhow::Error {
-    let limit = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
-    let threads = error.raw_os_error() == Some(libc::EAGAIN);
+    let number = error.raw_os_error().unwrap_or(0);
     let error = anyhow::Error::new(error);
-    if limit {
-        return error.context(format!("{what}: the limit on open files is reached; raise it (`ulimit -n 65536`)"));
+    if let Some(why) = remedy(number) {
+        return error.context(format!("{what}: {why}"));
     }
-    // pthread_create(3) is the only call whose EAGAIN comes up to here.
-    if threads {
-        let why = "the kernel gives no more threads; serve fewer clients, or raise the limit (`ulimit -u`, `ulimit -v`, pids.max)";
+    // pthread_create(3) and fork(2) are the only calls whose EAGAIN comes up to here.
+    if number == libc::EAGAIN {
+        let why = "the kernel gives no more threads; do with fewer (`--workers`, clients), or raise the limit (`ulimit -u`, `ulimit -v`, pids.max)";
         return error.context(format!("{what}: {why}"));
     }
     error.context(what.to_string())
 }
 
-/// Writes what the reader asked for: the report or its JSON, and the trace.
-pub fn publish(run: &Run, options: &Options) -> Result<()> {
-    if let Some(path) = &options.trace {
+/// Writes what the reader asked for: the report, or its JSON, and the trace.
+pub fn publish(run: &Run, trace: Option<&Path>, as_json: bool) -> Result<()> {
+    if let Some(path) = trace {
         let text = format!("{:#}\n", autopsy::trace_json(run));
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if options.json {
-        say(&format!("{:#}\n", autopsy::json(run)));
-    } else {
-        say(&autopsy::report(run, width(), colour()));
-    }
-    Ok(())
+    if as_json { say(&format!("{:#}\n", autopsy::json(run))) } else { say(&autopsy::report(run, width(), colour())) }
 }

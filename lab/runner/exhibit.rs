@@ -1,13 +1,14 @@
 //! The exhibit: one directed run, its report, and its true end.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::cli::Options;
-use super::end::{End, publish, say};
+use super::end::{End, publish, refuse, say};
 use super::process::{self, Process, Setup};
 use crate::autopsy;
 use crate::autopsy::verdicts::{self, Survival};
@@ -17,12 +18,14 @@ use crate::direct::director::{Direction, Director};
 use crate::direct::hang_oracle::{ANOTHER, HangOracle};
 use crate::direct::in_order::InOrder;
 use crate::direct::outcome::{Ending, Evidence, Loss, Outcome, Run, Step};
-use crate::direct::schedule::{CLIENTS, OPERATOR, Schedule};
+use crate::direct::schedule::{CLIENTS, MAX_LENGTH, OPERATOR, Schedule};
 use crate::record::blackbox::{Blackbox, Mode, ServedCounts};
 use crate::record::event::Kind;
 use crate::server::Serve;
+use crate::words::thousands;
 use crate::world::heap::Heap;
 use crate::world::kernel::{Stop, any_port};
+use crate::world::sync::spawn_scoped;
 
 /// How long a server may take to listen, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,12 +64,15 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
     let (run, verdict) = if options.bare { bare(&plan, blackbox, options)? } else { in_process(&plan, blackbox)? };
     process::check(run.ending, &blackbox)?;
-    publish(&run, options)?;
+    if let Direction::Unable(why) = verdict {
+        bail!(why);
+    }
+    publish(&run, options.trace.as_deref(), options.json)?;
     let end = judge(&run, &verdict, options);
     if let End::Signal(signal) = end
         && !options.json
     {
-        say(&autopsy::ending(signal));
+        say(&autopsy::ending(signal))?;
     }
     Ok(end)
 }
@@ -75,7 +81,12 @@ fn read_schedule(stage: &Stage, options: &Options) -> Result<Schedule> {
     let (name, text) = match &options.schedule {
         None => (stage.schedule.path.to_string(), stage.schedule.text.to_string()),
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let mut text = String::new();
+            let read = File::open(path).and_then(|file| file.take(MAX_LENGTH + 1).read_to_string(&mut text));
+            read.with_context(|| format!("cannot read {}", path.display()))?;
+            if text.len() as u64 > MAX_LENGTH {
+                bail!("{}: a schedule has at most {} bytes", path.display(), thousands(MAX_LENGTH));
+            }
             (path.display().to_string(), text)
         }
     };
@@ -113,8 +124,15 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Direction)> {
         process.stop();
     }
     let (ending, in_time) = process.end(PATIENCE);
-    if !in_time && !matches!(verdict, Direction::Failed(_)) {
-        verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}"));
+    match verdict {
+        Direction::Failed(_) | Direction::Unable(_) => {}
+        _ if !in_time => verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}")),
+        Direction::Shown(Evidence::NeverStops(_)) => {}
+        _ if ending == Ending::Signal(libc::SIGKILL) => {
+            let why = "the server was killed from outside (SIGKILL): by the kernel, if memory ran out, or by hand";
+            verdict = Direction::Unable(why.to_string());
+        }
+        _ => {}
     }
     let run = gather(plan, &blackbox, &clients, steps, ending, &verdict);
     Ok((Run { millis: process.millis(), stderr: process.stderr(), ..run }, verdict))
@@ -210,7 +228,7 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
     let ours = stop.try_clone().context("no descriptor is left")?;
     let limit = plan.limit;
     let (clients, steps, verdict) = std::thread::scope(|scope| {
-        let direction = scope.spawn(move || {
+        let direction = spawn_scoped(scope, move || {
             while blackbox.port().is_none() && blackbox.message().is_none() {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -218,7 +236,7 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             let port = blackbox.port().unwrap_or_default();
             let mut clients = new_clients(plan, blackbox, port, patience);
             let traced = || process::is_traced(std::process::id() as libc::pid_t);
-            let mut alive = || true;
+            let mut alive = || blackbox.message().is_none();
             let (stays, outside, stop) = (plan.stays(), plan.schedule.outside(), || ours.raise());
             let (strategy, alive) = (&mut InOrder::new(plan.schedule), &mut alive);
             let mut director =
@@ -232,8 +250,9 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             if let Direction::Shown(Evidence::NeverStops(_)) = verdict {
                 // The server's thread is this process's first, and never comes back.
                 let run = gather(plan, &blackbox, &clients, steps, Ending::Signal(libc::SIGKILL), &verdict);
-                let code = publish(&run, options).map_or(process::PANICKED, |()| 1);
-                std::process::exit(code);
+                let code = publish(&run, options.trace.as_deref(), options.json)
+                    .map_or_else(|error| refuse(plan.stage.name, &error), |()| 1);
+                std::process::exit(code.into());
             }
             ours.raise();
             (clients, steps, verdict)
@@ -310,13 +329,16 @@ fn judge(run: &Run, verdict: &Direction, options: &Options) -> End {
     }
 }
 
-/// A broken stage lived through its own schedule: either it is not glibc's malloc that it ran on, or the lab is broken.
-fn survived(run: &Run, why: String) -> End {
+/// A broken stage lived through its own schedule: either it is not glibc's malloc that it ran on, or it is not broken any more.
+fn survived(run: &Run, why: Option<String>) -> End {
     match foreign_malloc() {
         Some(malloc) if run.heap == Heap::Malloc => End::Impossible(format!(
             "the block was freed twice, and this malloc ({malloc}) took no notice: glibc's would have aborted"
         )),
-        _ => End::Failed(why),
+        _ => {
+            let why = why.unwrap_or_else(|| verdicts::outlived(run));
+            End::Said(0, format!("it survived the order of {}: {why}", run.stage.schedule.path))
+        }
     }
 }
 

@@ -17,27 +17,43 @@ use crate::catalogue;
 pub use crate::record::wakeups::Counts;
 pub use crate::server::{LIMIT, LISTENER, Reading, STOP, Serve, Served, Server, TICK, cut, tell};
 use crate::world::kernel::raise_file_limit;
+use crate::world::sync::unless_refused;
 use cli::{Options, What};
 pub(crate) use end::say;
-use end::{End, complain, die_of};
+use end::{End, NOT_HERE, complain, die_of, explain, refuse};
+pub use end::{read_arguments, say_all};
 
 /// The whole of a stage's `main`: `path` is its `module_path!()`, `serve` its server.
 pub fn main(path: &str, serve: Serve) -> ExitCode {
     let name = path.rsplit("::").next().unwrap_or(path);
-    let stage = catalogue::find(name).expect("every stage is in the catalogue");
+    let Some(stage) = catalogue::find(name).or_else(|| catalogue::as_another(name)) else {
+        complain(&format!(
+            "{name}: the catalogue has no such stage; call the program after the one that it is like, as `stage3_mine`, or \
+             give it an entry (CONTRIBUTING.md)"
+        ));
+        return ExitCode::from(2);
+    };
     let options = cli::parse(stage, std::env::args_os());
     let stage = stage.read_as(options.reading);
-    let end = check_machine(&options).and_then(|()| match options.what {
-        What::Exhibit => exhibit::run(stage, serve, &options),
-        What::Wild { rounds, seconds } => wild::run(stage, serve, &options, rounds, seconds),
-        What::Repeat(times) => repeat::run(stage, &options, times),
-        What::Serve(address) => serve::run(stage, serve, &options, address),
-    });
+    let run = || {
+        check_machine(&options)?;
+        match options.what {
+            What::Exhibit => exhibit::run(stage, serve, &options),
+            What::Wild { rounds, seconds } => wild::run(stage, serve, &options, rounds, seconds),
+            What::Repeat(times) => repeat::run(stage, &options, times),
+            What::Serve(address) => serve::run(stage, serve, &options, address),
+        }
+    };
+    let end = unless_refused(run).unwrap_or_else(|error| Err(explain(error, "the lab could not go on")));
     match end {
         Ok(End::Code(code)) => ExitCode::from(code),
         Ok(End::Signal(signal)) => die_of(signal),
+        Ok(End::Said(code, what)) => {
+            complain(&format!("{name}: {what}"));
+            ExitCode::from(code)
+        }
         Ok(End::Impossible(why)) => {
-            complain(&format!("{name}: this cannot happen on this machine: {why}"));
+            complain(&format!("{name}: {NOT_HERE}{why}"));
             ExitCode::from(3)
         }
         Ok(End::Unmet(step)) => {
@@ -51,18 +67,18 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
             ExitCode::from(70)
         }
         Err(error) if process::is_impossible(&error) => {
-            complain(&format!("{name}: this cannot happen on this machine: {}", error.root_cause()));
+            complain(&format!("{name}: {NOT_HERE}{}", error.root_cause()));
             ExitCode::from(3)
         }
-        Err(error) => {
-            complain(&format!("{name}: {error:#}"));
-            ExitCode::from(2)
-        }
+        Err(error) => ExitCode::from(refuse(name, &error)),
     }
 }
 
 /// The lowest limit on open files that the exhibits can do with.
 const FILES: libc::rlim_t = 32;
+/// The memory that every run needs beside the program's own, in MiB, and that of a thread: its stack, and what it allocates.
+const MEMORY: usize = 11;
+const MEMORY_OF_A_THREAD: usize = 3;
 
 /// What every run needs from the machine.
 fn check_machine(options: &Options) -> Result<()> {
@@ -71,12 +87,37 @@ fn check_machine(options: &Options) -> Result<()> {
         let now = files.rlim_cur;
         anyhow::bail!("the limit on open files is {now}, and the lab needs {FILES}; raise it (`ulimit -n 1024`)");
     }
-    let alone = matches!(options.what, What::Serve(_));
-    if !alone && !std::path::Path::new("/proc/net/tcp").exists() {
+    // A process that gets so far and no further fails at any place, and not at each can it say why.
+    let mebibytes = MEMORY + options.workers * MEMORY_OF_A_THREAD;
+    if !has_room_for(mebibytes << 20) {
+        anyhow::bail!("the lab needs {mebibytes} MiB of memory, and gets less; raise the limit (`ulimit -v`)");
+    }
+    if matches!(options.what, What::Serve(_)) {
+        return Ok(());
+    }
+    if !std::path::Path::new("/proc/net/tcp").exists() {
         anyhow::bail!(
             "there is no /proc/net/tcp, where the lab sees whether a packet has arrived; mount it \
              (`mount -t proc proc /proc`)"
         );
     }
+    // In the /proc of another PID namespace this process has another number, and so has the server's.
+    let this = std::fs::read_link("/proc/self");
+    if this.is_ok_and(|this| this.as_os_str() != std::process::id().to_string().as_str()) {
+        anyhow::bail!(
+            "/proc is that of another PID namespace, and does not show the server under its number; mount this one's \
+             (`mount -t proc proc /proc`, `unshare --mount-proc`)"
+        );
+    }
     Ok(())
+}
+
+/// Whether so many bytes of addresses can be had (`RLIMIT_AS` of `getrlimit(2)`).
+fn has_room_for(bytes: usize) -> bool {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a mapping of its own, which nobody touches, is made and taken away.
+    unsafe {
+        let room = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0);
+        room != libc::MAP_FAILED && libc::munmap(room, bytes) == 0
+    }
 }

@@ -14,9 +14,10 @@ use anyhow::{Context, Result, bail};
 use super::end::explain;
 use crate::direct::outcome::Ending;
 use crate::record::blackbox::{Blackbox, CAPACITY, MAIN, Mode, ServedCounts, State, futex_wait, futex_wake};
-use crate::server::{self, Reading, Serve, Server, Threads, listen};
+use crate::server::{self, Reading, Serve, Served, Server, Threads, listen};
 use crate::world::heap::{self, Heap};
 use crate::world::kernel::Stop;
+use crate::world::sync::unless_refused;
 
 /// The exit code of a server that panicked.
 pub const PANICKED: i32 = 70;
@@ -81,8 +82,9 @@ extern "C" fn on_child(_: libc::c_int) {
     }
 }
 
-fn handle(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
-    // SAFETY: a zeroed sigaction is valid, and `handler` is one of this file's, or SIG_DFL or SIG_IGN.
+/// Sets what a signal does (`sigaction(2)`). A handler calls nothing that is not in `signal-safety(7)`.
+pub fn handle(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
+    // SAFETY: a zeroed sigaction is valid, and `handler` is a function for a signal, SIG_DFL or SIG_IGN.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler;
@@ -111,15 +113,18 @@ impl Process {
         // SAFETY: the process has one thread, so no lock can be left held in the child.
         let pid = unsafe { libc::fork() };
         if pid < 0 {
-            return Err(io::Error::last_os_error()).context("no process for the server");
+            return Err(explain(io::Error::last_os_error(), "no process for the server"));
         }
         if pid == 0 {
             drop(read);
             in_child(setup, blackbox, stop, parent, &write);
         }
         drop(write);
-        let stderr = Some(std::thread::spawn(move || pass_on(File::from(read))));
-        Ok(Process { pid, started, ended: None, stderr, blackbox, stop })
+        // Whatever comes now, its drop sees to the server's end.
+        let mut process = Process { pid, started, ended: None, stderr: None, blackbox, stop };
+        let thread = std::thread::Builder::new().spawn(move || pass_on(File::from(read)));
+        process.stderr = Some(thread.map_err(|error| explain(error, "nobody can read what the server says"))?);
+        Ok(process)
     }
 
     /// Its process id.
@@ -248,6 +253,10 @@ fn in_child(setup: Setup, blackbox: Blackbox, stop: Stop, parent: libc::pid_t, s
         libc::close(stderr.as_raw_fd());
     }
     handle(libc::SIGCHLD, libc::SIG_DFL, 0);
+    // Ctrl-C is sent to both. What it means is the parent's to say, with whom this process dies.
+    handle(libc::SIGINT, libc::SIG_IGN, 0);
+    // Out of memory, the kernel is to kill this process and not the parent, which can still say so (`proc_pid_oom_score_adj(5)`).
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     if !setup.core {
         no_core_dump();
     }
@@ -265,6 +274,15 @@ fn in_child(setup: Setup, blackbox: Blackbox, stop: Stop, parent: libc::pid_t, s
     };
     // SAFETY: _exit(2) ends the process, without running what the parent had registered.
     unsafe { libc::_exit(code) }
+}
+
+/// Runs a stage's server.
+///
+/// # Errors
+/// Why it could not go on.
+pub fn serve(serve: Serve, server: Server) -> Result<Served> {
+    let served = unless_refused(|| serve(server)).and_then(|served| served);
+    served.map_err(|error| explain(error, "the server could not go on"))
 }
 
 /// Runs the server in this process, to its end.
@@ -287,7 +305,7 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
     let server = Server { listener, stop, workers: setup.workers, reading: setup.reading, drain: setup.drain };
-    let served = (setup.serve)(server).map_err(|error| explain(error, "the server could not go on"))?;
+    let served = serve(setup.serve, server)?;
     blackbox.set_herd(&server::told());
     blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });
     blackbox.slot(MAIN).set_state(State::Ended);

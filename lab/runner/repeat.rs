@@ -2,20 +2,21 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::cli::Options;
-use super::end::{End, say};
+use super::end::{End, NOT_HERE, say};
 use super::process;
 use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
 use crate::words::signal_name;
 use crate::world::kernel;
+use crate::world::sync::spawn_scoped;
 
 /// An environment to run in.
 struct Environment {
@@ -65,14 +66,23 @@ pub fn run(stage: &'static Stage, options: &Options, times: u64) -> Result<End> 
     }
     let right: u64 = rows.iter().map(|row| row.right).sum();
     if options.json {
-        say(&format!("{:#}\n", to_json(stage, &rows, times)))
+        say(&format!("{:#}\n", to_json(stage, &rows, times)))?;
     } else {
-        say(&table(stage, &rows, times))
+        say(&table(stage, &rows, times))?;
     }
     if right == times {
         return Ok(End::Code(0));
     }
-    Ok(End::Failed(format!("{} of {times} runs did not end as they must", times - right)))
+    Ok(End::Said(1, format!("{} of {times} runs did not end as they must", times - right)))
+}
+
+/// Its drop ends the busy loops, whichever way the run is left.
+struct Rest<'a>(&'a AtomicBool);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// One run: `None` if it ended as it must, else how it ended; and how many milliseconds it took.
@@ -112,9 +122,10 @@ fn once(
     }
     let busy = AtomicBool::new(environment.busy);
     std::thread::scope(|scope| {
+        let _rest = Rest(&busy);
         if environment.busy {
             for _ in 0..2 {
-                scope.spawn(|| {
+                spawn_scoped(scope, || {
                     while busy.load(Ordering::Relaxed) {
                         std::hint::spin_loop();
                     }
@@ -124,15 +135,29 @@ fn once(
         let start = Instant::now();
         let output = command.output();
         let took = start.elapsed();
-        busy.store(false, Ordering::Relaxed);
         let output = output.with_context(|| format!("cannot run {}", program.display()))?;
         let stderr = String::from_utf8_lossy(&output.stderr);
+        check(stage, output.status, &stderr)?;
         Ok((wrong_end(stage, options, output.status, &stderr), took.as_secs_f64() * 1000.0))
     })
 }
 
+/// What holds for the machine need not be seen so many times: such a run ends all.
+fn check(stage: &Stage, status: ExitStatus, stderr: &str) -> Result<()> {
+    let said = stderr.lines().last().unwrap_or_default();
+    let said = said.strip_prefix(stage.program()).and_then(|said| said.strip_prefix(": ")).unwrap_or(said);
+    match status.code() {
+        Some(process::UNABLE) => bail!("{said}"),
+        Some(process::IMPOSSIBLE) => {
+            let why = said.strip_prefix(NOT_HERE).unwrap_or(said).to_string();
+            Err(io::Error::new(io::ErrorKind::Unsupported, why).into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How the run ended, if not as it must.
-fn wrong_end(stage: &Stage, options: &Options, status: std::process::ExitStatus, stderr: &str) -> Option<String> {
+fn wrong_end(stage: &Stage, options: &Options, status: ExitStatus, stderr: &str) -> Option<String> {
     let heap = options.heap.unwrap_or(stage.heap);
     let right = verdicts::case(stage.expect).is_met(stage, heap, status, stderr);
     let end = match (status.signal(), status.code()) {

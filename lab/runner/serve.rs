@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::cli::Options;
-use super::end::{End, complain, explain, publish, say};
-use super::process::{self, Process, Setup};
+use super::end::{End, complain, publish, say};
+use super::process::{self, Process, Setup, handle};
 use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::direct::outcome::{Ending, Run};
@@ -21,16 +21,25 @@ use crate::world::kernel::{self, Stop, raise_fd, raise_file_limit};
 
 static STOP_FD: AtomicI32 = AtomicI32::new(-1);
 
-extern "C" fn on_stop(_: libc::c_int) {
-    raise_fd(STOP_FD.load(Ordering::Relaxed));
+extern "C" fn on_stop(signal: libc::c_int) {
+    match STOP_FD.swap(-1, Ordering::Relaxed) {
+        // SAFETY: all three may be called in a handler (signal-safety(7)).
+        -1 => unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+            // Process 1 of a container takes no signal that it does not handle.
+            libc::_exit(128 + signal)
+        },
+        fd => raise_fd(fd),
+    }
 }
 
-/// SIGINT and SIGTERM raise `stop`, which the caller keeps open.
+/// The first SIGINT or SIGTERM raises `stop`, which the caller keeps open. The second kills, whatever is still under way.
 fn stop_on_signals(stop: &Stop) {
     STOP_FD.store(stop.as_fd().as_raw_fd(), Ordering::Relaxed);
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler does one write(2).
-        unsafe { libc::signal(signal, on_stop as *const () as libc::sighandler_t) };
+        // Not deferred, so that it can be raised in its own handler.
+        handle(signal, on_stop as *const () as libc::sighandler_t, libc::SA_RESTART | libc::SA_NODEFER);
     }
 }
 
@@ -57,22 +66,21 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     if let Some(faults) = &options.faults {
         fault::plan(faults.clone());
     }
-    say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name));
+    say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name))?;
     let (workers, reading, drain) = (options.workers, options.reading, options.drain);
-    let served = serve(Server { listener, stop, workers, reading, drain })
-        .map_err(|error| explain(error, "the server could not go on"))?;
+    let served = process::serve(serve, Server { listener, stop, workers, reading, drain })?;
     let herd = told();
     let herd = match herd.reactors.len() {
         0 => String::new(),
         _ => format!("; wake-ups: {}; slept: {}; accepted: {}", herd.wakeups(), herd.sleeps(), herd.spread()),
     };
-    say(&format!("served {} bytes, {} replies{herd}\n", served.received, served.replies));
+    say(&format!("served {} bytes, {} replies{herd}\n", served.received, served.replies))?;
     let [cut, unanswered, replies] = CUT.each_ref().map(|count| count.load(Ordering::Relaxed));
     if cut > 0 {
-        say(&format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n"));
+        say(&format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n"))?;
     }
     for (call, line, count) in fault::made() {
-        say(&format!("{call}:{line}: {count}\n"));
+        say(&format!("{call}:{line}: {count}\n"))?;
     }
     Ok(End::Code(0))
 }
@@ -86,21 +94,21 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
     let address = SocketAddr::new(setup.address.ip(), port);
     let listens = format!("{} listens on {address}; Ctrl-C ends it\n", stage.name);
     if options.json {
-        complain(listens.trim_end())
+        complain(listens.trim_end());
     } else {
-        say(&listens)
+        say(&listens)?;
     }
     let (ending, _) = process.end(Duration::MAX / 4);
     process::check(ending, &blackbox)?;
     let run = Run::of(&blackbox, stage, setup.heap, ending);
     let run = Run { millis: process.millis(), stderr: process.stderr(), ..run };
-    publish(&run, options)?;
+    publish(&run, options.trace.as_deref(), options.json)?;
     Ok(match ending {
         Ending::Exit(0) => End::Code(0),
         Ending::Exit(_) => End::Failed(blackbox.message().unwrap_or_default()),
         Ending::Signal(signal) => {
             if !options.json {
-                say(&autopsy::ending(signal));
+                say(&autopsy::ending(signal))?;
             }
             End::Signal(signal)
         }

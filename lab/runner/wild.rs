@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::arrivals;
 use super::cli::Options;
-use super::end::{End, say};
+use super::end::{End, explain, say};
 use super::process::{self, Process, Setup};
 use crate::autopsy::verdicts;
 use crate::catalogue::{Stage, Wild};
-use crate::direct::client::{self, Client};
+use crate::direct::client::{self, Client, lacks};
 use crate::direct::hang_oracle::{HangOracle, Judged};
 use crate::direct::outcome::Ending;
 use crate::direct::quiescence::{Proof, find_futex_deadlock};
@@ -26,6 +26,7 @@ use crate::server::Serve;
 use crate::words::signal_name;
 use crate::world::heap::Heap;
 use crate::world::kernel::any_port;
+use crate::world::sync::spawn_scoped;
 
 /// The bytes of one round.
 const BYTES: u64 = http::MAX_BODY;
@@ -67,9 +68,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, 
         life(stage, setup, &mut odds, more)?;
     }
     if options.json {
-        say(&format!("{:#}\n", odds.json(stage, heap)))
+        say(&format!("{:#}\n", odds.json(stage, heap)))?;
     } else {
-        say(&odds.report(stage, heap))
+        say(&odds.report(stage, heap))?;
     }
     Ok(End::Code(0))
 }
@@ -101,7 +102,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
                 }
             }
         };
-        let wrong = match stage.wild {
+        let mut wrong = match stage.wild {
             Wild::StreamAndReset => {
                 let mut client = client(Plan::Raw);
                 match client.connect() {
@@ -124,6 +125,9 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
             process.end(ROUND);
             process.stderr();
             return odds.died(hang, played);
+        }
+        if let Some(error) = wrong.take_if(|error| lacks(error).is_some()) {
+            return Err(explain(error, "the client could not connect"));
         }
         // A death may be on its way while the client already sees the broken connection.
         if wrong.is_some() {
@@ -171,7 +175,7 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
         _ if !in_time => odds.died_after("it does not stop".to_string(), played),
         Ending::Exit(_) => odds.died_after(format!("panic: {}", text.lines().nth(1).unwrap_or_default()), played),
         Ending::Signal(signal) => {
-            let text = text.lines().last().unwrap_or_default();
+            let text = verdicts::last_line(&text).unwrap_or_default();
             let end = format!("{} {text}", signal_name(signal));
             odds.died_after(end.trim_end().to_string(), played)
         }
@@ -218,7 +222,7 @@ fn crowd(port: u16) -> io::Result<()> {
         Ok(())
     };
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || one(number))).collect();
+        let clients: Vec<_> = (0..CLIENTS).map(|number| spawn_scoped(scope, move || one(number))).collect();
         clients.into_iter().try_for_each(|client| client.join().expect("a client does not panic"))
     })
 }

@@ -57,11 +57,8 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let counts: Vec<usize> =
         matches.get_many::<u32>("connections").expect("it has a default").map(|n| *n as usize).collect();
-    match measure_all(&counts) {
-        Ok(table) => {
-            say(&table);
-            ExitCode::SUCCESS
-        }
+    match measure_all(&counts).and_then(|table| say(&table)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "lab cost: {error:#}");
             ExitCode::from(2)

@@ -51,12 +51,13 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     let number = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
     let name = matches.get_one::<String>("stage").expect("it has a default");
     let (seconds, clients, seed) = (number("seconds"), number("clients"), number("seed"));
-    match soak(name, Duration::from_secs(seconds), clients, seed) {
-        Ok(soaked) => {
-            let wrong = soaked.wrong();
-            say(&soaked.report(name, &wrong));
-            ExitCode::from(u8::from(!wrong.is_empty()))
-        }
+    let soaked = soak(name, Duration::from_secs(seconds), clients, seed).and_then(|soaked| {
+        let wrong = soaked.wrong();
+        say(&soaked.report(name, &wrong))?;
+        Ok(wrong.is_empty())
+    });
+    match soaked {
+        Ok(is_right) => ExitCode::from(u8::from(!is_right)),
         Err(error) => {
             let _ = writeln!(io::stderr(), "lab soak: {error:#}");
             ExitCode::from(2)

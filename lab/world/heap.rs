@@ -44,10 +44,13 @@ pub(crate) fn choose(heap: Heap) {
 
 /// Memory that is given back stays with the process, up to 16 MiB at the end of each arena, for the next who asks
 /// (`M_TRIM_THRESHOLD` of `mallopt(3)`). A server under load takes and gives the same few kilobytes all the time, and by default
-/// glibc returns them to the kernel now and then, to ask for them again at once.
+/// glibc returns them to the kernel now and then, to ask for them again at once. Without effect under another C library.
 pub(crate) fn keep() {
     // SAFETY: a number of the allocator's is set, before there is a second thread.
-    unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, 16 << 20) };
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 16 << 20)
+    };
 }
 
 fn note(kind: Kind, label: &'static str, at: impl Into<Place>, address: usize, size: usize) {

@@ -245,9 +245,11 @@ impl Epoll {
 /// woken waits until who runs has had its turn. Meanwhile more arrives, and one wake-up does for all of it. Without effect where
 /// it is forbidden.
 pub fn set_sched_batch() {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the kernel reads the struct; 0 is the calling thread.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
+    // SAFETY: all zeroes is a sched_param, which musl has with more fields. The kernel reads it; 0 is the calling thread.
+    unsafe {
+        let parameters: libc::sched_param = std::mem::zeroed();
+        libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters);
+    }
 }
 
 /// Keeps this thread on the cores `n`, `n + count` and so on (`sched_setaffinity(2)`), where the packets of listener `n` arrive
@@ -326,11 +328,7 @@ impl Listener {
     /// # Errors
     /// Those of `socket(2)`, `setsockopt(2)`, `bind(2)` and `listen(2)`.
     pub fn bind_shared(address: SocketAddr) -> io::Result<Listener> {
-        let domain = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: the result is checked, and nobody else owns the new descriptor.
-        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::socket(domain, kind, 0))?) };
-        set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32)?;
+        let fd = stream_socket(address)?;
         set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
         bind(&fd, address)?;
         // SAFETY: the descriptor is open.
@@ -541,12 +539,22 @@ fn set_for_replies(listener: &impl AsFd) {
 /// In a program for the kernel's packet filter (BPF): what is returned is the accumulator (`linux/filter.h`).
 const BPF_A: u32 = 0x10;
 
+/// As `sock_fprog`, with a name for what lies between its fields: the kernel reads that, too.
+#[repr(C)]
+struct Program {
+    length: u16,
+    pad: [u8; PAD],
+    steps: *mut libc::sock_filter,
+}
+
+const PAD: usize = size_of::<libc::sock_fprog>() - size_of::<u16>() - size_of::<*mut libc::sock_filter>();
+
 /// A program that says for each connection to a shared address which listener gets it, by its number: pairs of what to do and
 /// the number to do it with.
 fn attach_cbpf(one_of_them: &impl AsFd, program: &[(u32, u32)]) -> io::Result<()> {
     let step = |&(code, k): &(u32, u32)| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let mut steps: Vec<_> = program.iter().map(step).collect();
-    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    let program = Program { length: steps.len() as u16, pad: [0; PAD], steps: steps.as_mut_ptr() };
     set_option(one_of_them, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
 }
 
@@ -555,6 +563,24 @@ fn set_option<T>(fd: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &
     // SAFETY: the kernel reads `size` bytes of `value`.
     check(unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), size) })?;
     Ok(())
+}
+
+/// Looks whether the address can be had by one who does not share it: who shares it gets no error where others do so too.
+///
+/// # Errors
+/// Those of `socket(2)` and `bind(2)`: `EADDRINUSE` if somebody listens there.
+pub(crate) fn check_is_free(address: SocketAddr) -> io::Result<()> {
+    bind(&stream_socket(address)?, address)
+}
+
+/// For a listener whose address may be that of one whose last connections are not forgotten yet (`SO_REUSEADDR`).
+fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let domain = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the result is checked, and nobody else owns the new descriptor.
+    let fd = unsafe { OwnedFd::from_raw_fd(check(libc::socket(domain, kind, 0))?) };
+    set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32)?;
+    Ok(fd)
 }
 
 fn bind(fd: &OwnedFd, address: SocketAddr) -> io::Result<()> {
@@ -810,7 +836,7 @@ impl Timer {
     pub fn after(milliseconds: u64) -> io::Result<Timer> {
         // An all-zero time would switch the timer off.
         let nanos = (milliseconds % 1000 * 1_000_000).max(1);
-        let seconds = libc::time_t::try_from(milliseconds / 1000).unwrap_or(libc::time_t::MAX);
+        let seconds = (milliseconds / 1000).try_into().unwrap_or(i32::MAX.into());
         let first = libc::timespec { tv_sec: seconds, tv_nsec: nanos as libc::c_long };
         Timer::start(first, libc::timespec { tv_sec: 0, tv_nsec: 0 })
     }

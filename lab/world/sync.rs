@@ -716,13 +716,37 @@ pub struct JoinHandle {
     role: Option<usize>,
 }
 
-/// Starts a thread, which plays the role `name`.
-///
-/// # Panics
-/// If the kernel has no thread to give.
+/// Starts a thread, which plays the role `name`. If the kernel has none to give, this does not come back: the program
+/// ends with a sentence that says so ([`unless_refused`]).
 #[track_caller]
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
-    try_spawn(name, body).expect("the kernel has a thread to give")
+    try_spawn(name, body).unwrap_or_else(|error| refuse(error))
+}
+
+/// Gives `error` to whoever has called [`unless_refused`]: a thread was refused, without which there is no going on. It
+/// unwinds past the panic hook, since nobody has made a mistake.
+pub(crate) fn refuse(error: io::Error) -> ! {
+    std::panic::resume_unwind(Box::new(error))
+}
+
+/// Does `body`.
+///
+/// # Errors
+/// What it was refused: `EAGAIN` for a thread (`pthread_create(3)`).
+pub(crate) fn unless_refused<R>(body: impl FnOnce() -> R) -> io::Result<R> {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+    done.map_err(|panic| match panic.downcast::<io::Error>() {
+        Ok(error) => *error,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+/// Starts a thread that plays no role. Refused one, it does not come back, as [`spawn`].
+pub(crate) fn spawn_scoped<'scope, R: Send + 'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    body: impl FnOnce() -> R + Send + 'scope,
+) -> std::thread::ScopedJoinHandle<'scope, R> {
+    std::thread::Builder::new().spawn_scoped(scope, body).unwrap_or_else(|error| refuse(error))
 }
 
 /// As [`spawn`], for as many threads as there are clients. Threads beyond [`blackbox::MAX_ROLES`] play no role: nobody

@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use crate::support::{command, finish, forbid, run, schedule};
+use crate::support::{
+    Output, command, finish, finish_in_namespace, forbid, in_network, in_pid_namespace, run, schedule, with_threads,
+};
 use lab::autopsy::verdicts;
 use lab::catalogue::{self, STAGES, Stage, Verdict};
 use lab::server::Threads;
@@ -120,6 +122,33 @@ fn an_address_in_use_is_one_sentence() {
     one_sentence(&["--serve", &address, "--json"], &format!("cannot listen on {address}"));
 }
 
+/// A server that shares its port among its own reactors shares it with nobody else; who comes after it gets it at once.
+#[test]
+fn a_shared_port_that_another_has_is_one_sentence() {
+    for (name, more) in [("stage8_fixed", &["--reuseport"][..]), ("stage9_sharded", &[])] {
+        let (mut child, address, _rest) = serve(name, more);
+        for arguments in [&["--serve", &address][..], &["--serve", &address, "--trace=/dev/null"]] {
+            let output = run(name, &[arguments, more].concat());
+            is_one_sentence(&output, &format!("cannot listen on {address}"));
+            assert_eq!(output.stdout, "");
+        }
+        // The server ends the connection first, and so the port is not forgotten for a minute.
+        let mut client = TcpStream::connect(&address).expect("it listens");
+        client.write_all(b"BREW / HTTP/1.1\r\n\r\n").expect("it reads");
+        client.read_to_string(&mut String::new()).expect("it closes after an error");
+        kill(&child, libc::SIGTERM);
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+        let mut command = command(name);
+        let mut child = command.args(["--serve", &address]).args(more).spawn().expect("the program starts");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("it is piped");
+        BufReader::new(out).read_line(&mut line).expect("it says where it listens");
+        assert!(line.contains("listens on"), "{name}: {line}");
+        kill(&child, libc::SIGTERM);
+        child.wait().expect("it ends");
+    }
+}
+
 #[test]
 fn a_file_limit_that_is_too_low_is_one_sentence() {
     for (limit, arguments, says) in
@@ -139,6 +168,142 @@ fn a_file_limit_that_is_too_low_is_one_sentence() {
         assert_eq!(output.code(), Some(2), "{}", output.all());
         assert_eq!(output.stderr.lines().count(), 1, "{}", output.all());
         assert!(output.stderr.contains(says), "{}", output.all());
+    }
+}
+
+fn is_one_sentence(output: &Output, says: &str) {
+    assert_eq!(output.code(), Some(2), "{}", output.all());
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.all());
+    assert!(output.stderr.contains(says), "{says}: {}", output.all());
+}
+
+/// The process itself, the server's, the thread that passes on what that says, and its workers: with each of them refused, and
+/// also the threads of clients that come at once.
+#[test]
+fn a_refused_thread_is_one_sentence() {
+    let threaded = || built().filter(|stage| !matches!(stage.threads, Threads::None | Threads::PerConnection));
+    let exhibits = threaded().flat_map(|stage| (1..=6).map(|count| (stage.name, vec![], count)));
+    let served = ["--serve", "127.0.0.1:0", "--workers", "4"];
+    let servers = threaded().flat_map(|stage| [1, 2].map(|count| (stage.name, served.to_vec(), count)));
+    let others = [
+        ("stage5_fixed", vec!["--wild", "--rounds", "1"], 6),
+        ("stage5_fixed", vec!["--wild", "--rounds", "1"], 10),
+        ("stage6_broken", vec![], 7),
+        ("stage4_fixed", vec!["--bare"], 1),
+        ("stage4_fixed", vec!["--bare", "--limit", "0"], 2),
+        ("stage4_fixed", vec!["--trace=/dev/null", "--serve", "127.0.0.1:0"], 4),
+    ];
+    for (name, arguments, count) in exhibits.chain(servers).chain(others) {
+        let mut command = command(name);
+        command.args(&arguments);
+        with_threads(&mut command, count);
+        let Some(output) = finish_in_namespace(command) else { return };
+        is_one_sentence(&output, "the kernel gives no more threads");
+        assert!(!output.stdout.contains("survived"), "{}", output.all());
+    }
+}
+
+/// In such a network nothing can be shown of a server, and so nothing is said of one.
+fn in_a_network(name: &str, arguments: &[&str], is_up: bool, settings: &[(&str, &str)], says: &str) {
+    let mut command = command(name);
+    command.args(arguments);
+    in_network(&mut command, is_up, settings);
+    let Some(output) = finish_in_namespace(command) else { return };
+    is_one_sentence(&output, says);
+    assert_eq!(output.stdout, "", "{name} {arguments:?}");
+}
+
+/// The runs of a stage in which a client comes.
+fn with_a_client(stage: &Stage) -> impl Iterator<Item = &'static [&'static str]> {
+    let exhibit: Option<&[&str]> = stage.schedule.text.contains("connect").then_some(&[]);
+    exhibit.into_iter().chain([&["--wild", "--rounds", "2"][..]])
+}
+
+#[test]
+fn a_loopback_that_is_down_is_one_sentence() {
+    for stage in built() {
+        for arguments in with_a_client(stage) {
+            in_a_network(stage.name, arguments, false, &[], "ip link set lo up");
+        }
+    }
+    in_a_network("stage3_broken", &["--bare"], false, &[], "ip link set lo up");
+    in_a_network("stage6_broken", &["--repeat", "7"], false, &[], "ip link set lo up");
+}
+
+/// There is one port, and the server has it.
+#[test]
+fn no_port_for_a_client_is_one_sentence() {
+    for stage in built() {
+        for arguments in with_a_client(stage) {
+            in_a_network(stage.name, arguments, true, &[("ip_local_port_range", "40000 40000")], "ip_local_port_range");
+        }
+    }
+}
+
+/// Of 16 KiB that a client sends in one step, 8 KiB of room takes less: it would wait until the server reads, which stands still.
+#[test]
+fn no_room_for_a_step_is_one_sentence() {
+    for (name, arguments) in
+        [("stage3_broken", [].as_slice()), ("stage3_fixed", &["--limit", "0"]), ("stage3_fixed", &["--bare"])]
+    {
+        in_a_network(name, arguments, true, &[("tcp_rmem", "4096 8192 8192")], "tcp_rmem");
+    }
+}
+
+fn with_memory(name: &str, mebibytes: u64) -> Output {
+    let mut command = command(name);
+    // SAFETY: one system call on a local, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: mebibytes << 20, rlim_max: mebibytes << 20 };
+            libc::setrlimit(libc::RLIMIT_AS, &limit);
+            Ok(())
+        });
+    }
+    finish(command)
+}
+
+#[test]
+fn too_little_memory_is_one_sentence() {
+    for stage in built() {
+        for mebibytes in [16, 20, 24] {
+            let output = with_memory(stage.name, mebibytes);
+            is_one_sentence(&output, "raise the limit (`ulimit -v`)");
+            assert_eq!(output.stdout, "");
+        }
+    }
+    assert_eq!(with_memory("stage4_fixed", 64).code(), Some(0));
+}
+
+/// Who was killed from outside has not shown anything. The kernel does so when memory runs out.
+#[test]
+fn a_server_that_is_killed_from_outside_is_one_sentence() {
+    // It may be over before the signal comes; then nothing was seen.
+    let killed = (0..100).any(|_| {
+        let child = command("stage4_fixed").spawn().expect("the program starts");
+        wait_until("it has a server", || !children(child.id()).is_empty() || !is_running(child.id() as i32));
+        // SAFETY: kill(2) has no preconditions; the parent has not ended, so the number is the server's own or nobody's.
+        children(child.id()).iter().for_each(|server| assert!(unsafe { libc::kill(*server, libc::SIGKILL) } <= 0));
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let status = output.status;
+        assert!(matches!(status.code(), Some(0 | 2)), "{status}: {said}");
+        status.code() == Some(2) && said.contains("killed from outside") && output.stdout.is_empty()
+    });
+    assert!(killed);
+}
+
+#[test]
+fn the_proc_of_another_pid_namespace_is_one_sentence() {
+    for (name, arguments) in
+        [("stage8_broken", [].as_slice()), ("stage4_broken", &[]), ("stage6_broken", &["--wild", "--rounds=1"])]
+    {
+        let mut command = command(name);
+        command.args(arguments);
+        in_pid_namespace(&mut command);
+        let Some(output) = finish_in_namespace(command) else { return };
+        is_one_sentence(&output, "mount -t proc proc /proc");
+        assert_eq!(output.stdout, "");
     }
 }
 
@@ -272,6 +437,51 @@ fn a_closed_pipe_ends_the_report_quietly() {
     assert_eq!(said, "");
 }
 
+#[test]
+fn a_closed_pipe_changes_no_end() {
+    for (name, arguments, end) in [
+        ("stage3_broken", [].as_slice(), (None, Some(libc::SIGSEGV))),
+        ("stage3_broken", &["--help"], (Some(0), None)),
+        ("lab", &["list"], (Some(0), None)),
+    ] {
+        let mut child = command(name).args(arguments).spawn().expect("the program starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), output.status.signal(), said.as_str()), (end.0, end.1, ""), "{name}");
+    }
+}
+
+/// What nobody could write was not said: neither a death nor a success of the lab's may stand for it.
+#[test]
+fn a_full_disk_is_one_sentence() {
+    let short = ["--wild", "--rounds=1"];
+    let served = ["--serve=127.0.0.1:0"];
+    for (name, arguments) in [
+        ("stage3_broken", [].as_slice()),
+        ("stage3_broken", &["--json"]),
+        ("stage3_broken", &["--help"]),
+        ("stage3_fixed", &[]),
+        ("stage3_fixed", &short),
+        ("stage3_fixed", &[&short[..], &["--json"]].concat()),
+        ("stage3_fixed", &["--repeat=1"]),
+        ("stage3_fixed", &["--repeat=1", "--json"]),
+        ("stage3_fixed", &served),
+        ("stage3_fixed", &[&served[..], &["--trace=/dev/null"]].concat()),
+        ("stage7_broken", &["--bare"]),
+        ("lab", &[]),
+        ("lab", &["list"]),
+        ("lab", &["cost", "--help"]),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("there is /dev/full");
+        let output = command(name).args(arguments).stdout(full).output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{name} {arguments:?}: {said}");
+        assert!(said.starts_with(name) && said.contains("cannot write to standard output"), "{said}");
+    }
+}
+
 /// The process ids of the children of `parent` (`proc(5)`).
 fn children(parent: u32) -> Vec<i32> {
     let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
@@ -339,8 +549,8 @@ fn the_box_is_read_after_a_sigkill() {
     let mut said = String::new();
     rest.read_to_string(&mut said).expect("it can be read");
     let status = child.wait().expect("it ends");
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL), "{said}");
-    for words in ["read 29 bytes", "write 52 bytes", "SIGKILL"] {
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{said}");
+    for words in ["read 18 bytes", "write 52 bytes", "SIGKILL"] {
         assert!(said.contains(words), "{words}: {said}");
     }
 }

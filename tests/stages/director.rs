@@ -1,6 +1,6 @@
 //! The director, on the real servers: orders of the reader's own, refusals, limits, steps that never come.
 
-use crate::support::{run, schedule};
+use crate::support::{command, finish_in_namespace, in_network, run, schedule};
 
 #[test]
 fn a_step_that_never_comes_is_named_with_what_its_thread_was_doing() {
@@ -144,4 +144,53 @@ fn the_last_of_the_workers_is_directed_beside_three_clients() {
     assert_eq!(code, Some(0), "{json:#}");
     let outcomes = json["steps"].as_array().expect("a list").iter().map(|step| step["outcome"].clone());
     assert!(outcomes.clone().all(|outcome| outcome == "passed"), "{json:#}");
+}
+
+/// 20,000 replies have no room in buffers of 64 KiB: the server reads on only when the client takes them.
+#[test]
+fn a_client_takes_its_replies_while_it_sends() {
+    for (name, first) in [("stage9_sharded", "reactor-1"), ("stage7_fixed", "main")] {
+        let (_folder, path) = schedule(&format!("client plan GET 20000\nclient connect\n{first} wait\n"));
+        let mut command = command(name);
+        command.args(["--json", "--schedule", &path]);
+        let room = "4096 65536 65536";
+        in_network(&mut command, true, &[("tcp_rmem", room), ("tcp_wmem", room)]);
+        let Some(output) = finish_in_namespace(command) else { return };
+        assert_eq!(output.code(), Some(0), "{}", output.all());
+        let json: serde_json::Value = serde_json::from_str(&output.stdout).expect("--json prints JSON");
+        assert_eq!((&json["client"]["replies"], &json["served"]["replies"]), (&20000.into(), &20000.into()), "{name}");
+    }
+}
+
+/// In one sentence of a reasonable length, and without a byte that a terminal would obey.
+#[test]
+fn a_file_that_is_no_schedule_is_told_in_a_line() {
+    let refused = |arguments: &[&str], says: &str| {
+        let output = run("stage3_fixed", arguments);
+        assert_eq!((output.code(), output.stdout.as_str()), (Some(2), ""), "{}", output.all());
+        let said = output.stderr.strip_suffix('\n').expect("a line");
+        assert!(said.contains(says) && said.chars().count() < 400, "{said}");
+        assert!(!said.contains(char::is_control), "{said:?}");
+    };
+    refused(&["--schedule", "/dev/zero"], "/dev/zero: a schedule has at most 1,048,576 bytes");
+    let long = "x".repeat(500_000);
+    for (text, says) in [
+        (format!("main {long}\n"), "line 1: this stage has no point `xxxx"),
+        (format!("{long} wait\n"), "line 1: no such role: `xxxx"),
+        (format!("client connect\nclient {long}\n"), "line 2: a client cannot `xxxx"),
+        (format!("client send {long}\n"), "line 1: `send xxxx"),
+        (format!("operator {long} {long}\n"), "line 1: an operator can only `stop`"),
+        (format!("main wait {long}\n"), "line 1: `xxxx"),
+        (format!("client plan GET {long}\n"), "line 1: `xxxx"),
+        ("main \u{1b}[31m\u{7}\u{202e}wait\n".to_string(), r"no point `\u{1b}[31m\u{7}\u{202e}wait`"),
+        ("client plan GET 1000000000000\n".to_string(), "line 1: a plan has at most 1000000 requests"),
+        ("\u{feff}# an editor's mark\nmain wiat\n".to_string(), "line 2: this stage has no point `wiat`"),
+    ] {
+        let (_folder, path) = schedule(&text);
+        refused(&["--schedule", &path], says);
+    }
+    let (_folder, path) = schedule("\u{feff}client connect\nmain wait\n");
+    assert_eq!(run("stage3_fixed", &["--schedule", &path]).code(), Some(0), "a byte order mark is skipped");
+    let (_folder, path) = schedule(&format!("client connect\nmain wait\n#{long}"));
+    assert_eq!(run("stage3_fixed", &["--schedule", &path]).code(), Some(0), "there is room for long comments");
 }

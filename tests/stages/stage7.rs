@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -160,8 +161,12 @@ struct Accounts {
 
 impl Served {
     fn start(drain: &str) -> Served {
+        Served::start_with(drain, &[])
+    }
+
+    fn start_with(drain: &str, more: &[&str]) -> Served {
         let mut command = command("stage7_fixed");
-        command.args(["--serve", "127.0.0.1:0", "--workers", "3", "--drain", drain]);
+        command.args(["--serve", "127.0.0.1:0", "--workers", "3", "--drain", drain]).args(more).process_group(0);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut said = String::new();
@@ -178,8 +183,12 @@ impl Served {
     }
 
     fn terminate(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    fn signal(&self, signal: i32) {
         // SAFETY: the child was not waited for, so its number is its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
     }
 
     /// Waits until nobody new is let in: then the drain has begun.
@@ -416,6 +425,41 @@ fn slow_clients_do_not_hold_up_the_end_and_the_report_says_what_was_cut() {
     let got = (got.len() / HELLO.len()) as u64;
     assert!(got > 0 && got < accounts.replies, "{got} replies received: {accounts:?}");
     drop((half, idle));
+}
+
+/// A client that says nothing holds the drain for a day; whoever asks for the second time does not wait for it.
+#[test]
+fn a_second_signal_ends_a_drain_at_once() {
+    use libc::{SIGINT, SIGTERM};
+    for more in [&[][..], &["--trace=/dev/null"]] {
+        for (first, second) in [(SIGTERM, SIGTERM), (SIGINT, SIGINT), (SIGTERM, SIGINT), (SIGINT, SIGTERM)] {
+            let mut server = Served::start_with("86400000", more);
+            let mut client = server.connect();
+            client.write_all(&GET[..10]).expect("it takes bytes");
+            server.signal(first);
+            server.wait_until_it_refuses();
+            assert!(server.child.try_wait().expect("it is our child").is_none(), "it drains");
+            server.signal(second);
+            let end = server.child.wait().expect("it is our child");
+            assert_eq!(end.signal(), Some(second), "{more:?}: {end}");
+            // The server of a recorded run goes with its parent.
+            let mut rest = Vec::new();
+            let end = client.read_to_end(&mut rest);
+            assert!(end.is_ok() || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+        }
+    }
+}
+
+/// The terminal sends SIGINT to the whole group, and so to the server of a recorded run too.
+#[test]
+fn ctrl_c_in_a_terminal_ends_it_in_order() {
+    for more in [&[][..], &["--trace=/dev/null"]] {
+        let mut server = Served::start_with("86400000", more);
+        // SAFETY: the child was not waited for, so its number, and its group's, is its own.
+        unsafe { libc::kill(-(server.child.id() as libc::pid_t), libc::SIGINT) };
+        let end = server.child.wait().expect("it is our child");
+        assert_eq!(end.code(), Some(0), "{more:?}: {end}");
+    }
 }
 
 /// With no time at all nobody is waited for, and the report of a recorded server names who was cut.

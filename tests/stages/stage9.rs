@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -468,4 +468,21 @@ fn curl_is_served() {
         assert_eq!((said.as_ref(), failed.as_ref()), (says, ""), "{arguments:?}");
     }
     server.stop();
+}
+
+/// Every byte that the kernel is given has a value.
+#[test]
+fn valgrind_finds_no_fault_in_its_calls() {
+    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+            "valgrind is missing (Debian: apt install valgrind)"
+        );
+        return println!("skipped: valgrind is missing (Debian: apt install valgrind)");
+    }
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--error-exitcode=9", "--quiet"]).arg(binary(STAGE)).args(["--bare", "--limit", "0"]);
+    valgrind.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = finish(valgrind);
+    assert_eq!(output.code(), Some(0), "{}", output.all());
 }

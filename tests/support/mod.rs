@@ -42,7 +42,12 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// A command that leaves no core dump.
 pub fn command(name: &str) -> Command {
-    let mut command = Command::new(binary(name));
+    command_of(&binary(name))
+}
+
+/// The same for a program that is not one of the package.
+pub fn command_of(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("NO_COLOR");
     // SAFETY: system calls on locals, between fork and exec. A limit of 1 also silences a handler behind a pipe.
     unsafe {
@@ -130,6 +135,94 @@ pub fn forbid(command: &mut Command, number: i64, errno: i32) {
             }
             Ok(())
         });
+    }
+}
+
+/// Lets the program have so many threads and processes in all (`RLIMIT_NPROC`): it is counted in a user namespace of its own,
+/// and as nobody, since root has no limit.
+pub fn with_threads(command: &mut Command, count: u64) {
+    // SAFETY: system calls on locals, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            const NOBODY: u32 = 65534;
+            let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+            let is_root = libc::geteuid() == 0;
+            if (is_root && (libc::setresgid(NOBODY, NOBODY, NOBODY) | libc::setresuid(NOBODY, NOBODY, NOBODY)) != 0)
+                || libc::unshare(libc::CLONE_NEWUSER) != 0
+                || libc::setrlimit(libc::RLIMIT_NPROC, &limit) != 0
+            {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Gives the program a network of its own: its loopback interface is down, or up, and these files of `/proc/sys/net/ipv4` say so.
+pub fn in_network(command: &mut Command, is_up: bool, settings: &[(&str, &str)]) {
+    let text = |text: String| std::ffi::CString::new(text).expect("there is no zero in it");
+    let settings =
+        settings.iter().map(|(name, value)| (text(format!("/proc/sys/net/ipv4/{name}")), text(value.to_string())));
+    let settings: Vec<_> = settings.collect();
+    // SAFETY: system calls on locals, and on strings that were made before, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let check = |result: isize| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result) };
+            check(libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) as isize)?;
+            for (name, value) in &settings {
+                let file = check(libc::open(name.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) as isize)? as i32;
+                check(libc::write(file, value.as_ptr().cast(), value.as_bytes().len()))?;
+            }
+            if is_up {
+                let mut request: libc::ifreq = std::mem::zeroed();
+                request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
+                request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+                let socket =
+                    check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) as isize)? as i32;
+                check(libc::ioctl(socket, libc::SIOCSIFFLAGS as libc::Ioctl, &request) as isize)?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Runs the program as the first process of a PID namespace, and leaves `/proc` as it is.
+pub fn in_pid_namespace(command: &mut Command) {
+    // SAFETY: system calls on locals, between fork and exec. The process between the two waits, and ends as the other did.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            match libc::fork() {
+                -1 => Err(std::io::Error::last_os_error()),
+                0 => Ok(()),
+                child => {
+                    let mut status = 0;
+                    libc::waitpid(child, &mut status, 0);
+                    libc::_exit(if libc::WIFEXITED(status) {
+                        libc::WEXITSTATUS(status)
+                    } else {
+                        128 + libc::WTERMSIG(status)
+                    })
+                }
+            }
+        });
+    }
+}
+
+/// Runs a command that may ask the kernel for namespaces; `None`, with a word, where it lends none. In CI that is a failure.
+pub fn finish_in_namespace(mut command: Command) -> Option<Output> {
+    match command.output() {
+        Ok(output) => {
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            Some(Output { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) })
+        }
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "this machine lends no namespace: {error}");
+            eprintln!("skipped: this machine lends no namespace ({error})");
+            None
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Case for Herds {
         match run.herd.reactors.len() {
             _ if run.herd.is_stampede() => Survival::Shown(1),
             1 => Survival::Shown(0),
-            _ => Survival::NotShown(format!("not everybody was woken: {}", run.herd.wakeups())),
+            _ => Survival::NotShown(Some(format!("not everybody was woken: {}", run.herd.wakeups()))),
         }
     }
 

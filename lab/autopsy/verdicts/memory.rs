@@ -25,24 +25,37 @@ pub struct Signal {
     pub text: &'static str,
 }
 
+impl Signal {
+    /// As this build's C library has it: a second free, of which glibc says what it is before it aborts, crashes inside musl's.
+    fn here(&self) -> (i32, &'static str) {
+        match self.signal {
+            libc::SIGABRT if !cfg!(target_env = "gnu") => (libc::SIGSEGV, ""),
+            signal => (signal, self.text),
+        }
+    }
+}
+
 impl Case for Signal {
     fn in_help(&self) -> String {
-        let name = signal_name(self.signal);
-        match self.text {
+        let (signal, text) = self.here();
+        let name = signal_name(signal);
+        match text {
             "" => format!("{name} kills the server"),
             text => format!("{name} kills the server (`{text}`)"),
         }
     }
 
     fn in_list(&self) -> String {
-        match self.text {
-            "" => signal_name(self.signal),
-            text => format!("{}, {text}", signal_name(self.signal)),
+        let (signal, text) = self.here();
+        match text {
+            "" => signal_name(signal),
+            text => format!("{}, {text}", signal_name(signal)),
         }
     }
 
     fn in_table(&self) -> String {
-        format!("{} {}", signal_name(self.signal), self.text).trim_end().to_string()
+        let (signal, text) = self.here();
+        format!("{} {text}", signal_name(signal)).trim_end().to_string()
     }
 
     fn is_met(&self, stage: &Stage, heap: Heap, status: ExitStatus, stderr: &str) -> bool {
@@ -50,8 +63,8 @@ impl Case for Signal {
         if heap != stage.heap && heap == Heap::Pages {
             return status.signal() == Some(libc::SIGSEGV);
         }
-        let glibc = cfg!(target_env = "gnu");
-        status.signal() == Some(self.signal) && (!glibc || stderr.contains(self.text))
+        let (signal, text) = self.here();
+        status.signal() == Some(signal) && stderr.contains(text)
     }
 
     fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
@@ -100,7 +113,8 @@ pub struct Finding<'a> {
 
 /// The finding that a signal is explained by, if the records have one.
 ///
-/// A SIGSEGV must have its address in a block that was freed; a SIGABRT must have come in a second free of a block.
+/// A SIGSEGV must have its address in a block that was freed; a SIGABRT must have come in a second free of a block, and so may a
+/// SIGSEGV with another address: of the notes that an allocator keeps.
 pub fn cause<'a>(timeline: &'a Timeline<'_>) -> Option<Finding<'a>> {
     let run = timeline.run;
     let Ending::Signal(signal) = run.ending else { return None };
@@ -117,7 +131,7 @@ pub fn cause<'a>(timeline: &'a Timeline<'_>) -> Option<Finding<'a>> {
     match signal {
         libc::SIGABRT => freed_again(),
         libc::SIGSEGV | libc::SIGBUS => {
-            let block = timeline.objects.block(fault.address, end)?;
+            let Some(block) = timeline.objects.block(fault.address, end) else { return freed_again() };
             if let Some(found) = freed_again().filter(|found| found.block.allocated == block.allocated) {
                 return Some(found);
             }
@@ -181,8 +195,8 @@ pub fn death(page: &mut Page, timeline: &Timeline<'_>, signal: i32, why: Option<
             }
             None => format!("{name} at {address:#x}, which is in no block that the box knows"),
         },
-        (_, None) => match run.stderr.lines().rev().find(|line| !line.trim().is_empty()) {
-            Some(line) if signal == libc::SIGABRT => format!("{name}: {}", line.trim()),
+        (_, None) => match last_line(&run.stderr) {
+            Some(line) if signal == libc::SIGABRT => format!("{name}: {line}"),
             _ if fault.is_none() && is_fatal_mistake(signal) => {
                 format!("{name}; its fault handler could not say where")
             }
@@ -202,6 +216,22 @@ pub fn death(page: &mut Page, timeline: &Timeline<'_>, signal: i32, why: Option<
     }
 }
 
+/// Of what a server wrote to stderr, the line that says why it aborted: the last one of glibc's malloc, or the last of all.
+pub fn last_line(stderr: &str) -> Option<&str> {
+    const SAYS: [&str; 8] = [
+        "double free or corruption",
+        "free(): ",
+        "malloc(): ",
+        "realloc(): ",
+        "malloc_consolidate(): ",
+        "munmap_chunk(): ",
+        "corrupted ",
+        "invalid ",
+    ];
+    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty()).rev();
+    lines().find(|line| SAYS.iter().any(|says| line.starts_with(says))).or_else(|| lines().next())
+}
+
 /// Whether a process gets this signal for what it did itself.
 fn is_fatal_mistake(signal: i32) -> bool {
     matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL | libc::SIGFPE)
@@ -210,8 +240,11 @@ fn is_fatal_mistake(signal: i32) -> bool {
 /// `8 bytes into session 1 (16 bytes, on pages of its own, taken away when it was freed)`
 fn into(found: &Finding<'_>, address: u64) -> String {
     let block = found.block;
+    let Some(offset) = address.checked_sub(block.address).filter(|offset| *offset < block.size.max(1)) else {
+        return format!("inside the second free of {}", block.name);
+    };
     let pages = if block.own_pages { ", on pages of its own, taken away when it was freed" } else { ", freed" };
-    let offset = match address - block.address {
+    let offset = match offset {
         0 => "at the start of".to_string(),
         offset => format!("{} into", count(offset, "byte")),
     };

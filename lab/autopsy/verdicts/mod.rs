@@ -15,8 +15,10 @@ use crate::direct::outcome::Ending;
 pub(crate) use herd::json as herd_json;
 pub(super) use herd::slept_on;
 pub(super) use loss::cuts;
+pub use memory::last_line;
 pub(super) use memory::{cause, death, finding_json, first_mistake, last_words};
-pub(super) use serves::survival;
+pub use serves::outlived;
+pub(super) use serves::{leaks, survival};
 
 /// All that show something in the JSON.
 const ALL: [&dyn Case; 6] =

@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 
 use serde_json::json;
 
-use super::super::findings::{kept_alive, left_early, refusals};
+use super::super::findings::{kept_alive, leaked, left_early, refusals};
 use super::super::lanes::RED;
 use super::super::page::{Page, places};
 use super::super::timeline::{Place, Timeline};
@@ -12,7 +12,7 @@ use super::super::verdict::{Case, Keys, Survival};
 use super::loss::tail;
 use super::memory::{Finding, Mistake, evidence, first_mistake};
 use super::misdelivery::stale;
-use crate::catalogue::{Stage, Wild};
+use crate::catalogue::{Stage, Verdict, Wild};
 use crate::direct::outcome::{Ending, Run};
 use crate::words::count;
 use crate::world::heap::Heap;
@@ -90,7 +90,40 @@ impl Case for Serves {
                 "at": refusal.place.map(|at| timeline.json(at)),
             })
         });
-        vec![("kept_alive", json!(kept)), ("left_early", json!(left)), ("refused", refused.collect())]
+        let leaked = leaked(timeline)
+            .into_iter()
+            .map(|block| json!({ "object": block.name, "allocated": timeline.json(timeline.place(block.allocated)) }));
+        vec![
+            ("leaked", leaked.collect()),
+            ("kept_alive", json!(kept)),
+            ("left_early", json!(left)),
+            ("refused", refused.collect()),
+        ]
+    }
+}
+
+/// What a server has not freed.
+pub fn leaks(page: &mut Page, timeline: &Timeline<'_>) {
+    for block in leaked(timeline) {
+        page.entry_in("leaks", &format!("{} ({}), which is never freed", block.name, count(block.size, "byte")), RED);
+        places(page, timeline, &[("allocated", timeline.place(block.allocated), "")]);
+    }
+}
+
+/// Why a server lived through the order that was to kill it, as far as the records say so.
+pub fn outlived(run: &Run) -> String {
+    let timeline = Timeline::new(run);
+    if let Some(block) = leaked(&timeline).first() {
+        let Place { file, line, .. } = timeline.place(block.allocated);
+        return format!("it leaks {} (allocated at {file}:{line}, and never freed)", block.name);
+    }
+    let frees = matches!(run.stage.expect, Verdict::Signal { .. });
+    match kept_alive(&timeline).filter(|_| frees) {
+        Some(kept) => {
+            let owners = count(kept.owners_left, "owner");
+            format!("{} had {owners} left when the map gave it up", kept.block.name)
+        }
+        None => "nothing of what was to be shown came of it".to_string(),
     }
 }
 

@@ -175,7 +175,7 @@ pub fn run(options: &Options) -> Result<bool> {
         ensure!(!report.rows.is_empty(), "there is nothing to plot without the part `load`");
         std::fs::write(path, plot::svg(&report)).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    say(&if options.json { json } else { report::text(&report) });
+    say(&if options.json { json } else { report::text(&report) })?;
     Ok(report.errors() == 0)
 }
 

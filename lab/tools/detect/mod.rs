@@ -242,7 +242,7 @@ pub fn command() -> Command {
 /// Measures and prints the table; one sentence and status 2 if that cannot be done here.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let result = match matches.get_one::<PathBuf>("from") {
-        Some(path) => load(path).map(|data| say(&data.markdown())),
+        Some(path) => load(path).and_then(|data| say(&data.markdown())),
         None => take(matches),
     };
     match result {
@@ -319,7 +319,7 @@ fn take(matches: &ArgMatches) -> Result<()> {
     if let Some(path) = into {
         data.save(path)?;
     }
-    say(&data.markdown());
+    say(&data.markdown())?;
     ensure!(failed == 0, "{failed} cells could not be measured; why is said above");
     Ok(())
 }
