@@ -206,13 +206,18 @@ impl Client {
 
     /// The length of the first reply, once it is there whole.
     fn check_reply(&mut self) -> io::Result<Option<usize>> {
-        let whole = self.plan.reply();
+        // A reply too many is nobody's due, however well it reads.
+        let is_due = self.totals.replies < self.plan.replies_to(self.totals.sent);
+        let whole = if is_due { self.plan.reply() } else { Vec::new() };
+        if self.pending.is_empty() {
+            return Ok(None);
+        }
         let length = whole.len();
         let there = self.pending.len().min(length);
-        if self.pending[..there] != whole[..there] {
+        if !is_due || self.pending[..there] != whole[..there] {
             let misdelivery = Misdelivery { client: self.role, got: self.pending.clone(), due: whole, made_for: None };
             self.misdelivery.get_or_insert(misdelivery);
-            let text = String::from_utf8_lossy(&self.pending[..there]).into_owned();
+            let text = String::from_utf8_lossy(&self.pending).into_owned();
             return Err(io::Error::new(
                 ErrorKind::InvalidData,
                 format!("the reply is not the one that is due: {text:?}"),
@@ -304,6 +309,8 @@ impl Client {
         self.plan.fill(self.totals.sent, &mut piece);
         self.stream()?.set_nonblocking(true)?;
         let sent = if piece.is_empty() { Ok(0) } else { self.stream()?.write(&piece) };
+        // Counted before anything is received: what is due depends on it.
+        self.totals.sent += *sent.as_ref().unwrap_or(&0) as u64;
         let received = self.receive_some();
         self.stream()?.set_nonblocking(false)?;
         let now = |result: io::Result<usize>| match result {
@@ -311,7 +318,6 @@ impl Client {
             result => result.map(Some),
         };
         if let Some(sent @ 1..) = now(sent)? {
-            self.totals.sent += sent as u64;
             self.note(Kind::ClientSend, sent as u64, self.totals.sent);
         }
         match now(received)? {
@@ -445,13 +451,7 @@ impl ConnectionProbe {
 
 fn connection(stream: &TcpStream, server: u16) -> io::Result<Option<SocketQueues>> {
     let row = server_row(server, stream.local_addr()?.port())?;
-    Ok(row.and_then(|row| {
-        let (tx, rx) = row.queues.split_once(':')?;
-        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
-        // A FIN has a number in the order of the bytes, and is none: FIONREAD leaves it out too.
-        let fin = u64::from(row.state == CLOSE_WAIT);
-        Some(SocketQueues { unread: number(rx)?.saturating_sub(fin), untaken: number(tx)?, inode: row.inode })
-    }))
+    Ok(row.and_then(|row| row.in_queues()))
 }
 
 /// Of the bytes that [`unacknowledged`] counts, those that wait for room on the other side (`SIOCOUTQNSD`).
@@ -494,6 +494,16 @@ struct Row {
     inode: u64,
 }
 
+impl Row {
+    fn in_queues(&self) -> Option<SocketQueues> {
+        let (tx, rx) = self.queues.split_once(':')?;
+        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        // A FIN has a number in the order of the bytes, and is none: FIONREAD leaves it out too.
+        let fin = u64::from(self.state == CLOSE_WAIT);
+        Some(SocketQueues { unread: number(rx)?.saturating_sub(fin), untaken: number(tx)?, inode: self.inode })
+    }
+}
+
 /// The state of the server's side of the connection between these ports.
 fn server_side(server: u16, client: u16) -> io::Result<Option<String>> {
     Ok(server_row(server, client)?.map(|row| row.state))
@@ -501,16 +511,19 @@ fn server_side(server: u16, client: u16) -> io::Result<Option<String>> {
 
 /// The server's side of the connection between these ports, as `/proc/net/tcp` writes it (`proc_net(5)`).
 fn server_row(server: u16, client: u16) -> io::Result<Option<Row>> {
-    let table = std::fs::read_to_string("/proc/net/tcp")?;
+    Ok(row_between(&std::fs::read_to_string("/proc/net/tcp")?, server, client))
+}
+
+fn row_between(table: &str, server: u16, client: u16) -> Option<Row> {
     let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap_or_default(), 16).ok();
-    Ok(table.lines().skip(1).find_map(|row| {
+    table.lines().skip(1).find_map(|row| {
         let mut words = row.split_whitespace().skip(1);
         let (local, remote, state, queues) = (words.next()?, words.next()?, words.next()?, words.next()?);
         let found = port(local) == Some(server) && port(remote) == Some(client);
         // After the queues: timer, retransmissions, user, probes.
         let inode = words.nth(4)?.parse().ok()?;
         found.then(|| Row { state: state.to_string(), queues: queues.to_string(), inode })
-    }))
+    })
 }
 
 /// What the client saw.
@@ -546,3 +559,6 @@ pub struct Misdelivery {
     /// The role of the client that they were made for, if that is known.
     pub made_for: Option<usize>,
 }
+
+#[cfg(test)]
+mod tests;
