@@ -129,3 +129,6 @@ impl HangOracle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
