@@ -108,6 +108,10 @@ pub struct ObservedProcess<'a> {
 /// # Errors
 /// Those of reading `/proc`, and of asking the client's socket.
 pub fn look(room: &ObservedProcess<'_>) -> io::Result<Option<Proof>> {
+    // Most looks end here: a thread that runs is cheaper to find than a row in the kernel's table.
+    if asleep(room)?.is_none() {
+        return Ok(None);
+    }
     let outside = || -> io::Result<_> { Ok((room.wire.connection()?, room.blackbox.written())) };
     let before = outside()?;
     let Some((threads, _)) = unchanged(|| asleep(room))? else { return Ok(None) };
@@ -265,11 +269,15 @@ fn mask(fdinfo: &str, fd: u64) -> Option<Armed> {
 pub(crate) mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
+    use std::sync::atomic::Ordering;
+
     use crate::direct::client::Client;
     use crate::direct::schedule::Plan;
+    use crate::record::blackbox::futex_wait;
 
     /// A process in the place of a server, and a connection whose two ends are here.
     pub(crate) struct TestProcess {
@@ -293,7 +301,16 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn with(program: &str, plan: Plan) -> TestProcess {
-            let blackbox = Blackbox::new(16).expect("there is a memfd");
+            TestProcess::spawn(program, plan, |_| Stdio::inherit())
+        }
+
+        /// A process that has the server's end of the connection open, as its descriptor 2.
+        pub(crate) fn holding(program: &str, plan: Plan) -> TestProcess {
+            TestProcess::spawn(program, plan, |server| Stdio::from(OwnedFd::from(server)))
+        }
+
+        fn spawn(program: &str, plan: Plan, stderr: impl FnOnce(TcpStream) -> Stdio) -> TestProcess {
+            let blackbox = Blackbox::new(64).expect("there is a memfd");
             let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
             let port = listener.local_addr().expect("it is bound").port();
             let mut client = Client::new(blackbox, port, plan, Duration::from_secs(20));
@@ -301,6 +318,7 @@ pub(crate) mod tests {
             let (server, _) = listener.accept().expect("somebody has connected");
             let mut command = Command::new("sh");
             command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::null());
+            command.stderr(stderr(server.try_clone().expect("a descriptor is left")));
             TestProcess { blackbox, child: command.spawn().expect("there is a shell"), client, server, listener }
         }
 
@@ -388,7 +406,7 @@ pub(crate) mod tests {
         scene.server.set_nonblocking(true).expect("a socket has the option");
         // More than the client's window has room for: the rest stays with the server.
         while scene.server.write(&[0; 65_536]).is_ok() {}
-        assert!(scene.is_never_still());
+        assert!((0..20).all(|_| scene.look(None).is_none()));
     }
 
     #[test]
@@ -534,6 +552,51 @@ pub(crate) mod tests {
         let queues = |untaken| SocketQueues { unread: 4096, untaken, inode: 1 };
         assert!(!is_under_way(queues(0), 0), "what waits in the server's socket has arrived");
         assert!(is_under_way(queues(1), 0) && is_under_way(queues(0), 1));
+    }
+
+    /// A process all of whose threads, its one, sleep in `futex(2)`.
+    pub(crate) struct FutexSleeper(pub(crate) libc::pid_t);
+
+    impl FutexSleeper {
+        pub(crate) fn new(blackbox: Blackbox) -> FutexSleeper {
+            // SAFETY: the child does nothing but system calls on memory that it shares, until it is killed.
+            match unsafe { libc::fork() } {
+                0 => loop {
+                    futex_wait(blackbox.doorbell(), blackbox.doorbell().load(Ordering::Relaxed), None);
+                },
+                pid => FutexSleeper(pid),
+            }
+        }
+    }
+
+    impl Drop for FutexSleeper {
+        fn drop(&mut self) {
+            // SAFETY: the child is ours; where it was waited for already, its number is not given out again so soon.
+            unsafe {
+                libc::kill(self.0, libc::SIGKILL);
+                libc::waitpid(self.0, std::ptr::null_mut(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_that_sleeps_in_futex_is_in_a_deadlock() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        let sleeper = FutexSleeper::new(blackbox);
+        let start = Instant::now();
+        let found = loop {
+            match find_futex_deadlock(blackbox, sleeper.0).expect("/proc can be read") {
+                Some(found) => break found,
+                None => assert!(start.elapsed() < Duration::from_secs(20), "it sleeps, and there is no proof"),
+            }
+        };
+        assert_eq!(found.iter().map(|thread| thread.call).collect::<Vec<_>>(), ["futex"]);
+    }
+
+    #[test]
+    fn the_proof_names_the_descriptor_that_the_server_has() {
+        let scene = TestProcess::holding("exec cat", Plan::Raw);
+        assert_eq!(scene.proof().fd, Some(2));
     }
 
     #[test]

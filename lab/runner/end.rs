@@ -10,6 +10,7 @@ use crate::autopsy;
 use crate::direct::outcome::Run;
 
 /// How the program ends.
+#[derive(Debug, PartialEq, Eq)]
 pub enum End {
     Code(u8),
     /// By the signal that the server died of.
@@ -86,3 +87,6 @@ pub fn publish(run: &Run, options: &Options) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,7 @@ impl Process {
             in_child(setup, blackbox, stop, parent, &write);
         }
         drop(write);
-        let stderr = Some(std::thread::spawn(move || pass_on(File::from(read))));
+        let stderr = Some(std::thread::spawn(move || pass_on(File::from(read), io::stderr())));
         Ok(Process { pid, started, ended: None, stderr, blackbox, stop })
     }
 
@@ -133,12 +133,7 @@ impl Process {
             let mut status = 0;
             // SAFETY: waitpid(2) writes an int.
             if unsafe { libc::waitpid(self.pid, &mut status, libc::WNOHANG) } == self.pid {
-                let ending = if libc::WIFSIGNALED(status) {
-                    Ending::Signal(libc::WTERMSIG(status))
-                } else {
-                    Ending::Exit(libc::WEXITSTATUS(status))
-                };
-                self.ended = Some((ending, self.started.elapsed()));
+                self.ended = Some((ending_of(status), self.started.elapsed()));
             }
         }
         self.ended.is_none()
@@ -226,11 +221,20 @@ impl Drop for Process {
     }
 }
 
-/// Copies what comes to our own standard error, and keeps it.
-fn pass_on(mut from: File) -> Vec<u8> {
+/// What a status of `waitpid(2)` says, whether or not a core was dumped.
+fn ending_of(status: libc::c_int) -> Ending {
+    if libc::WIFSIGNALED(status) {
+        Ending::Signal(libc::WTERMSIG(status))
+    } else {
+        Ending::Exit(libc::WEXITSTATUS(status))
+    }
+}
+
+/// Copies what comes to our own standard error, which is `to`, and keeps it.
+fn pass_on(mut from: File, mut to: impl Write) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
     while let Ok(n @ 1..) = from.read(&mut buffer) {
-        let _ = io::stderr().write_all(&buffer[..n]);
+        let _ = to.write_all(&buffer[..n]);
         kept.extend_from_slice(&buffer[..n]);
     }
     kept
@@ -327,7 +331,10 @@ pub fn no_core_dump() {
 
 /// Whether a debugger traces this process (`proc(5)`, `TracerPid`).
 pub fn is_traced(pid: libc::pid_t) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    has_tracer(&std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
+}
+
+fn has_tracer(status: &str) -> bool {
     status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
 }
 
@@ -338,3 +345,6 @@ pub fn new_blackbox() -> Result<Blackbox> {
          forbid; run the lab outside of it",
     )
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -326,3 +326,6 @@ impl Odds {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -697,3 +697,54 @@ fn what_comes_after_the_steps_is_of_no_step() {
     let made: Vec<_> = pushes.map(|record| (record.step, record.over)).collect();
     assert_eq!(made, [(None, false), (Some(1), false), (None, true)]);
 }
+
+/// What those outside are about to do, as a strategy sees it.
+#[test]
+fn a_strategy_sees_what_each_outside_the_server_does_next() {
+    struct Next(Vec<(String, Option<Action>, bool)>);
+    impl Strategy for Next {
+        fn choose(&mut self, now: &Now) -> Choice {
+            let one =
+                |(n, role): (usize, &Standing)| (role.name.clone(), role.next.clone(), now.movable().any(|m| m == n));
+            self.0 = now.roles.iter().enumerate().map(one).collect();
+            assert!(now.is_alive && now.last.is_none());
+            Choice::End
+        }
+
+        fn steps(&mut self, now: &Now) -> Vec<Step> {
+            assert!(!now.is_alive || now.roles.len() == 5);
+            Vec::new()
+        }
+    }
+    let blackbox = new_box();
+    blackbox.add_client("client-2").expect("there is room");
+    blackbox.add_client(OPERATOR).expect("there is room");
+    [MAIN, WORKER].map(|role| blackbox.slot(role).set_state(State::Ended));
+    let mut strategy = Next(Vec::new());
+    let actions = |actions: &[Action]| actions.iter().cloned().collect();
+    let mut director = Director {
+        blackbox,
+        strategy: &mut strategy,
+        outside: vec![
+            ("client".to_string(), actions(&[])),
+            ("client-2".to_string(), actions(&[Action::Send(7), Action::Fin])),
+            (OPERATOR.to_string(), actions(&[Action::Stop])),
+        ],
+        limit: None,
+        alive: &mut || true,
+        traced: &|| false,
+        stays: false,
+        stop: &|| (),
+    };
+    director.run(&mut []);
+    let none = |name: &str| (name.to_string(), None, false);
+    let next = |name: &str, action| (name.to_string(), Some(action), true);
+    let all = [
+        none("client"),
+        none("main"),
+        none("worker-1"),
+        next("client-2", Action::Send(7)),
+        next(OPERATOR, Action::Stop),
+    ];
+    assert_eq!(strategy.0, all);
+}
