@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+mod causes;
+mod shown;
+
 use super::*;
 use crate::catalogue;
 use crate::direct::client::{ClientTotals, Misdelivery};

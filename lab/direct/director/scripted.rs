@@ -719,7 +719,7 @@ fn a_strategy_sees_what_each_outside_the_server_does_next() {
     let blackbox = new_box();
     blackbox.add_client("client-2").expect("there is room");
     blackbox.add_client(OPERATOR).expect("there is room");
-    [MAIN, WORKER].map(|role| blackbox.slot(role).set_state(State::Ended));
+    [MAIN, WORKER].iter().for_each(|role| blackbox.slot(*role).set_state(State::Ended));
     let mut strategy = Next(Vec::new());
     let actions = |actions: &[Action]| actions.iter().cloned().collect();
     let mut director = Director {

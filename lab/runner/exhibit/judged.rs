@@ -391,7 +391,7 @@ fn what_is_gathered_is_of_the_schedules_clients_only() {
 #[test]
 fn evidence_that_only_the_clients_have_is_found() {
     let order = order("main wait\n");
-    let (mut one, mut server) = client(GET);
+    let (mut one, server) = client(GET);
     one.fin().expect("it is connected");
     server.shutdown(Shutdown::Write).expect("it is connected");
     assert!(one.finish().is_err());
