@@ -388,7 +388,7 @@ fn the_last_words_are_the_first_six_lines_and_how_many_more() {
     contains(&text, &["it said    line 1\n", "             line 6\n"]);
     assert!(!text.contains("more line"), "{text}");
     run.stderr = lines(8);
-    contains(&report(&run, 100, false), &["             line 6\n", "... and 2 more lines"]);
+    contains(&report(&run, 100, false), &["             line 6\n", "... and 2 lines more"]);
 }
 
 #[test]

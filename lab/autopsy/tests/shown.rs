@@ -367,8 +367,8 @@ fn a_reactor_that_the_kernel_left_asleep_has_missed_nothing() {
     run.records = records.list;
     run.steps[0].outcome = Outcome::Refused { waiting: Waiting::Task, address: 0, holder: None };
     let rows = trace_json(&run)["rows"].clone();
-    let row = |n: usize| ["step", "role", "text", "mark"].map(|key| rows[n][key].clone());
-    assert_eq!(row(0), [1.into(), "reactor-1".into(), "waits for a task".into(), "refused".into()]);
-    assert_eq!(row(1), [2.into(), "reactor-2".into(), "sleeps on".into(), "not woken".into()]);
-    assert_eq!(row(2), [3.into(), "reactor-3".into(), "accept: EAGAIN".into(), serde_json::Value::Null]);
+    let row = |n: usize| serde_json::json!(["step", "role", "text", "mark"].map(|key| rows[n][key].clone()));
+    assert_eq!(row(0), serde_json::json!([1, "reactor-1", "waits for a task", "refused"]));
+    assert_eq!(row(1), serde_json::json!([2, "reactor-2", "sleeps on", "not woken"]));
+    assert_eq!(row(2), serde_json::json!([3, "reactor-3", "accept: EAGAIN", null]));
 }
