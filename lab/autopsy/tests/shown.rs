@@ -223,7 +223,10 @@ fn tail(stage: &str, reads: bool, change: impl FnOnce(&mut Vec<Record>)) -> Run 
     run
 }
 
-fn tail_of(run: &Run) -> Option<(u64, u64, u64, Option<u64>, Option<u64>)> {
+/// Its descriptor, its report, its bytes, where they were read, where it was closed.
+type Found = (u64, u64, u64, Option<u64>, Option<u64>);
+
+fn tail_of(run: &Run) -> Option<Found> {
     let value = json(run)["tail"].clone();
     let number = |value: &serde_json::Value| value.as_u64();
     let (fd, reported) = (number(&value["fd"])?, number(&value["reported"]["record"])?);

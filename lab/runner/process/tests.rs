@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A shell in the place of a server.
+/// A shell in the place of a server, which is waited for as a server is.
+#[expect(clippy::zombie_processes)]
 pub(crate) fn process(script: &str) -> Process {
     let mut command = Command::new("sh");
     command.args(["-c", script]).stdin(Stdio::null()).stderr(Stdio::piped());
