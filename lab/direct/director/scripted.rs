@@ -748,3 +748,33 @@ fn a_strategy_sees_what_each_outside_the_server_does_next() {
     ];
     assert_eq!(strategy.0, all);
 }
+
+#[test]
+fn who_waits_for_another_thread_cannot_be_moved() {
+    for waiting in [Waiting::Lock, Waiting::Task, Waiting::Notice, Waiting::Turn] {
+        let blackbox = new_box();
+        blackbox.slot(MAIN).set_state(State::Ended);
+        let choices = [Move { role: WORKER, step: 1, is_late: false }].into();
+        let passed = Mutex::new(Vec::new());
+        let (_, verdict) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let worker = Thread { blackbox, role: WORKER, passed: &passed };
+                worker.wait_for_ever(waiting);
+                worker.end();
+            });
+            let mut director = Director {
+                blackbox,
+                strategy: &mut Told { choices, ..Told::default() },
+                outside: Vec::new(),
+                limit: Some(Duration::from_secs(20)),
+                alive: &mut || true,
+                traced: &|| false,
+                stays: false,
+                stop: &|| (),
+            };
+            director.run(&mut [])
+        });
+        let why = Direction::Failed("worker-1 was to go next, and cannot move".to_string());
+        assert_eq!(verdict, why, "{waiting:?}");
+    }
+}
