@@ -422,6 +422,9 @@ impl Plan {
 }
 
 #[cfg(test)]
+mod rules;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalogue;

@@ -345,3 +345,75 @@ fn how_the_run_was_made_and_what_the_box_has_lost() {
     contains(&told(&STEPS, 2), &["order forced by the director, 4 steps\n", "2 older records were overwritten"]);
     assert!(!told(&STEPS, 0).contains("overwritten"));
 }
+
+#[test]
+fn the_json_has_each_outcome_with_what_goes_with_it() {
+    let mut run = Records::default().run("stage3_fixed", &STEPS, Ending::Exit(7));
+    run.steps[0].outcome = Outcome::Refused { waiting: Waiting::Lock, address: SESSION, holder: Some(TWO) };
+    run.steps[1].outcome = Outcome::HeldBack;
+    run.steps[2].outcome = Outcome::Unmet("has ended".to_string());
+    run.steps[3].outcome = Outcome::NotReached;
+    run.steps.push(Step { role: "client".to_string(), what: "fin".to_string(), outcome: Outcome::Passed });
+    run.client = ClientTotals { sent: 1, received: 2, replies: 3 };
+    run.served = Some(ServedCounts { received: 4, replies: 5 });
+    (run.dropped, run.stderr) = (6, "words".to_string());
+    for value in [json(&run), trace_json(&run)] {
+        let steps = &value["steps"];
+        let waits = "waits for the lock at 0x7f0000000000 (worker-2 has it)";
+        let wanted = serde_json::json!([
+            {"number": 1, "role": "main", "what": "wait", "waiting_for": "lock", "held_by": "worker-2", "outcome": "refused",
+             "detail": waits},
+            {"number": 2, "role": "worker-1", "what": "take", "outcome": "held back", "detail": null},
+            {"number": 3, "role": "worker-2", "what": "take", "outcome": "unmet", "detail": "has ended"},
+            {"number": 4, "role": "main", "what": "queue", "outcome": "not reached", "detail": null},
+            {"number": 5, "role": "client", "what": "fin", "outcome": "passed", "detail": null},
+        ]);
+        assert_eq!(*steps, wanted);
+        assert_eq!(value["client"], serde_json::json!({"sent": 1, "received": 2, "replies": 3}));
+        assert_eq!(value["served"], serde_json::json!({"received": 4, "replies": 5}));
+        assert_eq!(value["ending"], serde_json::json!({"how": "exit", "code": 7}));
+        assert_eq!((&value["dropped"], &value["stderr"], &value["millis"]), (&6.into(), &"words".into(), &1.5.into()));
+        assert_eq!(
+            (&value["stage"], &value["chapter"], &value["heap"]),
+            (&"stage3_fixed".into(), &3.into(), &"pages".into())
+        );
+    }
+    assert_eq!(json(&run)["directed"], true);
+    assert_eq!(json(&Records::default().run("stage3_fixed", &[], Ending::Exit(0)))["directed"], false);
+}
+
+#[test]
+fn a_signal_in_the_json_has_what_its_handler_stored_and_an_abort_has_no_address() {
+    let ended = |signal, stored| {
+        let mut run = Records::default().run("stage3_broken", &[], Ending::Exit(0));
+        fault(&mut run, signal, 0x10, ONE);
+        run.ending = Ending::Signal(stored);
+        json(&run)["ending"].clone()
+    };
+    let value = |signal: &str, number: i32, code: Option<i32>, address: Option<&str>, role: Option<&str>| serde_json::json!({"how": "signal", "signal": signal, "number": number, "code": code, "address": address, "role": role});
+    let one = Some("worker-1");
+    assert_eq!(ended(libc::SIGSEGV, libc::SIGSEGV), value("SIGSEGV", 11, Some(2), Some("0x10"), one));
+    assert_eq!(ended(libc::SIGABRT, libc::SIGABRT), value("SIGABRT", 6, Some(2), None, one));
+    assert_eq!(ended(libc::SIGSEGV, libc::SIGKILL), value("SIGKILL", 9, None, None, None), "it is of another signal");
+}
+
+#[test]
+fn a_record_in_the_trace_says_whose_it_is_and_in_which_step() {
+    let mut records = Records::default();
+    records.step(ONE, 3).add(ONE, Kind::Alloc, "Buffer", [BUFFER, 4096, 0]).end().add(99, Kind::Close, "", [7, 0, 0]);
+    records.list[1].inherited = true;
+    let value = trace_json(&records.run("stage3_fixed", &STEPS, Ending::Exit(0)));
+    let wanted = serde_json::json!({
+        "number": 1, "nanos": 100, "role": "worker-1", "kind": "allocate", "label": "Buffer", "file": FILE, "line": 10,
+        "inherited": true, "in_step": 3, "object": "buffer 1", "address": "0x550000001000", "size": 4096, "own_pages": false
+    });
+    assert_eq!(value["records"][1], wanted);
+    let last = &value["records"][2];
+    assert_eq!((&last["role"], &last["in_step"]), (&"a thread without a role".into(), &serde_json::Value::Null));
+    let block = serde_json::json!({
+        "name": "buffer 1", "type": "Buffer", "address": "0x550000001000", "size": 4096, "own_pages": false, "allocated": 1,
+        "freed": []
+    });
+    assert_eq!(value["objects"], serde_json::json!([block]));
+    assert_eq!(value["roles"][2], "worker-1");
+}
