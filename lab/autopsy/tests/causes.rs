@@ -243,6 +243,12 @@ fn a_share_given_up_after_the_schedule_shows_nothing() {
     let mut run = shares(2, false);
     run.records.retain(|record| record.kind != Kind::Free);
     assert!(kept_alive(&on(&run)).is_some_and(|kept| kept.freed.is_none()));
+    // Freed twice: the first one was the last owner's.
+    let mut twice = shares(2, false);
+    let free = *twice.records.last().expect("it was freed");
+    twice.records.push(Record { number: free.number + 1, role: TWO, ..free });
+    let freed = kept_alive(&on(&twice)).and_then(|kept| kept.freed);
+    assert_eq!(freed.map(|at| (at.role, at.number)), Some((ONE, free.number)));
     // Who gives one up is the map, in main.
     let mut other = shares(2, false);
     other.records.retain(|record| record.role != MAIN || record.kind != Kind::ReferenceCount);
