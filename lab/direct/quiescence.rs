@@ -112,11 +112,9 @@ pub fn look(room: &ObservedProcess<'_>) -> io::Result<Option<Proof>> {
     if asleep(room)?.is_none() {
         return Ok(None);
     }
-    let outside = || -> io::Result<_> { Ok((room.wire.connection()?, room.blackbox.written())) };
-    let before = outside()?;
-    let Some((threads, _)) = unchanged(|| asleep(room))? else { return Ok(None) };
-    let (Some(connection), _) = before else { return Ok(None) };
-    if outside()? != before || is_under_way(connection, room.wire.in_flight()?) {
+    let outside = || Ok((room.wire.connection()?, room.blackbox.written()));
+    let Some(((threads, _), (Some(connection), _))) = unchanged(outside, || asleep(room))? else { return Ok(None) };
+    if is_under_way(connection, room.wire.in_flight()?) {
         return Ok(None);
     }
     let fd = descriptor(room.server, connection.inode);
@@ -129,15 +127,19 @@ fn is_under_way(connection: SocketQueues, in_flight: i32) -> bool {
     in_flight > 0 || connection.untaken > 0
 }
 
-/// What three looks see, if all of them see the same.
-fn unchanged<T: PartialEq>(mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+/// What three looks see, and what was `outside` before and after them, if it was the same each time.
+fn unchanged<T: PartialEq, O: PartialEq>(
+    outside: impl Fn() -> io::Result<O>,
+    mut look: impl FnMut() -> io::Result<Option<T>>,
+) -> io::Result<Option<(T, O)>> {
+    let before = outside()?;
     let Some(first) = look()? else { return Ok(None) };
     for _ in 0..2 {
         if look()?.as_ref() != Some(&first) {
             return Ok(None);
         }
     }
-    Ok(Some(first))
+    Ok((outside()? == before).then_some((first, before)))
 }
 
 /// Looks once at a server whose threads wait for each other only: its threads, if all of them sleep in `futex(2)`, so that no
@@ -158,9 +160,8 @@ fn is_futex_deadlock(threads: &[Sleeper]) -> bool {
 /// # Errors
 /// Those of reading `/proc`.
 pub fn at_rest(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec<Sleeper>>> {
-    let written = blackbox.written();
-    let asleep = unchanged(|| threads(server, None))?;
-    Ok(asleep.filter(|threads| blackbox.written() == written && !threads.is_empty()))
+    let asleep = unchanged(|| Ok(blackbox.written()), || threads(server, None))?;
+    Ok(asleep.map(|(threads, _)| threads).filter(|threads| !threads.is_empty()))
 }
 
 /// The server's threads and the client's, if all of them are asleep.
@@ -270,6 +271,7 @@ pub(crate) mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
+    use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
@@ -319,6 +321,7 @@ pub(crate) mod tests {
             let mut command = Command::new("sh");
             command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::null());
             command.stderr(stderr(server.try_clone().expect("a descriptor is left")));
+            dies_with_us(&mut command);
             TestProcess { blackbox, child: command.spawn().expect("there is a shell"), client, server, listener }
         }
 
@@ -533,18 +536,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn it_takes_three_looks_that_see_the_same() {
-        let looks = |seen: &[Option<u32>]| {
-            let mut next = seen.iter().copied();
-            let result = unchanged(|| Ok(next.next().expect("three looks are enough"))).expect("nothing fails");
+    fn it_takes_three_looks_that_see_the_same_while_nothing_changes_outside() {
+        let looks = |seen: &[Option<u32>], outside: [u32; 2]| {
+            let (mut next, asked) = (seen.iter().copied(), std::cell::Cell::new(0));
+            let outside = || Ok(outside[asked.replace(asked.get() + 1)]);
+            let result =
+                unchanged(outside, || Ok(next.next().expect("three looks are enough"))).expect("nothing fails");
             (result, next.len())
         };
-        assert_eq!(looks(&[Some(1), Some(1), Some(1)]), (Some(1), 0));
-        assert_eq!(looks(&[Some(1), Some(1), Some(2)]), (None, 0));
-        assert_eq!(looks(&[Some(1), Some(2), Some(1)]).0, None);
-        assert_eq!(looks(&[Some(1), Some(1), None]).0, None);
-        assert_eq!(looks(&[None, Some(1), Some(1)]).0, None);
-        assert!(unchanged(|| Err::<Option<u32>, _>(io::ErrorKind::NotFound.into())).is_err());
+        assert_eq!(looks(&[Some(1), Some(1), Some(1)], [7, 7]), (Some((1, 7)), 0));
+        assert_eq!(looks(&[Some(1), Some(1), Some(1)], [7, 8]), (None, 0));
+        assert_eq!(looks(&[Some(1), Some(1), Some(2)], [7, 7]), (None, 0));
+        assert_eq!(looks(&[Some(1), Some(2), Some(1)], [7, 7]).0, None);
+        assert_eq!(looks(&[Some(1), Some(1), None], [7, 7]).0, None);
+        assert_eq!(looks(&[None, Some(1), Some(1)], [7, 7]).0, None);
+        let fails = || Err::<Option<u32>, _>(io::ErrorKind::NotFound.into());
+        assert!(unchanged(|| Ok(7), fails).is_err() && unchanged(fails, || Ok(Some(7))).is_err());
     }
 
     #[test]
@@ -554,6 +561,17 @@ pub(crate) mod tests {
         assert!(is_under_way(queues(1), 0) && is_under_way(queues(0), 1));
     }
 
+    /// No process stays behind where this one is killed.
+    pub(crate) fn dies_with_us(command: &mut Command) {
+        // SAFETY: one system call, between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+    }
+
     /// A process all of whose threads, its one, sleep in `futex(2)`.
     pub(crate) struct FutexSleeper(pub(crate) libc::pid_t);
 
@@ -561,9 +579,13 @@ pub(crate) mod tests {
         pub(crate) fn new(blackbox: Blackbox) -> FutexSleeper {
             // SAFETY: the child does nothing but system calls on memory that it shares, until it is killed.
             match unsafe { libc::fork() } {
-                0 => loop {
-                    futex_wait(blackbox.doorbell(), blackbox.doorbell().load(Ordering::Relaxed), None);
-                },
+                0 => {
+                    // SAFETY: as above.
+                    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                    loop {
+                        futex_wait(blackbox.doorbell(), blackbox.doorbell().load(Ordering::Relaxed), None);
+                    }
+                }
                 pid => FutexSleeper(pid),
             }
         }

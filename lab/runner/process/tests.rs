@@ -4,6 +4,8 @@ use super::*;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use crate::direct::quiescence::tests::dies_with_us;
+
 const LONG: Duration = Duration::from_secs(20);
 
 /// A shell in the place of a server, which is waited for as a server is.
@@ -11,6 +13,7 @@ const LONG: Duration = Duration::from_secs(20);
 pub(crate) fn process(script: &str) -> Process {
     let mut command = Command::new("sh");
     command.args(["-c", script]).stdin(Stdio::null()).stderr(Stdio::piped());
+    dies_with_us(&mut command);
     let started = Instant::now();
     let mut child = command.spawn().expect("there is a shell");
     let said = child.stderr.take().expect("it is piped");
