@@ -580,8 +580,11 @@ pub(crate) mod tests {
             // SAFETY: the child does nothing but system calls on memory that it shares, until it is killed.
             match unsafe { libc::fork() } {
                 0 => {
-                    // SAFETY: as above.
-                    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                    // SAFETY: as above. Without the second call it would keep the sockets of all other tests open.
+                    unsafe {
+                        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                        libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
+                    }
                     loop {
                         futex_wait(blackbox.doorbell(), blackbox.doorbell().load(Ordering::Relaxed), None);
                     }
@@ -641,6 +644,11 @@ pub(crate) mod tests {
         scene.client.send(10).expect("there is room");
         // Closed with bytes unread: that breaks the connection off.
         scene.server = TcpStream::connect(scene.listener.local_addr().expect("it is bound")).expect("it listens");
+        // Another test may be between a fork and its exec, and have the socket open for so long.
+        let start = Instant::now();
+        while wire.connection().expect("/proc can be read").is_some() {
+            assert!(start.elapsed() < Duration::from_secs(20), "it was closed");
+        }
         let server = scene.pid();
         let room = ObservedProcess { blackbox: scene.blackbox, server, wire: &wire, client: None };
         assert_eq!(look(&room).expect("/proc can be read"), None);
