@@ -248,22 +248,22 @@ fn whoever_waits_looks_again_after_each_step() {
     assert_eq!(run.passed, ["main first", "main second", "main third", "worker-1 first"]);
 }
 
-/// Two who wait for each other in turn: the first can go on once the second has.
+/// `main`, which is asked first, can go on only once the worker has, which has to be asked a second time.
 #[test]
 fn who_waits_is_asked_until_nobody_gets_any_further() {
-    let (one, two) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (free, looks) = (AtomicBool::new(false), std::sync::atomic::AtomicU32::new(0));
     let main = |main: &Thread| {
-        main.wait(Waiting::Lock, LOCK, WORKER, || two.load(SeqCst));
+        main.wait(Waiting::Lock, LOCK, WORKER, || free.load(SeqCst));
         main.point("first", 1);
     };
     let run = threads_only("worker-1 first\nmain first\nworker-1 second\n", main, |worker| {
         worker.point("first", 1);
-        one.store(true, SeqCst);
-        worker.wait(Waiting::Task, 0, 0, || one.load(SeqCst));
-        two.store(true, SeqCst);
+        worker.wait(Waiting::Task, 0, 0, || looks.fetch_add(1, SeqCst) > 0);
+        free.store(true, SeqCst);
         worker.point("second", 1);
     });
-    assert_eq!(run.outcomes, [Outcome::Passed, Outcome::Passed, Outcome::Passed]);
+    let refused = Outcome::Refused { waiting: Waiting::Task, address: 0, holder: None };
+    assert_eq!(run.outcomes, [refused, Outcome::Passed, Outcome::Passed]);
     assert_eq!(run.passed, ["worker-1 first", "main first", "worker-1 second"]);
 }
 
