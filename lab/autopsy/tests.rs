@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+mod causes;
+mod rows;
+mod shown;
+
 use super::*;
 use crate::catalogue;
 use crate::direct::client::{ClientTotals, Misdelivery};

@@ -453,6 +453,9 @@ impl Directing<'_, '_> {
 }
 
 #[cfg(test)]
+mod scripted;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::direct::in_order::InOrder;

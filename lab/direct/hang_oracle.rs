@@ -130,3 +130,6 @@ impl HangOracle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

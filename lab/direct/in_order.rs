@@ -171,3 +171,6 @@ impl Strategy for InOrder<'_> {
         steps.map(step).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

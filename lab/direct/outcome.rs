@@ -171,3 +171,6 @@ pub enum Ending {
     /// By itself, with this exit code.
     Exit(i32),
 }
+
+#[cfg(test)]
+mod tests;

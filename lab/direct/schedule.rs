@@ -446,6 +446,9 @@ impl Plan {
 }
 
 #[cfg(test)]
+mod rules;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalogue;

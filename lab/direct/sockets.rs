@@ -137,10 +137,13 @@ fn by_diag(server: u16, client: u16) -> Option<Socket> {
 }
 
 fn by_proc(server: u16, client: u16) -> io::Result<Option<Socket>> {
-    let table = std::fs::read_to_string("/proc/net/tcp")?;
+    Ok(in_table(&std::fs::read_to_string("/proc/net/tcp")?, server, client))
+}
+
+fn in_table(table: &str, server: u16, client: u16) -> Option<Socket> {
     let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap_or_default(), 16).ok();
     let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
-    Ok(table.lines().skip(1).find_map(|row| {
+    table.lines().skip(1).find_map(|row| {
         let mut words = row.split_whitespace().skip(1);
         let (local, remote, state, queues) = (words.next()?, words.next()?, words.next()?, words.next()?);
         if (port(local), port(remote)) != (Some(server), Some(client)) {
@@ -150,7 +153,7 @@ fn by_proc(server: u16, client: u16) -> io::Result<Option<Socket>> {
         let (written, received, state) = (number(written)?, number(received)?, number(state)? as u8);
         // After the queues: timer, retransmissions, user, probes.
         Some(Socket { state, received, written, inode: words.nth(4)?.parse().ok()? })
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -194,6 +197,22 @@ mod tests {
         assert!(both(server, client, |socket| socket.written > 0).inode > 0);
         stream.shutdown(Shutdown::Write).expect("it is connected");
         assert_eq!(both(server, client, |socket| socket.state == CLOSE_WAIT).received, 1001);
+    }
+
+    #[test]
+    fn the_row_of_a_connection_is_found_by_both_of_its_ports() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 11 1 0 100 0 0 10 0
+   1: 0100007F:C350 0100007F:1F90 01 00000001:00000002 00:00000000 00000000  1000        0 22 1 0 20 4 30 10 -1
+   2: 0100007F:1F90 0100007F:C351 01 00000003:00000004 00:00000000 00000000  1000        0 33 1 0 20 4 30 10 -1
+   3: 0100007F:1F90 0100007F:C350 08 0000000A:00000010 00:00000000 00000000  1000        0 44 1 0 20 4 30 10 -1
+";
+        let found = in_table(table, 8080, 50_000);
+        assert_eq!(found, Some(Socket { state: CLOSE_WAIT, received: 16, written: 10, inode: 44 }));
+        let open = in_table(table, 8080, 50_001);
+        assert_eq!(open, Some(Socket { state: ESTABLISHED, received: 4, written: 3, inode: 33 }));
+        assert_eq!(in_table(table, 50_000, 8080).map(|row| row.inode), Some(22), "the other direction is another row");
+        assert!(in_table(table, 8080, 50_002).is_none() && in_table(table, 8081, 50_000).is_none());
     }
 
     #[test]

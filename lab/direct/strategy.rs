@@ -123,3 +123,6 @@ impl Standing {
         self.state == State::Parked || self.waiting() == Some(Waiting::NoticeOrTime)
     }
 }
+
+#[cfg(test)]
+mod tests;

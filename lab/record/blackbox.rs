@@ -756,4 +756,170 @@ mod tests {
         let beyond = (Kind::ALL.len() as u8 + 1, Waiting::ALL.len() as u8 + 1);
         assert_eq!((Kind::from_u8(beyond.0), Waiting::from_u8(beyond.1)), (None, None));
     }
+
+    #[test]
+    fn every_role_is_its_own_up_to_the_last() {
+        let blackbox = Blackbox::new(MAX_ROLES).expect("there is a memfd");
+        for n in 2..MAX_ROLES {
+            assert_eq!(blackbox.add_role(&format!("worker-{n}")), Some(n));
+        }
+        assert_eq!((blackbox.add_role("one too many"), blackbox.add_client("one too many")), (None, None));
+        for role in 0..MAX_ROLES {
+            blackbox.begin_step(role, 1000 + role as u32);
+            blackbox.record(role, Kind::Use, "", Location::caller(), role as u64, 0, 0);
+        }
+        let made = |record: &Record| (record.role as u64, record.step) == (record.a, Some(1000 + record.a as usize));
+        assert_eq!(blackbox.records().iter().filter(|record| made(record)).count(), MAX_ROLES);
+        let names = blackbox.roles();
+        assert_eq!((names.len(), names[64].as_str(), names[82].as_str()), (83, "worker-64", "worker-82"));
+    }
+
+    #[test]
+    fn a_role_has_a_name_of_at_most_23_bytes_and_runs_unless_it_is_a_client() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        let (thread, client) = (blackbox.add_role(&"x".repeat(30)), blackbox.add_client("client-2"));
+        assert_eq!((thread, client, blackbox.role_count()), (Some(2), Some(3), 4));
+        assert_eq!(blackbox.roles()[2..], ["x".repeat(23), "client-2".to_string()]);
+        let states = [CLIENT, MAIN, 2, 3].map(|role| blackbox.slot(role).state());
+        assert_eq!(states, [State::Ended, State::Running, State::Running, State::Ended]);
+    }
+
+    #[test]
+    fn every_state_goes_through_its_slot_and_back() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        for state in [State::Running, State::Parked, State::Blocked, State::Ended, State::Asleep] {
+            blackbox.slot(MAIN).set_state(state);
+            assert_eq!(blackbox.slot(MAIN).state(), state);
+        }
+        let slot = blackbox.slot(MAIN);
+        assert_eq!(slot.point(), "");
+        slot.set_point("read", 7);
+        assert_eq!((slot.point(), slot.occurrence.load(Ordering::Relaxed)), ("read", 7));
+        assert!(!slot.take_time_over());
+        slot.end_time();
+        assert!(slot.take_time_over() && !slot.take_time_over(), "it is said once");
+    }
+
+    #[test]
+    fn a_record_is_unpacked_into_the_numbers_that_it_was_made_of() {
+        let blackbox = Blackbox::new(2).expect("there is a memfd");
+        let label: &'static str = "x".repeat(0x1234).leak();
+        blackbox.begin_step(MAIN, u32::MAX);
+        let place = Place { at: Location::caller(), inherited: true };
+        blackbox.record_at(MAIN, Kind::Stuck, label, place, [1, 2, 3]);
+        let record = blackbox.records()[0];
+        assert_eq!((record.label.len(), record.step, record.line), (0x1234, Some(u32::MAX as usize), place.at.line()));
+        assert_eq!((record.inherited, record.over, record.kind), (true, false, Kind::Stuck));
+        blackbox.end_schedule();
+        blackbox.record_at(MAIN, Kind::Point, "", place.at.into(), [1, 2, 3]);
+        let record = blackbox.records()[1];
+        assert_eq!((record.inherited, record.over, record.step, record.kind), (false, true, None, Kind::Point));
+        assert!(record.nanos >= blackbox.records()[0].nanos && record.nanos < 60_000_000_000, "since the box was made");
+    }
+
+    #[test]
+    fn what_was_being_written_is_left_out() {
+        let blackbox = Blackbox::new(4).expect("there is a memfd");
+        (0..4).for_each(|n| put(&blackbox, n));
+        blackbox.ring[1][0].store(0, Ordering::Relaxed);
+        // Of another round of the ring.
+        blackbox.ring[2][0].store(7, Ordering::Relaxed);
+        assert_eq!(blackbox.records().iter().map(|record| record.number).collect::<Vec<_>>(), [0, 3]);
+        assert_eq!((blackbox.written(), blackbox.dropped()), (4, 0));
+        assert!(blackbox.records_from(4).is_empty() && blackbox.records_from(9).is_empty());
+    }
+
+    #[test]
+    fn a_fault_is_kept_as_the_kernel_gave_it() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        assert_eq!(blackbox.fault(), None);
+        std::thread::spawn(move || {
+            Blackbox::register_current_thread(70);
+            blackbox.set_fault(libc::SIGSEGV, -6, u64::MAX - 1);
+        })
+        .join()
+        .expect("no panic");
+        let fault = Fault { signal: libc::SIGSEGV, code: -6, address: u64::MAX - 1, role: 70 };
+        assert_eq!(blackbox.fault(), Some(fault));
+        std::thread::spawn(move || blackbox.set_fault(libc::SIGABRT, 1, 0)).join().expect("no panic");
+        assert_eq!(blackbox.fault().map(|fault| (fault.code, fault.role)), Some((1, NO_ROLE)));
+    }
+
+    #[test]
+    fn what_the_server_and_its_reactors_counted_is_read_back_in_its_places() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        assert_eq!((blackbox.served(), blackbox.port(), blackbox.herd()), (None, None, Herd::default()));
+        blackbox.serve_ended(ServedCounts { received: 7, replies: 3 });
+        assert_eq!(blackbox.served(), Some(ServedCounts { received: 7, replies: 3 }));
+        let one = Counts { woken: 1, empty: 2, accepted: 3, exhausted: 4, slept: 5 };
+        let herd = Herd { reactors: vec![one, Counts { woken: 9, ..one }] };
+        blackbox.set_herd(&herd);
+        assert_eq!(blackbox.herd(), herd);
+        blackbox.set_herd(&Herd { reactors: vec![one; MAX_ROLES + 1] });
+        assert_eq!(blackbox.herd().reactors.len(), MAX_ROLES);
+        let rung = blackbox.doorbell().load(Ordering::Relaxed);
+        blackbox.set_port(65_535);
+        assert_eq!((blackbox.port(), blackbox.doorbell().load(Ordering::Relaxed)), (Some(65_535), rung + 1));
+    }
+
+    #[test]
+    fn the_points_are_closed_until_they_are_opened_to_every_role() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        let grants =
+            || (0..MAX_ROLES).map(|role| blackbox.slot(role).grant.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        assert!(!blackbox.is_open() && !blackbox.is_in_the_kernel() && grants().iter().all(|grant| *grant == 0));
+        blackbox.let_the_kernel_choose_wakeups();
+        assert!(blackbox.is_in_the_kernel() && !blackbox.is_open());
+        blackbox.open();
+        assert!(blackbox.is_open() && grants().iter().all(|grant| *grant == 1));
+    }
+
+    #[test]
+    fn a_thread_sleeps_while_the_kernel_has_not_woken_it_and_it_has_not_said_so() {
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        let slot = blackbox.slot(MAIN);
+        slot.fall_asleep();
+        assert_eq!((slot.state(), slot.waiting.load(Ordering::Relaxed)), (State::Asleep, Waiting::Event as u32));
+        assert!(!slot.sleeps(), "it runs, and looks at itself");
+        let word = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                slot.fall_asleep();
+                while word.load(Ordering::Acquire) == 0 {
+                    futex_wait(&word, 0, None);
+                }
+            });
+            while !slot.sleeps() {
+                std::thread::yield_now();
+            }
+            slot.set_state(State::Running);
+            assert!(!slot.sleeps(), "it has said that it is awake");
+            word.store(1, Ordering::Release);
+            futex_wake(&word);
+        });
+        slot.set_state(State::Asleep);
+        assert!(!slot.sleeps(), "it is not there any more");
+    }
+
+    #[test]
+    fn a_futex_is_slept_on_until_it_is_rung_or_the_time_is_over() {
+        let word = AtomicU32::new(5);
+        let start = std::time::Instant::now();
+        futex_wait(&word, 4, None);
+        futex_wait(&word, 5, Some(30));
+        assert!((30..20_000).contains(&start.elapsed().as_millis()));
+    }
+
+    #[test]
+    fn a_message_is_cut_between_two_characters() {
+        for text in ["", "short", &"x".repeat(MESSAGE), &"x".repeat(MESSAGE + 5)] {
+            let blackbox = Blackbox::new(1).expect("there is a memfd");
+            blackbox.set_message(text);
+            let kept = &text[..text.len().min(MESSAGE)];
+            assert_eq!(blackbox.message().as_deref(), (!kept.is_empty()).then_some(kept));
+        }
+        let blackbox = Blackbox::new(1).expect("there is a memfd");
+        blackbox.set_message(&format!("x{}", "é".repeat(MESSAGE)));
+        assert_eq!(blackbox.message(), Some(format!("x{}", "é".repeat(MESSAGE / 2 - 1))));
+    }
 }

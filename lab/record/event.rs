@@ -606,3 +606,6 @@ impl Waiting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,4 +130,48 @@ mod tests {
             ("no connection came".to_string(), "1 by 1 reactor".to_string())
         );
     }
+
+    #[test]
+    fn each_number_is_added_to_its_own() {
+        let one = Counts { woken: 1, empty: 10, accepted: 100, exhausted: 1000, slept: 10_000 };
+        let two = Counts { woken: 2, empty: 20, accepted: 200, exhausted: 2000, slept: 20_000 };
+        let three = Counts { woken: 3, empty: 30, accepted: 300, exhausted: 3000, slept: 30_000 };
+        assert_eq!(Herd { reactors: vec![one, two] }.total(), three);
+        assert_eq!(Herd::default().total(), Counts::default());
+        // Another life of the server may have had more reactors, or fewer.
+        let mut lives = Herd { reactors: vec![one] };
+        lives.add(&Herd { reactors: vec![two, one] });
+        assert_eq!(lives.reactors, [three, one]);
+        lives.add(&Herd { reactors: vec![one] });
+        assert_eq!(lives.reactors.len(), 2);
+        assert_eq!((lives.reactors[0].woken, lives.reactors[1]), (4, one));
+    }
+
+    #[test]
+    fn a_stampede_is_one_of_every_connection() {
+        assert!(herd(&[(2, 1, 1), (2, 1, 1)]).is_stampede());
+        assert!(!herd(&[(2, 0, 2), (1, 1, 0)]).is_stampede(), "one of two connections woke one reactor only");
+        assert!(herd(&[(2, 0, 2), (2, 2, 0), (2, 2, 0)]).is_stampede());
+        assert!(!herd(&[(2, 0, 2), (2, 2, 0), (1, 1, 0)]).is_stampede());
+        assert!(!herd(&[(1, 1, 0), (1, 1, 0)]).is_stampede(), "nobody was accepted");
+    }
+
+    #[test]
+    fn shares_are_of_all_connections_and_nobody_divides_by_none() {
+        let none = herd(&[(0, 0, 0), (0, 0, 0)]);
+        assert_eq!(
+            (none.spread(), none.sleeps()),
+            ("0 by 2 reactors: 0 to 0 each, 0% to 0%".into(), "0 times, 0.00 a connection".to_string())
+        );
+        assert_eq!(herd(&[]).spread(), "0 by 0 reactors");
+        assert_eq!(
+            herd(&[(0, 0, 30), (0, 0, 10), (0, 0, 60)]).spread(),
+            "100 by 3 reactors: 10 to 60 each, 10% to 60%"
+        );
+        assert_eq!(
+            herd(&[(1500, 1000, 500)]).wakeups(),
+            "1,500 for 500 connections; 1,000 of them found nobody to accept"
+        );
+        assert_eq!(herd(&[(1500, 1000, 500)]).ratio(), "2.00 wake-ups in vain a connection");
+    }
 }

@@ -40,3 +40,6 @@ pub fn round(port: u16, limit: Duration) -> io::Result<()> {
     let all: Vec<_> = (0..ARRIVALS).map(|_| connect(port, limit)).collect::<io::Result<_>>()?;
     all.into_iter().try_for_each(leave)
 }
+
+#[cfg(test)]
+mod tests;

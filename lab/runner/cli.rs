@@ -337,3 +337,6 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
         limit: Some(number(&matches, "limit")).filter(|s| *s > 0).map(Duration::from_secs),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use crate::direct::outcome::Run;
 use crate::words::remedy;
 
 /// How the program ends.
+#[derive(Debug, PartialEq, Eq)]
 pub enum End {
     Code(u8),
     /// By the signal that the server died of.
@@ -118,3 +119,6 @@ pub fn publish(run: &Run, trace: Option<&Path>, as_json: bool) -> Result<()> {
     }
     if as_json { say(&format!("{:#}\n", autopsy::json(run))) } else { say(&autopsy::report(run, width(), colour())) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -358,6 +358,9 @@ fn foreign_malloc() -> Option<String> {
 }
 
 #[cfg(test)]
+mod judged;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::direct::schedule::Plan;

@@ -122,7 +122,7 @@ impl Process {
         drop(write);
         // Whatever comes now, its drop sees to the server's end.
         let mut process = Process { pid, started, ended: None, stderr: None, blackbox, stop };
-        let thread = std::thread::Builder::new().spawn(move || pass_on(File::from(read)));
+        let thread = std::thread::Builder::new().spawn(move || pass_on(File::from(read), io::stderr()));
         process.stderr = Some(thread.map_err(|error| explain(error, "nobody can read what the server says"))?);
         Ok(process)
     }
@@ -138,12 +138,7 @@ impl Process {
             let mut status = 0;
             // SAFETY: waitpid(2) writes an int.
             if unsafe { libc::waitpid(self.pid, &mut status, libc::WNOHANG) } == self.pid {
-                let ending = if libc::WIFSIGNALED(status) {
-                    Ending::Signal(libc::WTERMSIG(status))
-                } else {
-                    Ending::Exit(libc::WEXITSTATUS(status))
-                };
-                self.ended = Some((ending, self.started.elapsed()));
+                self.ended = Some((ending_of(status), self.started.elapsed()));
             }
         }
         self.ended.is_none()
@@ -231,11 +226,20 @@ impl Drop for Process {
     }
 }
 
-/// Copies what comes to our own standard error, and keeps it.
-fn pass_on(mut from: File) -> Vec<u8> {
+/// What a status of `waitpid(2)` says, whether or not a core was dumped.
+fn ending_of(status: libc::c_int) -> Ending {
+    if libc::WIFSIGNALED(status) {
+        Ending::Signal(libc::WTERMSIG(status))
+    } else {
+        Ending::Exit(libc::WEXITSTATUS(status))
+    }
+}
+
+/// Copies what comes to our own standard error, which is `to`, and keeps it.
+fn pass_on(mut from: File, mut to: impl Write) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
     while let Ok(n @ 1..) = from.read(&mut buffer) {
-        let _ = io::stderr().write_all(&buffer[..n]);
+        let _ = to.write_all(&buffer[..n]);
         kept.extend_from_slice(&buffer[..n]);
     }
     kept
@@ -345,7 +349,10 @@ pub fn no_core_dump() {
 
 /// Whether a debugger traces this process (`proc(5)`, `TracerPid`).
 pub fn is_traced(pid: libc::pid_t) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    has_tracer(&std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
+}
+
+fn has_tracer(status: &str) -> bool {
     status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
 }
 
@@ -356,3 +363,6 @@ pub fn new_blackbox() -> Result<Blackbox> {
          forbid; run the lab outside of it",
     )
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

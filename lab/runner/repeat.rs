@@ -64,16 +64,21 @@ pub fn run(stage: &'static Stage, options: &Options, times: u64) -> Result<End> 
             let _ = write!(err, "\r{} of {times}\x1b[K\r", index + 1);
         }
     }
-    let right: u64 = rows.iter().map(|row| row.right).sum();
     if options.json {
         say(&format!("{:#}\n", to_json(stage, &rows, times)))?;
     } else {
         say(&table(stage, &rows, times))?;
     }
+    Ok(end_of(&rows, times))
+}
+
+/// All of them must have ended as they must.
+fn end_of(rows: &[Row], times: u64) -> End {
+    let right: u64 = rows.iter().map(|row| row.right).sum();
     if right == times {
-        return Ok(End::Code(0));
+        return End::Code(0);
     }
-    Ok(End::Said(1, format!("{} of {times} runs did not end as they must", times - right)))
+    End::Said(1, format!("{} of {times} runs did not end as they must", times - right))
 }
 
 /// Its drop ends the busy loops, whichever way the run is left.
@@ -220,3 +225,6 @@ fn to_json(stage: &Stage, rows: &[Row], times: u64) -> serde_json::Value {
         .collect();
     json!({ "stage": stage.name, "runs": times, "must_end_by": verdicts::case(stage.expect).in_table(), "environments": rows })
 }
+
+#[cfg(test)]
+mod tests;

@@ -330,3 +330,6 @@ impl Odds {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! Each flag, and what it comes to.
+
+use super::*;
+use crate::catalogue;
+
+fn parsed(stage: &str, flags: &[&str]) -> Options {
+    let stage = catalogue::find(stage).expect("it is in the catalogue");
+    parse(stage, [&["program"], flags].concat().into_iter().map(OsString::from))
+}
+
+fn what(flags: &[&str]) -> String {
+    format!("{:?}", parsed("stage4_fixed", flags).what)
+}
+
+#[test]
+fn without_a_flag_the_exhibit_runs_with_four_workers_and_ten_seconds_a_step() {
+    let options = parsed("stage3_broken", &[]);
+    assert!(matches!(options.what, What::Exhibit));
+    assert_eq!((options.workers, options.limit, options.drain), (4, Some(Duration::from_secs(10)), 0));
+    assert_eq!((options.heap, options.schedule, options.trace), (None, None, None));
+    assert!(!options.json && !options.bare && options.reading == Reading::default());
+}
+
+#[test]
+fn what_is_to_be_done_is_one_of_four() {
+    assert_eq!(what(&["--wild"]), format!("{:?}", What::Wild { rounds: 100, seconds: 20 }));
+    assert_eq!(
+        what(&["--wild", "--rounds", "7", "--seconds", "9"]),
+        format!("{:?}", What::Wild { rounds: 7, seconds: 9 })
+    );
+    assert_eq!(what(&["--repeat", "12"]), format!("{:?}", What::Repeat(12)));
+    assert_eq!(what(&["--serve", "127.0.0.1:8080"]), "Serve(127.0.0.1:8080)");
+}
+
+#[test]
+fn each_flag_is_its_own() {
+    let flags =
+        ["--json", "--bare", "--heap", "pages", "--workers", "9", "--limit", "3", "--trace", "t", "--schedule", "s"];
+    let options = parsed("stage4_fixed", &flags);
+    assert!(options.json && options.bare);
+    assert_eq!((options.heap, options.workers, options.limit), (Some(Heap::Pages), 9, Some(Duration::from_secs(3))));
+    assert_eq!((options.trace, options.schedule), (Some("t".into()), Some("s".into())));
+    let options = parsed("stage4_fixed", &["--json", "--heap", "malloc", "--limit", "0"]);
+    assert!(options.json && !options.bare);
+    assert_eq!((options.heap, options.limit), (Some(Heap::Malloc), None), "0 is for ever");
+    assert!(parsed("stage4_fixed", &["--bare"]).bare);
+}
+
+#[test]
+fn the_flags_of_a_stage_are_its_readings() {
+    let none = Reading::default();
+    let reading = |stage, flag: &str| parsed(stage, &[flag]).reading;
+    assert_eq!(reading("stage2_reactor", "--level"), Reading { level: true, ..none });
+    assert_eq!(reading("stage2_reactor", "--lose-edge"), Reading { once: true, ..none });
+    assert_eq!(reading("stage7_broken", "--tail"), Reading { tail: true, ..none });
+    assert_eq!(reading("stage8_fixed", "--reuseport"), Reading { reuseport: true, ..none });
+    let both = parsed("stage2_reactor", &["--level", "--lose-edge"]).reading;
+    assert_eq!(both, Reading { level: true, once: true, ..none });
+    assert_eq!(parsed("stage7_fixed", &[]).drain, 5000);
+    assert_eq!(parsed("stage7_fixed", &["--drain", "0"]).drain, 0);
+}
+
+#[test]
+fn only_a_server_of_shards_that_nobody_directs_has_a_reactor_for_each_core() {
+    let serve = ["--serve", "127.0.0.1:0"];
+    assert_eq!(parsed("stage9_sharded", &serve).workers, cores());
+    assert_eq!(parsed("stage9_sharded", &[&serve[..], &["--workers", "4"]].concat()).workers, 4);
+    assert_eq!(parsed("stage9_sharded", &[&serve[..], &["--workers", "3"]].concat()).workers, 3);
+    assert_eq!(parsed("stage9_sharded", &[]).workers, 4);
+    assert_eq!(parsed("stage8_fixed", &serve).workers, 4, "one listener for all");
+    assert!((1..=MAX_THREADS).contains(&cores()));
+}
+
+#[test]
+fn a_stage_has_the_flags_of_its_own_only() {
+    let known = |stage: &str, flag: &str| {
+        let stage = catalogue::find(stage).expect("it is in the catalogue");
+        command(stage).try_get_matches_from(["program", flag]).is_ok()
+    };
+    for (flag, stages) in [
+        ("--level", &["stage2_reactor"][..]),
+        ("--lose-edge", &["stage2_reactor"]),
+        ("--tail", &["stage7_broken", "stage7_fixed"]),
+        ("--reuseport", &["stage8_fixed"]),
+        ("--json", &["stage2_reactor", "stage3_fixed", "stage7_broken", "stage7_fixed", "stage8_fixed"]),
+    ] {
+        for stage in ["stage2_reactor", "stage3_fixed", "stage7_broken", "stage7_fixed", "stage8_fixed"] {
+            assert_eq!(known(stage, flag), stages.contains(&stage), "{stage} {flag}");
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! How the program ends after each run that there can be, right or wrong.
+
+use super::*;
+use crate::catalogue::exhibits;
+use crate::direct::client::ClientTotals;
+use crate::direct::outcome::{Hang, Stuck};
+use crate::direct::quiescence::tests::{FutexSleeper, TestProcess};
+use crate::direct::schedule;
+use crate::record::blackbox::{CLIENT, MAIN};
+use crate::record::event::Waiting;
+use crate::record::wakeups::{Counts, Herd};
+use crate::runner::cli::parse;
+use crate::server::Served;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::panic::Location;
+
+const SEGV: Ending = Ending::Signal(libc::SIGSEGV);
+const LIVED: Ending = Ending::Exit(0);
+
+fn stage(name: &str) -> &'static Stage {
+    exhibits().find(|stage| stage.name == name).expect("it is in the catalogue")
+}
+
+fn options(name: &str, flags: &[&str]) -> Options {
+    parse(stage(name), [&["program"], flags].concat().into_iter().map(Into::into))
+}
+
+fn run(name: &str, ending: Ending) -> Run {
+    let stage = stage(name);
+    Run::of(&Blackbox::new(1).expect("there is a memfd"), stage, stage.heap, ending)
+}
+
+fn end(run: &Run) -> End {
+    judge(run, &Direction::Over, &options(run.stage.name, &[]))
+}
+
+/// The same under an order of the reader's own.
+fn own(run: &Run) -> End {
+    judge(run, &Direction::Over, &options(run.stage.name, &["--schedule", "own"]))
+}
+
+fn failed(why: &str) -> End {
+    End::Failed(why.to_string())
+}
+
+fn hang() -> Hang {
+    Hang { session: 0, fd: 0, unread: 1, owed: 1, doing: vec![], proof: None, serves_another: false }
+}
+
+fn stuck() -> Stuck {
+    Stuck { doing: vec![], joins: None, asleep: vec![] }
+}
+
+fn shown() -> [Evidence; 3] {
+    let wrong = Misdelivery { client: 0, got: vec![], due: vec![], made_for: None };
+    let loss = Loss { client: 0, owed: 1, error: 0 };
+    [Evidence::Hangs(hang()), Evidence::Misdelivers(wrong), Evidence::Loses(loss)]
+}
+
+fn with_step(mut run: Run, outcome: Outcome) -> Run {
+    let step = |role: &str, outcome| Step { role: role.to_string(), what: "read".to_string(), outcome };
+    run.steps = vec![step("main", Outcome::Passed), step("worker-1", outcome)];
+    run
+}
+
+#[test]
+fn the_labs_own_failure_is_said_before_anything_else() {
+    let why = Direction::Failed("a limit was reached".to_string());
+    for ending in [LIVED, SEGV, Ending::Exit(70)] {
+        let mut run = with_step(run("stage3_broken", ending), Outcome::Unmet(String::new()));
+        run.evidence = Some(Evidence::Hangs(hang()));
+        assert_eq!(judge(&run, &why, &options("stage3_broken", &[])), failed("a limit was reached"));
+    }
+}
+
+#[test]
+fn what_was_shown_is_status_1_and_a_death_after_it_is_a_death() {
+    for evidence in shown() {
+        let mut run = with_step(run("stage5_broken", LIVED), Outcome::Unmet(String::new()));
+        run.evidence = Some(evidence);
+        assert_eq!((end(&run), own(&run)), (End::Code(1), End::Code(1)));
+        run.steps.clear();
+        run.ending = SEGV;
+        assert_eq!(end(&run), End::Signal(libc::SIGSEGV), "{:?}", run.evidence);
+        run.ending = Ending::Exit(70);
+        assert_eq!(end(&run), failed("the server ended"));
+    }
+    // Of a server that never stops the lab itself makes an end.
+    let mut run = run("stage7_broken", Ending::Signal(libc::SIGKILL));
+    run.evidence = Some(Evidence::NeverStops(stuck()));
+    assert_eq!(end(&run), End::Code(1));
+    run.ending = LIVED;
+    assert_eq!(end(&run), End::Code(1));
+}
+
+#[test]
+fn a_step_that_never_came_is_named_unless_an_own_order_ended_in_a_death() {
+    let unmet = || Outcome::Unmet("waits for a task".to_string());
+    let named = || End::Unmet("worker-1 read".to_string());
+    for ending in [LIVED, SEGV, Ending::Exit(70)] {
+        assert_eq!(end(&with_step(run("stage3_broken", ending), unmet())), named());
+    }
+    let own_order = |ending| own(&with_step(run("stage3_broken", ending), unmet()));
+    assert_eq!((own_order(SEGV), own_order(LIVED)), (End::Signal(libc::SIGSEGV), named()));
+    assert_eq!(own_order(Ending::Exit(70)), named());
+    let refused = Outcome::Refused { waiting: Waiting::Lock, address: 0, holder: None };
+    for other in [Outcome::Passed, refused, Outcome::HeldBack, Outcome::NotReached] {
+        assert_eq!(end(&with_step(run("stage4_fixed", LIVED), other)), End::Code(0));
+    }
+}
+
+#[test]
+fn a_death_is_ended_by_the_same_signal() {
+    for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGKILL] {
+        for name in ["stage3_broken", "stage3_fixed"] {
+            assert_eq!(end(&run(name, Ending::Signal(signal))), End::Signal(signal));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_gave_up_is_quoted() {
+    let mut run = run("stage3_fixed", Ending::Exit(70));
+    assert_eq!(end(&run), failed("the server ended"));
+    run.stderr = "thread 'main' panicked\nno more\n".to_string();
+    assert_eq!(end(&run), failed("thread 'main' panicked"));
+}
+
+#[test]
+fn a_survival_is_right_for_a_fixed_stage_and_a_failure_for_a_broken_one() {
+    for stage in exhibits() {
+        let lived = run(stage.name, LIVED);
+        let right = matches!(stage.expect, crate::catalogue::Verdict::Serves);
+        assert_eq!(end(&lived) == End::Code(0), right, "{}: {:?}", stage.name, end(&lived));
+        assert!(right || matches!(end(&lived), End::Failed(_)), "{}", stage.name);
+        // Under an order, or on a heap, of the reader's own it may well be.
+        assert_eq!(own(&lived), End::Code(0), "{}", stage.name);
+        let heap = if stage.heap == Heap::Pages { Heap::Malloc } else { Heap::Pages };
+        assert_eq!(end(&Run { heap, ..lived }), End::Code(0), "{}", stage.name);
+    }
+    assert_eq!(end(&run("stage3_broken", LIVED)), failed("the server outlived the order that kills it"));
+}
+
+fn herd(counts: &[(u64, u64, u64)]) -> Herd {
+    let one = |&(woken, empty, accepted): &(u64, u64, u64)| Counts { woken, empty, accepted, ..Counts::default() };
+    Herd { reactors: counts.iter().map(one).collect() }
+}
+
+#[test]
+fn a_herd_is_counted_and_wrong_where_there_must_be_none() {
+    let ends = |name, counts: &[(u64, u64, u64)]| {
+        let mut run = run(name, LIVED);
+        run.herd = herd(counts);
+        (end(&run), own(&run))
+    };
+    let (all, one) = ([(1, 0, 1), (1, 1, 0)], [(1, 0, 1), (0, 0, 0)]);
+    assert_eq!(ends("stage8_broken", &all), (End::Code(1), End::Code(1)));
+    let none = failed("not everybody was woken: 1 for 1 connection; none in vain");
+    assert_eq!(ends("stage8_broken", &one), (none, End::Code(0)));
+    assert_eq!(ends("stage8_broken", &[(1, 0, 1)]), (End::Code(0), End::Code(0)), "one reactor is no herd");
+    let wrong = || failed("the fixed server woke everybody for one connection");
+    assert_eq!(ends("stage8_fixed", &all), (wrong(), wrong()));
+    assert_eq!(ends("stage8_fixed", &one), (End::Code(0), End::Code(0)));
+}
+
+fn never(_: crate::server::Server) -> io::Result<Served> {
+    unreachable!("nobody serves here")
+}
+
+fn setup(name: &str) -> Setup {
+    let options = options(name.split(' ').next().unwrap_or_default(), &[]);
+    let stage = stage(name);
+    Setup {
+        serve: never,
+        workers: 1,
+        reading: options.reading,
+        threads: stage.threads,
+        drain: 0,
+        heap: stage.heap,
+        mode: Mode::Directed,
+        address: any_port(),
+        core: false,
+    }
+}
+
+fn plan<'a>(name: &str, schedule: &'a Schedule) -> super::Plan<'a> {
+    super::Plan { stage: stage(name), setup: setup(name), schedule, limit: None }
+}
+
+fn order(text: &str) -> Schedule {
+    Schedule::parse(text, &["wait"], 1).expect("it is well formed")
+}
+
+#[test]
+fn the_director_stays_where_there_is_something_to_see_at_the_end() {
+    let (plain, stops) = (order("main wait\n"), order("main wait\noperator stop\n"));
+    for (name, stays) in [
+        ("stage6_broken", true),
+        ("stage2_reactor --lose-edge", true),
+        ("stage7_broken", false),
+        ("stage3_fixed", false),
+    ] {
+        assert_eq!(plan(name, &plain).stays(), stays, "{name}");
+        assert!(plan(name, &stops).stays(), "{name}");
+    }
+}
+
+/// A client that has sent the whole of its plan, and the server's end.
+fn client(wants: schedule::Plan) -> (Client, TcpStream) {
+    let blackbox = Blackbox::new(64).expect("there is a memfd");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    let mut client = Client::new(blackbox, listener.local_addr().expect("it is bound").port(), wants, PATIENCE);
+    client.connect().expect("it listens");
+    let (server, _) = listener.accept().expect("somebody has connected");
+    client.send(wants.length().expect("it has an end")).expect("there is room");
+    (client, server)
+}
+
+const GET: schedule::Plan = schedule::Plan::Get(1);
+
+#[test]
+fn a_loss_is_of_a_client_that_came_to_its_end_at_a_server_that_drains() {
+    let order = order("main wait\n");
+    let error = |errno| io::Error::from_raw_os_error(errno);
+    let (mut client, _server) = client(GET);
+    let lost = |client: &Client, name, error: &io::Error| loss(&plan(name, &order), client, error);
+    let end = io::Error::from(io::ErrorKind::UnexpectedEof);
+    assert_eq!(lost(&client, "stage7_broken", &end), None, "it has not closed its side");
+    client.fin().expect("it is connected");
+    let is = |error| Some(Loss { client: CLIENT, owed: 1, error });
+    assert_eq!(lost(&client, "stage7_broken", &end), is(0));
+    assert_eq!(lost(&client, "stage7_fixed --tail", &end), is(0));
+    assert_eq!(lost(&client, "stage7_broken", &error(libc::ECONNRESET)), is(libc::ECONNRESET));
+    assert_eq!(lost(&client, "stage5_broken", &end), None, "no server that drains");
+    // What did not come within the limit is not known to be lost.
+    assert_eq!(lost(&client, "stage7_broken", &error(libc::EAGAIN)), None);
+    assert_eq!(lost(&client, "stage7_broken", &io::ErrorKind::TimedOut.into()), None);
+}
+
+#[test]
+fn a_client_that_is_not_served_is_the_labs_failure_or_its_servers_death() {
+    let order = order("main wait\n");
+    let finished = |name, closes: bool, alive: bool, reply: &[u8]| {
+        let (mut client, mut server) = client(GET);
+        if closes {
+            client.fin().expect("it is connected");
+        }
+        server.write_all(reply).expect("there is room");
+        server.shutdown(Shutdown::Write).expect("it is connected");
+        let mut verdict = Direction::Over;
+        finish(std::slice::from_mut(&mut client), &mut verdict, &plan(name, &order), &mut || alive);
+        verdict
+    };
+    let why = Direction::Failed("the client was not served: unexpected end of file".to_string());
+    assert_eq!(finished("stage5_fixed", false, true, b""), why);
+    assert_eq!(finished("stage5_fixed", false, false, b""), Direction::Died);
+    assert_eq!(finished("stage7_fixed", false, true, b""), why);
+    for alive in [true, false] {
+        assert_eq!(finished("stage5_fixed", false, alive, &GET.reply()), Direction::Over);
+        assert_eq!(
+            finished("stage5_fixed", false, alive, b"a stranger's"),
+            Direction::Over,
+            "it is evidence, and no failure"
+        );
+    }
+    // A loss is evidence too, of a server that lives.
+    assert_eq!(finished("stage7_fixed", true, true, b""), Direction::Over);
+    assert_eq!(finished("stage7_fixed", true, false, b""), Direction::Died);
+}
+
+#[test]
+fn after_bytes_that_went_to_the_wrong_client_nobody_does_anything() {
+    let order = order("main wait\n");
+    let (mut first, mut server) = client(GET);
+    let (second, _other) = client(GET);
+    server.write_all(b"a stranger's").expect("there is room");
+    assert!(first.receive().is_err());
+    let (mut verdict, clients) = (Direction::Over, &mut [second, first]);
+    finish(clients, &mut verdict, &plan("stage5_fixed", &order), &mut || true);
+    assert_eq!((verdict, clients[0].totals().received), (Direction::Over, 0));
+    assert!(clients[0].failure().is_none());
+}
+
+fn oracle(scene: &TestProcess, limit: Duration) -> HangOracle {
+    let port = scene.listener.local_addr().expect("it is bound").port();
+    HangOracle { blackbox: scene.blackbox, server: scene.child.id() as libc::pid_t, port, limit }
+}
+
+fn confirmed(scene: &mut TestProcess, oracle: HangOracle) -> Direction {
+    let mut verdict = Direction::Shown(Evidence::Hangs(hang()));
+    confirm(&mut verdict, std::slice::from_mut(&mut scene.client), oracle);
+    verdict
+}
+
+#[test]
+fn a_hang_is_proved_by_the_kernel_which_names_the_descriptor_and_so_the_session() {
+    let mut scene = TestProcess::holding("exec cat", GET);
+    scene.client.send(29).expect("there is room");
+    // The number was given out twice, and to others in between.
+    for fd in [2, 7, 2, 9] {
+        scene.blackbox.record(MAIN, Kind::Accept, "", Location::caller(), fd, 0, 0);
+    }
+    let oracle = oracle(&scene, PATIENCE);
+    let Direction::Shown(Evidence::Hangs(found)) = confirmed(&mut scene, oracle) else { panic!("it hangs") };
+    assert_eq!((found.fd, found.session, found.serves_another), (2, 3, false));
+    assert_eq!(found.proof.map(|proof| (proof.fd, proof.connection.unread)), Some((Some(2), 29)));
+    // Nobody has accepted that number.
+    let mut other = TestProcess::holding("exec cat", GET);
+    other.client.send(29).expect("there is room");
+    other.blackbox.record(MAIN, Kind::Accept, "", Location::caller(), 7, 0, 0);
+    let oracle = self::oracle(&other, PATIENCE);
+    let Direction::Shown(Evidence::Hangs(found)) = confirmed(&mut other, oracle) else { panic!("it hangs") };
+    assert_eq!((found.fd, found.session), (2, 0));
+}
+
+#[test]
+fn another_client_may_be_served_meanwhile() {
+    let mut scene = TestProcess::with("exec cat", GET);
+    scene.client.send(29).expect("there is room");
+    let (oracle, listener) = (oracle(&scene, PATIENCE), scene.listener.try_clone().expect("a descriptor is left"));
+    let served = std::thread::spawn(move || {
+        let (mut another, _) = listener.accept().expect("it comes");
+        another.read_exact(&mut [0; 29]).expect("it asks");
+        another.write_all(&ANOTHER.reply()).expect("there is room");
+    });
+    let Direction::Shown(Evidence::Hangs(found)) = confirmed(&mut scene, oracle) else { panic!("it hangs") };
+    served.join().expect("no panic");
+    assert!(found.serves_another && found.proof.is_some());
+    assert_eq!((found.fd, found.session), (0, 0), "where the kernel does not say, it is as the director saw it");
+}
+
+#[test]
+fn what_cannot_be_proved_is_the_labs_failure() {
+    let mut scene = TestProcess::with("exec cat", GET);
+    scene.client.send(29).expect("there is room");
+    scene.server.write_all(&GET.reply()).expect("there is room");
+    let why = Direction::Failed("the director saw a hang, and without it that could not be proved".to_string());
+    let oracle = oracle(&scene, PATIENCE);
+    assert_eq!(confirmed(&mut scene, oracle), why, "its reply came");
+    // With nobody who waits there is nothing to prove.
+    assert_eq!(confirmed(&mut scene, oracle), Direction::Shown(Evidence::Hangs(hang())));
+    for other in [Direction::Over, Direction::Died] {
+        let mut verdict = other.clone();
+        let mut waits = TestProcess::with("exec cat", GET);
+        confirm(&mut verdict, std::slice::from_mut(&mut waits.client), oracle);
+        assert_eq!(verdict, other);
+    }
+}
+
+#[test]
+fn that_it_never_stops_is_proved_by_threads_that_sleep_in_futex() {
+    let mut scene = TestProcess::new("exec cat");
+    let stuck = || Direction::Shown(Evidence::NeverStops(stuck()));
+    let (mut verdict, short) = (stuck(), oracle(&scene, Duration::from_millis(20)));
+    confirm(&mut verdict, std::slice::from_mut(&mut scene.client), short);
+    let why = "the director saw a server that cannot stop; without it nobody could prove that it sleeps";
+    assert_eq!(verdict, Direction::Failed(why.to_string()), "a read ends with a packet");
+    let sleeper = FutexSleeper::new(scene.blackbox);
+    let mut verdict = stuck();
+    confirm(&mut verdict, &mut [], HangOracle { server: sleeper.0, ..oracle(&scene, PATIENCE) });
+    let Direction::Shown(Evidence::NeverStops(found)) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(found.asleep.iter().map(|thread| thread.call).collect::<Vec<_>>(), ["futex"]);
+}
+
+#[test]
+fn what_is_gathered_is_of_the_schedules_clients_only() {
+    let order = order("main wait\n");
+    let (mut one, mut server) = client(GET);
+    let (two, _other) = client(schedule::Plan::Post(9));
+    server.write_all(&GET.reply()).expect("there is room");
+    one.receive().expect("it is its own");
+    let sent = 29 + schedule::Plan::Post(9).length().expect("it has an end");
+    let blackbox = Blackbox::new(8).expect("there is a memfd");
+    let clients = [one, two];
+    let gathered =
+        |verdict: &Direction| gather(&plan("stage6_broken", &order), &blackbox, &clients, vec![], LIVED, verdict);
+    assert_eq!(gathered(&Direction::Over).served, None);
+    blackbox.serve_ended(ServedCounts { received: 129, replies: 3 });
+    let run = gathered(&Direction::Over);
+    assert_eq!(run.client, ClientTotals { sent, received: 52, replies: 1 });
+    assert_eq!((run.served, run.evidence), (Some(ServedCounts { received: 129, replies: 3 }), None));
+    // Who was served after the hang is in the server's counts, and not in the clients'.
+    let hangs = |serves_another| Direction::Shown(Evidence::Hangs(Hang { serves_another, ..hang() }));
+    assert_eq!(gathered(&hangs(true)).served, Some(ServedCounts { received: 100, replies: 2 }));
+    let run = gathered(&hangs(false));
+    assert_eq!(run.served, Some(ServedCounts { received: 129, replies: 3 }));
+    assert_eq!(run.evidence, Some(Evidence::Hangs(hang())));
+}
+
+#[test]
+fn evidence_that_only_the_clients_have_is_found() {
+    let order = order("main wait\n");
+    let (mut one, server) = client(GET);
+    one.fin().expect("it is connected");
+    server.shutdown(Shutdown::Write).expect("it is connected");
+    assert!(one.finish().is_err());
+    let blackbox = Blackbox::new(8).expect("there is a memfd");
+    let evidence = |name, clients: &[Client]| {
+        gather(&plan(name, &order), &blackbox, clients, vec![], LIVED, &Direction::Over).evidence
+    };
+    let lost = Loss { client: CLIENT, owed: 1, error: 0 };
+    assert_eq!(evidence("stage7_broken", std::slice::from_ref(&one)), Some(Evidence::Loses(lost)));
+    assert_eq!(evidence("stage5_broken", std::slice::from_ref(&one)), None);
+    let (mut two, mut server) = client(GET);
+    server.write_all(b"a stranger's").expect("there is room");
+    assert!(two.receive().is_err());
+    assert!(matches!(evidence("stage7_broken", &[one, two]), Some(Evidence::Misdelivers(_))), "it comes first");
+}
+
+#[test]
+fn each_plan_of_the_schedule_has_a_client_in_its_own_role() {
+    let order = order("client plan GET 2\nclient-2 plan POST 9\nclient connect\nclient-2 connect\nmain wait\n");
+    let blackbox = Blackbox::new(8).expect("there is a memfd");
+    blackbox.add_role("worker-1").expect("there is room");
+    let second = blackbox.add_client("client-2").expect("there is room");
+    let clients = new_clients(&plan("stage5_fixed", &order), blackbox, 1, PATIENCE);
+    let found: Vec<_> = clients.iter().map(|client| (client.role(), client.plan())).collect();
+    assert_eq!(found, [(CLIENT, schedule::Plan::Get(2)), (second, schedule::Plan::Post(9))]);
+}
+
+#[test]
+fn under_glibc_no_other_malloc_is_to_blame() {
+    if cfg!(target_env = "gnu") {
+        assert_eq!(foreign_malloc(), None);
+        assert_eq!(end(&run("stage4_broken", LIVED)), failed("the server outlived the order that kills it"));
+    }
+}

@@ -1,0 +1,209 @@
+//! `--repeat` with runs that end as they must not.
+
+use super::*;
+use crate::catalogue::{Verdict, exhibits, find};
+use crate::runner::cli::parse;
+use crate::world::heap::Heap;
+use std::os::unix::fs::PermissionsExt;
+use std::process::ExitStatus;
+
+fn stage(name: &str) -> &'static Stage {
+    exhibits().find(|stage| stage.name == name).expect("it is in the catalogue")
+}
+
+fn options(name: &str, flags: &[&str]) -> Options {
+    let stage = find(name.split(' ').next().unwrap_or_default()).expect("it is in the catalogue");
+    let more: Vec<_> = name.split(' ').skip(1).collect();
+    parse(stage, [&["program"], &more[..], flags].concat().into_iter().map(Into::into))
+}
+
+const EXIT: fn(i32) -> ExitStatus = |code| ExitStatus::from_raw(code << 8);
+const SIGNAL: fn(i32) -> ExitStatus = ExitStatus::from_raw;
+/// The signal's number, and the bit that says that a core was dumped.
+const WITH_CORE: fn(i32) -> ExitStatus = |signal| ExitStatus::from_raw(signal | 0x80);
+
+/// How it ended, if that is wrong.
+fn wrong(name: &str, flags: &[&str], status: ExitStatus, stderr: &str) -> Option<String> {
+    wrong_end(stage(name), &options(name, flags), status, stderr)
+}
+
+#[test]
+fn a_stage_that_serves_must_end_with_0() {
+    assert_eq!(wrong("stage3_fixed", &[], EXIT(0), ""), None);
+    assert_eq!(wrong("stage3_fixed", &[], EXIT(0), "glibc has something to say"), None);
+    for code in [1, 2, 3, 70, 139] {
+        assert_eq!(wrong("stage3_fixed", &[], EXIT(code), "first\nlast\n"), Some(format!("exit {code} last")));
+    }
+    assert_eq!(wrong("stage3_fixed", &[], SIGNAL(libc::SIGSEGV), ""), Some("SIGSEGV".to_string()));
+}
+
+#[test]
+fn a_stage_with_a_verdict_of_its_own_must_end_with_1() {
+    for stage in exhibits().filter(|stage| !matches!(stage.expect, Verdict::Signal { .. } | Verdict::Serves)) {
+        let case = verdicts::case(stage.expect);
+        let is_met = |status| case.is_met(stage, stage.heap, status, "");
+        assert!(is_met(EXIT(1)), "{}", stage.name);
+        for code in [0, 2, 3, 70] {
+            assert!(!is_met(EXIT(code)), "{}: {code}", stage.name);
+        }
+        assert!(!is_met(SIGNAL(libc::SIGHUP)), "{}: a signal has no exit code", stage.name);
+    }
+    assert_eq!(wrong("stage7_broken", &[], EXIT(0), ""), Some("exit 0".to_string()));
+}
+
+#[test]
+fn a_stage_that_dies_must_die_of_just_its_signal() {
+    assert_eq!(wrong("stage3_broken", &[], SIGNAL(libc::SIGSEGV), ""), None);
+    assert_eq!(wrong("stage3_broken", &[], WITH_CORE(libc::SIGSEGV), ""), None);
+    for signal in [libc::SIGABRT, libc::SIGBUS, libc::SIGKILL] {
+        assert!(wrong("stage3_broken", &[], SIGNAL(signal), "").is_some());
+    }
+    for code in [0, 1, libc::SIGSEGV, 128 + libc::SIGSEGV] {
+        assert_eq!(
+            wrong("stage3_broken", &[], EXIT(code), ""),
+            Some(format!("exit {code}")),
+            "no signal, but a number"
+        );
+    }
+    assert_eq!(wrong("stage3_broken", &[], SIGNAL(libc::SIGABRT), "x\n\n"), Some("SIGABRT".to_string()));
+}
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn a_double_free_must_be_told_in_glibcs_own_words() {
+    let Verdict::Signal { signal, text } = stage("stage4_broken").expect else { panic!("it dies") };
+    assert_eq!(signal, libc::SIGABRT);
+    assert_eq!(wrong("stage4_broken", &[], SIGNAL(signal), &format!("before\n{text}\n")), None);
+    for other in ["", "free(): invalid pointer\n", "free(): double free detected in tcache 2\n", &text[1..]] {
+        let said = wrong("stage4_broken", &[], SIGNAL(signal), other);
+        assert_eq!(said, Some(format!("SIGABRT {}", other.trim_end()).trim_end().to_string()));
+    }
+    assert!(wrong("stage4_broken", &[], SIGNAL(libc::SIGSEGV), text).is_some());
+}
+
+#[test]
+fn on_pages_that_are_not_its_own_choice_a_double_free_is_a_fault() {
+    let pages = ["--heap", "pages"];
+    assert_eq!(wrong("stage4_broken", &pages, SIGNAL(libc::SIGSEGV), ""), None);
+    let text = "double free or corruption (!prev)\n";
+    assert!(wrong("stage4_broken", &pages, SIGNAL(libc::SIGABRT), text).is_some());
+    // Stage 3 is on pages anyway; on malloc it must still die of its own signal.
+    assert_eq!(stage("stage3_broken").heap, Heap::Pages);
+    assert_eq!(wrong("stage3_broken", &pages, SIGNAL(libc::SIGSEGV), ""), None);
+    assert!(wrong("stage3_broken", &["--heap", "malloc"], EXIT(0), "").is_some());
+}
+
+/// A program that says how it was started, and ends with this status.
+fn once_in(environment: &Environment, flags: &[&str], name: &str, code: i32) -> Option<String> {
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("program");
+    let says = "$* core=$(ulimit -c) cores=$(nproc) $MALLOC_ARENA_MAX$MALLOC_PERTURB_$GLIBC_TUNABLES$MALLOC_TOP_PAD_";
+    std::fs::write(&path, format!("#!/bin/sh\necho \"{says}\" >&2\nexit {code}\n")).expect("it can be written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let stage = stage(name);
+    let started = std::iter::repeat_with(|| once(&path, stage, &options(name, flags), environment))
+        .take(1000)
+        // Another test may have forked while the file was open for writing (ETXTBSY).
+        .find(|result| result.is_ok())
+        .and_then(Result::ok);
+    let (end, millis) = started.expect("it starts");
+    assert!(millis > 0.0 && millis < 60_000.0);
+    end
+}
+
+#[test]
+fn a_program_is_started_with_the_flags_that_the_reader_gave() {
+    let end = |name, flags: &[&str]| once_in(&PLAIN, flags, name, 9).expect("it ends with 9");
+    assert!(end("stage3_fixed", &[]).starts_with("exit 9 --workers 4 core="));
+    let more = ["--heap", "malloc", "--workers", "7"];
+    assert!(end("stage3_fixed", &more).starts_with("exit 9 --workers 7 --heap malloc core="));
+    assert!(end("stage3_fixed", &["--heap", "pages"]).starts_with("exit 9 --workers 4 --heap pages core="));
+    assert!(end("stage2_reactor --lose-edge", &[]).starts_with("exit 9 --workers 4 --lose-edge core="));
+    assert!(end("stage2_reactor --level", &[]).starts_with("exit 9 --workers 4 --level core="));
+    assert!(end("stage7_fixed --tail", &[]).starts_with("exit 9 --workers 4 --tail core="));
+    assert!(end("stage8_fixed --reuseport", &[]).starts_with("exit 9 --workers 4 --reuseport core="));
+}
+
+#[test]
+fn each_environment_is_what_its_name_says() {
+    for environment in &ENVIRONMENTS {
+        let said = once_in(environment, &[], "stage3_fixed", 9).expect("it ends with 9");
+        let name = environment.name;
+        assert!(said.contains(" core=0 "), "{name}: {said}");
+        if name == "one core" {
+            assert!(said.contains(" cores=1"), "{said}");
+        }
+        let variable = said.split(" cores=").nth(1).and_then(|rest| rest.split_once(' ')).map_or("", |(_, rest)| rest);
+        let wanted = match name {
+            "MALLOC_ARENA_MAX=1" => "1",
+            "MALLOC_PERTURB_=165" => "165",
+            "tcache_count=0" => "glibc.malloc.tcache_count=0",
+            "MALLOC_TOP_PAD_=1000000" => "1000000",
+            _ => "",
+        };
+        assert_eq!(variable, wanted, "{name}: {said}");
+    }
+    assert_eq!(ENVIRONMENTS.iter().filter(|one| one.one_core).count(), 1);
+    assert_eq!(ENVIRONMENTS.iter().filter(|one| one.busy).map(|one| one.name).collect::<Vec<_>>(), ["two busy loops"]);
+    assert_eq!(once_in(&PLAIN, &[], "stage3_fixed", 0), None);
+    let nowhere = once(std::path::Path::new("/nowhere"), stage("stage3_fixed"), &options("stage3_fixed", &[]), &PLAIN);
+    assert!(nowhere.is_err_and(|error| error.to_string() == "cannot run /nowhere"));
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = vec![Row::default(); ENVIRONMENTS.len()];
+    rows[0] = Row { right: 3, wrong: vec![], millis: vec![30.0, 10.0, 20.0] };
+    rows[2] = Row { right: 1, wrong: (1..=6).map(|n| format!("exit {n}")).collect(), millis: vec![5.0; 7] };
+    rows
+}
+
+#[test]
+fn one_run_that_ended_wrong_is_a_failure_of_the_lab() {
+    assert_eq!(end_of(&rows(), 10), End::Said(1, "6 of 10 runs did not end as they must".to_string()));
+    assert_eq!(end_of(&rows()[..1], 3), End::Code(0));
+    assert_eq!(end_of(&rows()[..1], 4), End::Said(1, "1 of 4 runs did not end as they must".to_string()));
+}
+
+#[test]
+fn the_table_has_a_row_for_each_environment_that_was_run_and_the_first_five_wrong_ends() {
+    assert_eq!(
+        table(stage("stage3_fixed"), &rows(), 10),
+        "stage3_fixed --repeat 10: each run must end by exit 0
+
+  environment               runs   right    median       max
+  plain                        3       3   20.0 ms   30.0 ms
+  two busy loops               7       1    5.0 ms    5.0 ms
+  all                         10       4    5.0 ms   30.0 ms
+
+  not as it must (two busy loops): exit 1
+
+  not as it must (two busy loops): exit 2
+
+  not as it must (two busy loops): exit 3
+
+  not as it must (two busy loops): exit 4
+
+  not as it must (two busy loops): exit 5
+"
+    );
+}
+
+#[test]
+fn the_json_has_all_environments() {
+    let value = to_json(stage("stage3_broken"), &rows(), 10);
+    assert_eq!(
+        (&value["stage"], &value["runs"], &value["must_end_by"]),
+        (&"stage3_broken".into(), &10.into(), &"SIGSEGV".into())
+    );
+    let environments = value["environments"].as_array().expect("a list");
+    assert_eq!(environments.len(), ENVIRONMENTS.len());
+    let plain = json!({"environment": "plain", "runs": 3, "right": 3, "wrong": [], "median_ms": 20.0, "max_ms": 30.0});
+    assert_eq!(environments[0], plain);
+    assert_eq!((&environments[2]["right"], environments[2]["wrong"].as_array().map(Vec::len)), (&1.into(), Some(6)));
+    assert_eq!(environments[1]["median_ms"], 0.0);
+}
+
+#[test]
+fn a_median_is_the_one_in_the_middle() {
+    assert_eq!((median(&[]), median(&[3.0]), median(&[9.0, 1.0, 5.0]), max(&[1.0, 7.0, 3.0])), (0.0, 3.0, 5.0, 7.0));
+}
