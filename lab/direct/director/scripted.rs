@@ -376,9 +376,9 @@ fn a_clients_steps_are_done_in_their_places() {
 }
 
 #[test]
-fn a_client_that_cannot_do_its_step_is_the_labs_failure_or_the_servers_death() {
+fn a_client_that_cannot_do_its_step_is_the_machines_failure_or_the_servers_death() {
     for (dies, verdict) in
-        [(false, Direction::Failed("step 2: the client could not connect: ".to_string())), (true, Direction::Died)]
+        [(false, Direction::Unable("step 2: the client could not connect: ".to_string())), (true, Direction::Died)]
     {
         let (mut client, listener) = listening(new_box(), Plan::Raw);
         drop(listener);
@@ -404,7 +404,7 @@ fn a_client_that_cannot_do_its_step_is_the_labs_failure_or_the_servers_death() {
         };
         let (steps, found) = director.run(std::slice::from_mut(&mut client));
         match (&found, &verdict) {
-            (Direction::Failed(why), Direction::Failed(begins)) => assert!(why.starts_with(begins), "{why}"),
+            (Direction::Unable(why), Direction::Unable(begins)) => assert!(why.starts_with(begins), "{why}"),
             _ => assert_eq!(found, verdict),
         }
         // Of a server that is dead nobody can say what it does instead.
