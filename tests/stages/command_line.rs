@@ -550,7 +550,7 @@ fn the_box_is_read_after_a_sigkill() {
     rest.read_to_string(&mut said).expect("it can be read");
     let status = child.wait().expect("it ends");
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{said}");
-    for words in ["read 18 bytes", "write 52 bytes", "SIGKILL"] {
+    for words in ["read 29 bytes", "write 52 bytes", "SIGKILL"] {
         assert!(said.contains(words), "{words}: {said}");
     }
 }

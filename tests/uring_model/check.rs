@@ -12,7 +12,7 @@ listed! {
         TokenChanges,
         /// The listener is asked while it has not answered.
         AcceptsTwice,
-        /// No descriptor was left, and it asks again before the clock has moved.
+        /// No descriptor was left, and it asks again before the clock has moved or an answer about a client has come.
         AcceptsAtOnce,
         /// A send of no bytes.
         EmptySend,

@@ -164,6 +164,8 @@ pub struct World {
     stop_in: usize,
     /// When the listener last had no descriptor to give.
     refused_at: Option<u32>,
+    /// Whether an answer about a client has come since the last wait began.
+    has_answers: bool,
     stopped_at: Option<Vec<Option<usize>>>,
     pub clients: Vec<Client>,
     backlog: VecDeque<usize>,
@@ -310,6 +312,7 @@ impl World {
             stopped: false,
             stop_in: if let Play::Stopped(moves) = play { moves } else { usize::MAX },
             refused_at: None,
+            has_answers: false,
             stopped_at: None,
             clients,
             backlog: VecDeque::new(),
@@ -443,7 +446,7 @@ impl World {
 
     pub fn is_asked_to_accept(&mut self) {
         self.hold(!self.accepts(), Check::AcceptsTwice, String::new);
-        self.hold(self.refused_at != Some(self.clock), Check::AcceptsAtOnce, String::new);
+        self.hold(self.refused_at != Some(self.clock) || self.has_answers, Check::AcceptsAtOnce, String::new);
     }
 
     pub fn is_asked_to_send(&mut self, client: usize, bytes: usize) {
@@ -483,6 +486,7 @@ impl World {
     pub fn wait(&mut self, milliseconds: Option<u32>) {
         let left = self.completions.len();
         self.hold(left == 0, Check::LeavesAnswers, || format!("{left} of them"));
+        self.has_answers = false;
         self.nobody_is_forgotten();
         if self.over {
             return;
@@ -626,6 +630,7 @@ impl World {
     fn answer(&mut self, index: usize) {
         let Request { token, work } = self.requests.swap_remove(index);
         let goes_on = !self.one_in(6);
+        self.has_answers |= !matches!(work, Work::Watch | Work::Accept);
         let (again, more, outcome) = match work {
             Work::Watch => (None, false, Outcome::Raised),
             Work::Accept if self.one_in(8) => {

@@ -176,16 +176,16 @@ fn the_counts_are_between_those_without_the_broken_and_those_with_them() {
         let clients = vec![visitor(Manner::Stays, 1).after_all(), broken];
         play(0, clients, Play::ToTheEnd, None, || Ok(Served { received, replies })).err().map(|refusal| refusal.check)
     };
-    // A request is 18 bytes.
+    // A request is 29 bytes.
     for (received, expected) in
-        [(17, Some(Check::MiscountsBytes)), (18, None), (36, None), (37, Some(Check::MiscountsBytes))]
+        [(28, Some(Check::MiscountsBytes)), (29, None), (58, None), (59, Some(Check::MiscountsBytes))]
     {
         assert_eq!(found(received, 1), expected, "{received} bytes");
     }
     for (replies, expected) in
         [(0, Some(Check::MiscountsReplies)), (1, None), (2, None), (3, Some(Check::MiscountsReplies))]
     {
-        assert_eq!(found(18, replies), expected, "{replies} replies");
+        assert_eq!(found(29, replies), expected, "{replies} replies");
     }
 }
 
