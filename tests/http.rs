@@ -497,6 +497,35 @@ fn who_takes_no_replies_is_closed_and_each_byte_taken_gains_time() {
     assert_eq!(expires(&mut connection, 9), (15, Expired::Close));
 }
 
+/// The time runs from the request and from the refusal, whether or not anything of the reply could be written.
+#[test]
+fn a_reply_for_which_there_is_no_room_has_its_own_time() {
+    let no_room = |_: &[u8]| Err(io::ErrorKind::WouldBlock.into());
+    let (mut connection, mut replies) = (Connection::new(0), Vec::new());
+    connection.receive(GET.as_bytes(), 59, &mut replies);
+    flush(&mut connection, &mut replies, 59, no_room);
+    assert_eq!(expires(&mut connection, 59), (69, Expired::Close));
+    let mut connection = Connection::new(0);
+    connection.receive(b"GET / HT", 50, &mut replies);
+    assert_eq!(connection.expire(65, TIMEOUTS, &mut replies), Expired::Request);
+    flush(&mut connection, &mut replies, 65, no_room);
+    assert_eq!(expires(&mut connection, 65), (75, Expired::Close));
+}
+
+/// The clock of a reactor is a number that begins again.
+#[test]
+fn time_is_measured_across_the_end_of_the_clock() {
+    let mut connection = Connection::new(u32::MAX - 9);
+    assert_eq!(connection.expire(49, TIMEOUTS, &mut Vec::new()), Expired::No);
+    assert_eq!(connection.expire(50, TIMEOUTS, &mut Vec::new()), Expired::Close);
+}
+
+#[test]
+fn the_limits_are_those_of_the_book() {
+    assert_eq!((MAX_HEAD, MAX_PENDING, MAX_BODY), (8 << 10, 64 << 10, 10 << 20));
+    assert_eq!(Timeouts::default(), TIMEOUTS);
+}
+
 #[test]
 fn an_idle_connection_is_small() {
     assert!(size_of::<Connection>() <= 48, "{} bytes", size_of::<Connection>());
