@@ -485,6 +485,11 @@ fn a_body_needs_64_kib_in_each_span_and_may_be_as_slow_as_that() {
     // The first byte of a body begins a step, the next step is far.
     slow.receive(&[b'x'; 1000], 10, &mut replies);
     assert_eq!(expires(&mut slow, 10), (19, Expired::Request));
+    // A short one has no steps.
+    let mut short = Connection::new(0);
+    short.receive(b"POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 100\r\n\r\n", 0, &mut replies);
+    short.receive(b"x", 9, &mut replies);
+    assert_eq!(expires(&mut short, 9), (10, Expired::Request));
 }
 
 #[test]
@@ -664,6 +669,11 @@ fn the_framing_of_chunks_gains_no_time_and_their_data_does() {
         slow.receive(&[*byte], second, &mut replies);
     }
     assert_eq!(expires(&mut slow, 9), (10, Expired::Request));
+    // Nor does a number that promises much.
+    let mut promising = Connection::new(0);
+    start(&mut promising);
+    promising.receive(b"40000\r\n", 9, &mut replies);
+    assert_eq!(expires(&mut promising, 9), (10, Expired::Request));
     // Everything has come but the end.
     let mut late = Connection::new(0);
     let all = format!("{MAX_BODY:x}\r\n{}\r\n", "x".repeat(MAX_BODY as usize));
