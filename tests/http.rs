@@ -485,6 +485,11 @@ fn a_body_needs_64_kib_in_each_span_and_may_be_as_slow_as_that() {
     // The first byte of a body begins a step, the next step is far.
     slow.receive(&[b'x'; 1000], 10, &mut replies);
     assert_eq!(expires(&mut slow, 10), (19, Expired::Request));
+    // A short one has no steps.
+    let mut short = Connection::new(0);
+    short.receive(b"POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 100\r\n\r\n", 0, &mut replies);
+    short.receive(b"x", 9, &mut replies);
+    assert_eq!(expires(&mut short, 9), (10, Expired::Request));
 }
 
 #[test]
@@ -495,6 +500,35 @@ fn who_takes_no_replies_is_closed_and_each_byte_taken_gains_time() {
     flush(&mut connection, &mut replies, 5, |_| Ok(1));
     flush(&mut connection, &mut replies, 9, |_| Err(io::ErrorKind::WouldBlock.into()));
     assert_eq!(expires(&mut connection, 9), (15, Expired::Close));
+}
+
+/// The time runs from the request and from the refusal, whether or not anything of the reply could be written.
+#[test]
+fn a_reply_for_which_there_is_no_room_has_its_own_time() {
+    let no_room = |_: &[u8]| Err(io::ErrorKind::WouldBlock.into());
+    let (mut connection, mut replies) = (Connection::new(0), Vec::new());
+    connection.receive(GET.as_bytes(), 59, &mut replies);
+    flush(&mut connection, &mut replies, 59, no_room);
+    assert_eq!(expires(&mut connection, 59), (69, Expired::Close));
+    let mut connection = Connection::new(0);
+    connection.receive(b"GET / HT", 50, &mut replies);
+    assert_eq!(connection.expire(65, TIMEOUTS, &mut replies), Expired::Request);
+    flush(&mut connection, &mut replies, 65, no_room);
+    assert_eq!(expires(&mut connection, 65), (75, Expired::Close));
+}
+
+/// The clock of a reactor is a number that begins again.
+#[test]
+fn time_is_measured_across_the_end_of_the_clock() {
+    let mut connection = Connection::new(u32::MAX - 9);
+    assert_eq!(connection.expire(49, TIMEOUTS, &mut Vec::new()), Expired::No);
+    assert_eq!(connection.expire(50, TIMEOUTS, &mut Vec::new()), Expired::Close);
+}
+
+#[test]
+fn the_limits_are_those_of_the_book() {
+    assert_eq!((MAX_HEAD, MAX_PENDING, MAX_BODY), (8 << 10, 64 << 10, 10 << 20));
+    assert_eq!(Timeouts::default(), TIMEOUTS);
 }
 
 #[test]
@@ -635,6 +669,11 @@ fn the_framing_of_chunks_gains_no_time_and_their_data_does() {
         slow.receive(&[*byte], second, &mut replies);
     }
     assert_eq!(expires(&mut slow, 9), (10, Expired::Request));
+    // Nor does a number that promises much.
+    let mut promising = Connection::new(0);
+    start(&mut promising);
+    promising.receive(b"40000\r\n", 9, &mut replies);
+    assert_eq!(expires(&mut promising, 9), (10, Expired::Request));
     // Everything has come but the end.
     let mut late = Connection::new(0);
     let all = format!("{MAX_BODY:x}\r\n{}\r\n", "x".repeat(MAX_BODY as usize));
