@@ -131,6 +131,8 @@ fn the_report_of_one_who_left_early_has_the_worker_the_step_the_place_and_the_lo
 fn at_two_locks() -> Run {
     let mut records = Records::default();
     records.step(MAIN, 1).session(SESSION).session(OTHER);
+    // Another step's refusal, long before.
+    records.add(TWO, Kind::Refused, "", [9, Waiting::Lock as u64, LOCK]);
     records.add(TWO, Kind::Lock, "", [LOCK, 0, 0]).add(TWO, Kind::Unlock, "", [LOCK, 0, 0]);
     records.step(ONE, 2).add(ONE, Kind::Lock, "", [LOCK, 0, 0]).add(ONE, Kind::Unlock, "", [LOCK, 0, 0]);
     records.step(ONE, 4).add(ONE, Kind::Lock, "", [LOCK, 0, 0]).add(ONE, Kind::Lock, "", [OTHERS_LOCK, 0, 0]);
@@ -240,6 +242,10 @@ fn the_first_share_that_the_map_gives_up_is_told_with_its_block_and_who_is_left(
 #[test]
 fn a_share_given_up_after_the_schedule_shows_nothing() {
     assert!(kept_alive(&on(&shares(2, true))).is_none());
+    // The very first record after it.
+    let mut first = Records::default();
+    first.step(MAIN, 1).session(SESSION).end().add(MAIN, Kind::ReferenceCount, "Session", [SESSION, 1, 0]);
+    assert!(kept_alive(&on(&run_of(&first, "stage3_fixed", Ending::Exit(0)))).is_none());
     let mut run = shares(2, false);
     run.records.retain(|record| record.kind != Kind::Free);
     assert!(kept_alive(&on(&run)).is_some_and(|kept| kept.freed.is_none()));
