@@ -1,6 +1,6 @@
 //! The exhibits: what each stage shows, how it must end, and what to say about it.
 
-use crate::server::{Reading, Threads};
+use crate::server::{Flags, Threads};
 use crate::world::heap::Heap;
 
 /// One exhibit.
@@ -44,7 +44,7 @@ pub struct Stage {
 #[derive(Debug)]
 pub struct Variant {
     /// What the flags say.
-    pub reading: Reading,
+    pub flags: Flags,
     /// What it shows then.
     pub stage: Stage,
 }
@@ -172,7 +172,7 @@ const STAGE2: Stage = Stage {
 /// The flags of stage 2, and what each makes of it.
 const STAGE2_FLAGS: &[Variant] = &[
     Variant {
-        reading: Reading { level: false, once: true, tail: false, reuseport: false },
+        flags: Flags { level: false, once: true, tail: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge",
             title: "one read an edge, and the edge is lost",
@@ -184,7 +184,7 @@ const STAGE2_FLAGS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: true, tail: false, reuseport: false },
+        flags: Flags { level: true, once: true, tail: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --lose-edge --level",
             title: "one read a level-triggered event",
@@ -194,7 +194,7 @@ const STAGE2_FLAGS: &[Variant] = &[
         },
     },
     Variant {
-        reading: Reading { level: true, once: false, tail: false, reuseport: false },
+        flags: Flags { level: true, once: false, tail: false, reuseport: false },
         stage: Stage {
             name: "stage2_reactor --level",
             title: "one thread, epoll level-triggered, and reads until EAGAIN",
@@ -353,7 +353,7 @@ const STAGE7_BROKEN: Stage = Stage {
 
 /// The other half of stage 7: the same server, and a client that has said all it had to say.
 const STAGE7_BROKEN_TAIL: &[Variant] = &[Variant {
-    reading: Reading { tail: true, level: false, once: false, reuseport: false },
+    flags: Flags { tail: true, level: false, once: false, reuseport: false },
     stage: Stage {
         name: "stage7_broken --tail",
         title: "a hang-up is obeyed before the bytes in front of it are read",
@@ -377,7 +377,7 @@ const STAGE7_FIXED: Stage = Stage {
 };
 
 const STAGE7_FIXED_TAIL: &[Variant] = &[Variant {
-    reading: Reading { tail: true, level: false, once: false, reuseport: false },
+    flags: Flags { tail: true, level: false, once: false, reuseport: false },
     stage: Stage {
         name: "stage7_fixed --tail",
         title: "what has come is read first, and then the end of it",
@@ -410,7 +410,7 @@ const STAGE8_FIXED: Stage = Stage {
 
 /// The flag of stage 8, and what it makes of it.
 const STAGE8_FLAGS: &[Variant] = &[Variant {
-    reading: Reading { level: false, once: false, tail: false, reuseport: true },
+    flags: Flags { level: false, once: false, tail: false, reuseport: true },
     stage: Stage {
         name: "stage8_fixed --reuseport",
         title: "a listener for each reactor, on one port (SO_REUSEPORT)",
@@ -520,8 +520,8 @@ pub fn as_another(name: &str) -> Option<&'static Stage> {
 
 impl Stage {
     /// The exhibit that these flags make of it.
-    pub fn read_as(&'static self, reading: Reading) -> &'static Stage {
-        self.variants.iter().find(|variant| variant.reading == reading).map_or(self, |variant| &variant.stage)
+    pub fn with_flags(&'static self, flags: Flags) -> &'static Stage {
+        self.variants.iter().find(|variant| variant.flags == flags).map_or(self, |variant| &variant.stage)
     }
 
     /// The binary.

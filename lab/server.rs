@@ -11,7 +11,7 @@ use crate::record::event::Kind;
 pub use crate::record::names::{LIMIT, LISTENER, STOP, TICK};
 use crate::record::wakeups::{Counts, Herd};
 use crate::world::kernel::{self, Listener, Socket, Stop};
-use crate::world::point::watched;
+use crate::world::point::tracing_enabled;
 
 /// Listens as a server with these threads does: one listener for all, or the first of several.
 pub(crate) fn listen(threads: Threads, address: SocketAddr) -> io::Result<Listener> {
@@ -31,7 +31,7 @@ pub struct Server {
     /// How many worker threads to start.
     pub workers: usize,
     /// How to wait and read, where the reader has a choice: stages 2 and 8.
-    pub reading: Reading,
+    pub flags: Flags,
     /// How long the sessions that are open may take once the server is told to stop, in milliseconds: stage 7 only.
     pub drain: u64,
 }
@@ -45,7 +45,7 @@ pub(crate) static CUT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 #[track_caller]
 pub fn cut(socket: &Socket, unanswered: u64, replies: u64) {
     let unanswered = unanswered + socket.unread().unwrap_or(0) as u64;
-    if watched() {
+    if tracing_enabled() {
         blackbox::note(Kind::ForcedClose, "", Location::caller(), [socket.number() as u64, unanswered, replies]);
     }
     for (count, more) in CUT.iter().zip([1, unanswered, replies]) {
@@ -56,7 +56,7 @@ pub fn cut(socket: &Socket, unanswered: u64, replies: u64) {
 /// The reader's choice between edge and level, and between reading until `EAGAIN` and reading once. The default is what a
 /// server should do under edge-triggered epoll.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct Flags {
     /// Level-triggered, not edge-triggered.
     pub level: bool,
     /// One read for each event, not until `EAGAIN`.

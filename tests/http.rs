@@ -717,52 +717,52 @@ fn a_part_of_a_head_is_kept_as_long_as_it_is_one() {
 }
 
 #[test]
-fn a_loan_waits_until_it_is_written_and_what_comes_meanwhile_is_lent_after_it() {
+fn a_send_in_flight_is_completed_before_the_next_begins() {
     let (mut connection, mut replies) = (Connection::new(0), Vec::new());
-    assert_eq!(connection.lend(&mut replies), None);
+    assert_eq!(connection.begin_send(&mut replies), None);
     assert!(!connection.wants_write());
     connection.receive(GET.as_bytes(), 0, &mut replies);
-    assert_eq!(connection.lend(&mut replies).as_deref(), Some(HELLO));
+    assert_eq!(connection.begin_send(&mut replies).as_deref(), Some(HELLO));
     assert!(replies.is_empty() && connection.wants_write());
     assert_eq!(connection.pending(), HELLO.len());
-    // The last loan is not written: nothing is lent, and nothing is lost.
-    assert_eq!(connection.lend(&mut replies), None);
+    // The last send is not complete: no other begins, and nothing is lost.
+    assert_eq!(connection.begin_send(&mut replies), None);
     assert_eq!(connection.pending(), HELLO.len());
     connection.receive(format!("{GET}{GET}").as_bytes(), 0, &mut replies);
-    assert_eq!(connection.lend(&mut replies), None);
+    assert_eq!(connection.begin_send(&mut replies), None);
     connection.receive(GET.as_bytes(), 0, &mut replies);
-    assert_eq!(connection.lend(&mut replies), None);
+    assert_eq!(connection.begin_send(&mut replies), None);
     assert!(replies.is_empty());
     assert_eq!(connection.pending(), 4 * HELLO.len());
-    assert_eq!(connection.settle(50, 5), 2);
-    assert_eq!(connection.settle(0, 7), 2);
+    assert_eq!(connection.complete_send(50, 5), 2);
+    assert_eq!(connection.complete_send(0, 7), 2);
     assert_eq!(connection.pending(), 3 * HELLO.len() + 2);
     // Bytes that were written gain time, and none gain none.
     assert_eq!(expires(&mut connection, 7), (15, Expired::Close));
-    assert_eq!(connection.settle(2, 8), 0);
+    assert_eq!(connection.complete_send(2, 8), 0);
     // What has waited goes first, and takes with it what has just come.
     connection.receive(GET.as_bytes(), 8, &mut replies);
-    assert_eq!(connection.lend(&mut replies), Some(HELLO.repeat(4)));
+    assert_eq!(connection.begin_send(&mut replies), Some(HELLO.repeat(4)));
     assert!(replies.is_empty());
-    assert_eq!(connection.lend(&mut replies), None);
-    assert_eq!(connection.settle(4 * HELLO.len(), 8), 0);
+    assert_eq!(connection.begin_send(&mut replies), None);
+    assert_eq!(connection.complete_send(4 * HELLO.len(), 8), 0);
     assert!(!connection.wants_write());
     // A connection that was over is over when the loan is written.
     connection.receive(b"\0", 9, &mut replies);
-    let last = connection.lend(&mut replies).expect("a refusal");
+    let last = connection.begin_send(&mut replies).expect("a refusal");
     assert!(!connection.is_over());
-    connection.settle(last.len(), 9);
+    connection.complete_send(last.len(), 9);
     assert!(connection.is_over());
 }
 
 #[test]
-fn as_much_as_may_wait_is_lent_and_stops_the_reading() {
+fn as_much_as_may_wait_is_in_flight_and_stops_the_reading() {
     let mut outbox = Outbox::new();
-    assert_eq!(outbox.lend(&mut vec![b'x'; MAX_PENDING - 1]).map(|loan| loan.len()), Some(MAX_PENDING - 1));
+    assert_eq!(outbox.begin_send(&mut vec![b'x'; MAX_PENDING - 1]).map(|loan| loan.len()), Some(MAX_PENDING - 1));
     assert!(!outbox.is_full() && !outbox.is_empty());
-    assert_eq!(outbox.lend(&mut vec![b'y']), None);
+    assert_eq!(outbox.begin_send(&mut vec![b'y']), None);
     assert!(outbox.is_full());
-    assert_eq!((outbox.settle(MAX_PENDING - 1), outbox.len()), (0, 1));
+    assert_eq!((outbox.complete_send(MAX_PENDING - 1), outbox.len()), (0, 1));
     assert!(!outbox.is_full() && !outbox.is_empty());
 }
 

@@ -64,7 +64,7 @@ impl Inside {
         let address = listener.local_addr().expect("an address");
         let stop = Stop::new().expect("an eventfd");
         let ours = stop.try_clone().expect("a descriptor");
-        let server = Server { listener, stop, workers, reading: Default::default(), drain: 0 };
+        let server = Server { listener, stop, workers, flags: Default::default(), drain: 0 };
         let thread = thread::spawn(move || stage10_uring::serve_in(server, room, timeouts));
         Inside { address, stop: ours, thread }
     }

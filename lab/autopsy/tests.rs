@@ -13,7 +13,7 @@ use crate::direct::outcome::{Ending, Evidence, Hang, Outcome, Run, Step};
 use crate::record::blackbox::{Fault, ServedCounts};
 use crate::record::event::{Kind, Record, Waiting};
 use crate::record::names::Objects;
-use crate::server::{LISTENER, Reading, STOP};
+use crate::server::{Flags, LISTENER, STOP};
 use crate::words::{count, mask, thousands};
 use crate::world::heap::Heap;
 
@@ -617,8 +617,8 @@ fn a_hang_names_the_connection_the_bytes_that_wait_and_what_each_thread_does() {
         .add(CLIENT, Kind::Hang, "", [1, 4096, 0])
         .add(MAIN, Kind::Close, "", [6, 0, 0]);
     let mut run = records.run("stage2_reactor", &[("client", "connect"), ("main", "wait")], Ending::Exit(0));
-    let lost = Reading { once: true, ..Reading::default() };
-    run.stage = run.stage.read_as(lost);
+    let lost = Flags { once: true, ..Flags::default() };
+    run.stage = run.stage.with_flags(lost);
     run.client.sent = 8192;
     run.served = Some(ServedCounts { received: 4096, replies: 0 });
     let doing = vec![("main".to_string(), "waits for an event".to_string())];

@@ -118,7 +118,7 @@ impl Client {
         let port = stream.local_addr()?.port();
         self.note(Kind::ClientConnect, u64::from(port), 0);
         self.stream = Some(stream);
-        self.settle("the connection", || Ok(self.server_state(port)? == Some(ESTABLISHED)))
+        self.wait_until("the connection", || Ok(self.server_state(port)? == Some(ESTABLISHED)))
     }
 
     /// Sends the next `bytes` of the plan, and waits until they have arrived. The server's side must stand still meanwhile.
@@ -130,7 +130,7 @@ impl Client {
         let before = unread(self);
         self.write(bytes)?;
         let start = Instant::now();
-        self.settle("the bytes", || {
+        self.wait_until("the bytes", || {
             // The acknowledgement of a few bytes may be delayed by 40 ms; that they wait there is seen at once.
             let there = before.map(|before| before + bytes);
             let unacknowledged = unacknowledged(self.stream()?)?;
@@ -167,7 +167,7 @@ impl Client {
         self.closed = true;
         self.note(Kind::ClientFin, 0, 0);
         // The FIN counts as one byte that is to be acknowledged.
-        self.settle("the FIN", || Ok(unacknowledged(self.stream()?)? == 0))
+        self.wait_until("the FIN", || Ok(unacknowledged(self.stream()?)? == 0))
     }
 
     /// Breaks the connection off: with a linger time of 0, close(2) sends an RST (`socket(7)`).
@@ -180,7 +180,7 @@ impl Client {
         break_off(stream)?;
         self.finished = true;
         self.note(Kind::ClientReset, 0, 0);
-        self.settle("the RST", || Ok(self.server_state(port)?.is_none_or(|state| state == CLOSED)))
+        self.wait_until("the RST", || Ok(self.server_state(port)?.is_none_or(|state| state == CLOSED)))
     }
 
     /// The state of the server's side of the connection that has this port here.
@@ -194,7 +194,7 @@ impl Client {
     /// Those of `read(2)`, and `InvalidData` for a reply that is not the one that is due.
     pub fn receive(&mut self) -> io::Result<()> {
         // A server that has closed its side has nothing under way any more.
-        self.settle("the replies", || Ok(self.connection().map_or(0, |connection| connection.untaken) == 0))?;
+        self.wait_until("the replies", || Ok(self.connection().map_or(0, |connection| connection.untaken) == 0))?;
         self.stream()?.set_nonblocking(true)?;
         let result = self.receive_some();
         self.stream()?.set_nonblocking(false)?;
@@ -420,7 +420,7 @@ impl Client {
     }
 
     /// Waits until what was done has arrived. Asks again and again: there is nothing to sleep on.
-    fn settle(&self, what: &str, arrived: impl Fn() -> io::Result<bool>) -> io::Result<()> {
+    fn wait_until(&self, what: &str, arrived: impl Fn() -> io::Result<bool>) -> io::Result<()> {
         let start = Instant::now();
         let mut pause = Duration::from_micros(10);
         while !arrived()? {

@@ -449,7 +449,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_interest_list_is_read_as_the_kernel_writes_it() {
+    fn the_interest_list_is_with_flags_the_kernel_writes_it() {
         let text = "pos:\t0\nflags:\t02\ntfd:        8 events: c0002019 data: 1  pos:0\n\
                     tfd:        7 events: c0000000 data: ffffffffffffffff  pos:0 ino:1 sdev:8\n";
         assert_eq!(mask(text, 7), Some(Armed(0xc000_0000)));

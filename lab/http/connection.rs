@@ -94,8 +94,8 @@ fn put(reply: Reply, out: &mut Vec<u8>) {
 #[derive(Default)]
 pub struct Outbox {
     pending: Option<Box<Pending>>,
-    /// Bytes that somebody else is writing: [`Outbox::lend`].
-    lent: u32,
+    /// Bytes of the send that is in flight: [`Outbox::begin_send`].
+    in_flight: u32,
 }
 
 struct Pending {
@@ -112,12 +112,12 @@ impl Outbox {
 
     /// Bytes that wait for room.
     pub fn len(&self) -> usize {
-        self.lent as usize + self.pending.as_ref().map_or(0, |pending| pending.bytes.len() - pending.written)
+        self.in_flight as usize + self.pending.as_ref().map_or(0, |pending| pending.bytes.len() - pending.written)
     }
 
     /// Whether everything was taken.
     pub fn is_empty(&self) -> bool {
-        self.pending.is_none() && self.lent == 0
+        self.pending.is_none() && self.in_flight == 0
     }
 
     /// Whether so much waits that no more is to be read.
@@ -159,26 +159,26 @@ impl Outbox {
     }
 
     /// For writes that are answered later (io_uring): all that waits, with `replies` behind it, for somebody to write.
-    /// `None` if that is nothing, or if the last loan is not written yet: then `replies` wait. They are empty afterwards. A
-    /// loan counts as waiting until [`Outbox::settle`].
-    pub fn lend(&mut self, replies: &mut Vec<u8>) -> Option<Vec<u8>> {
-        if self.lent > 0 || self.pending.is_some() {
+    /// `None` if that is nothing, or if a send is in flight: then `replies` wait. They are empty afterwards. What is in flight counts
+    /// as waiting until [`Outbox::complete_send`].
+    pub fn begin_send(&mut self, replies: &mut Vec<u8>) -> Option<Vec<u8>> {
+        if self.in_flight > 0 || self.pending.is_some() {
             let pending = self.pending.get_or_insert_with(|| Box::new(Pending { bytes: Vec::new(), written: 0 }));
             pending.bytes.append(replies);
         }
-        if self.lent > 0 {
+        if self.in_flight > 0 {
             self.pending.take_if(|pending| pending.bytes.is_empty());
             return None;
         }
-        let loan = self.pending.take().map_or_else(|| std::mem::take(replies), |pending| pending.bytes);
-        self.lent = loan.len() as u32;
-        (!loan.is_empty()).then_some(loan)
+        let sent = self.pending.take().map_or_else(|| std::mem::take(replies), |pending| pending.bytes);
+        self.in_flight = sent.len() as u32;
+        (!sent.is_empty()).then_some(sent)
     }
 
-    /// So many more bytes of the loan are written; says how many are not, which are its last.
-    pub fn settle(&mut self, written: usize) -> usize {
-        self.lent -= written as u32;
-        self.lent as usize
+    /// So many more bytes of the send in flight are written; says how many are not, which are its last.
+    pub fn complete_send(&mut self, written: usize) -> usize {
+        self.in_flight -= written as u32;
+        self.in_flight as usize
     }
 }
 
@@ -246,17 +246,17 @@ impl Connection {
         Ok(())
     }
 
-    /// As [`Connection::flush`] for writes that are answered later: what is to be written now ([`Outbox::lend`]).
-    pub fn lend(&mut self, replies: &mut Vec<u8>) -> Option<Vec<u8>> {
-        self.outbox.lend(replies)
+    /// As [`Connection::flush`] for writes that are answered later: what is to be written now ([`Outbox::begin_send`]).
+    pub fn begin_send(&mut self, replies: &mut Vec<u8>) -> Option<Vec<u8>> {
+        self.outbox.begin_send(replies)
     }
 
-    /// The answer: so many more bytes of the loan are written. Says how many are not ([`Outbox::settle`]).
-    pub fn settle(&mut self, written: usize, now: u32) -> usize {
+    /// The answer: so many more bytes of the send in flight are written. Says how many are not ([`Outbox::complete_send`]).
+    pub fn complete_send(&mut self, written: usize, now: u32) -> usize {
         if written > 0 {
             self.since = now;
         }
-        self.outbox.settle(written)
+        self.outbox.complete_send(written)
     }
 
     /// Whether to read on: not while the client leaves [`MAX_PENDING`] bytes of replies untaken.

@@ -12,7 +12,7 @@ use super::end::read_arguments;
 use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
 use crate::record::blackbox::MAX_THREADS;
-use crate::server::{Reading, Threads};
+use crate::server::{Flags, Threads};
 use crate::world::fault::Fault;
 use crate::world::heap::Heap;
 
@@ -21,7 +21,7 @@ use crate::world::heap::Heap;
 pub struct Options {
     pub what: What,
     pub workers: usize,
-    pub reading: Reading,
+    pub flags: Flags,
     /// See [`super::Server::drain`].
     pub drain: u64,
     pub heap: Option<Heap>,
@@ -219,11 +219,11 @@ fn command(stage: &Stage) -> Command {
                 .default_value("10")
                 .help("Seconds to wait for one step before the lab gives up; 0 for ever; not under a debugger"),
         );
-    let has = |flag: fn(&Reading) -> bool| stage.variants.iter().any(|variant| flag(&variant.reading));
+    let has = |flag: fn(&Flags) -> bool| stage.variants.iter().any(|variant| flag(&variant.flags));
     if stage.drains {
         return command.arg(tail()).arg(drain());
     }
-    if has(|reading| reading.reuseport) {
+    if has(|flags| flags.reuseport) {
         return command.arg(
             Arg::new("reuseport")
                 .long("reuseport")
@@ -236,7 +236,7 @@ fn command(stage: &Stage) -> Command {
                 ),
         );
     }
-    if !has(|reading| reading.level || reading.once) {
+    if !has(|flags| flags.level || flags.once) {
         return command;
     }
     command
@@ -314,10 +314,10 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
     // Not every stage has each of them.
     let has = |name: &str| matches.ids().any(|id| id == name);
     let flag = |name: &str| has(name) && matches.get_flag(name);
-    let reading =
-        Reading { level: flag("level"), once: flag("lose-edge"), tail: flag("tail"), reuseport: flag("reuseport") };
+    let flags =
+        Flags { level: flag("level"), once: flag("lose-edge"), tail: flag("tail"), reuseport: flag("reuseport") };
     Options {
-        reading,
+        flags,
         workers: match what {
             // Nobody directs, so there is no order that counts on a number of them.
             What::Serve(_) if stage.threads == Threads::Shards && by_default(&matches, "workers") => cores(),

@@ -50,9 +50,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let schedule = read_schedule(stage, options)?;
     let heap = options.heap.unwrap_or(stage.heap);
     let address: SocketAddr = any_port();
-    let (workers, reading, drain) = (options.workers, options.reading, options.drain);
+    let (workers, flags, drain) = (options.workers, options.flags, options.drain);
     let threads = stage.threads;
-    let setup = Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Directed, address, core: true };
+    let setup = Setup { serve, workers, flags, drain, threads, heap, mode: Mode::Directed, address, core: true };
     let blackbox = process::new_blackbox()?;
     // The first client's role is there.
     for (client, _) in CLIENTS.into_iter().zip(&schedule.plans).skip(1) {

@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::catalogue;
 pub use crate::record::wakeups::Counts;
-pub use crate::server::{LIMIT, LISTENER, Reading, STOP, Serve, Served, Server, TICK, cut, tell};
+pub use crate::server::{Flags, LIMIT, LISTENER, STOP, Serve, Served, Server, TICK, cut, tell};
 use crate::world::kernel::raise_file_limit;
 use crate::world::sync::unless_refused;
 use cli::{Options, What};
@@ -34,7 +34,7 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
         return ExitCode::from(2);
     };
     let options = cli::parse(stage, std::env::args_os());
-    let stage = stage.read_as(options.reading);
+    let stage = stage.with_flags(options.flags);
     let run = || {
         check_machine(&options)?;
         match options.what {

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use super::end::explain;
 use crate::direct::outcome::Ending;
 use crate::record::blackbox::{Blackbox, CAPACITY, MAIN, Mode, ServedCounts, State, futex_wait, futex_wake};
-use crate::server::{self, Reading, Serve, Served, Server, Threads, listen};
+use crate::server::{self, Flags, Serve, Served, Server, Threads, listen};
 use crate::world::heap::{self, Heap};
 use crate::world::kernel::Stop;
 use crate::world::sync::unless_refused;
@@ -50,7 +50,7 @@ pub fn check(ending: Ending, blackbox: &Blackbox) -> Result<()> {
 pub struct Setup {
     pub serve: Serve,
     pub workers: usize,
-    pub reading: Reading,
+    pub flags: Flags,
     pub threads: Threads,
     /// See [`Server::drain`].
     pub drain: u64,
@@ -308,7 +308,7 @@ pub fn serve_here(setup: Setup, blackbox: Blackbox, stop: Stop) -> Result<()> {
         listen(setup.threads, setup.address).with_context(|| format!("cannot listen on {}", setup.address))?;
     let port = listener.local_addr().context("the listener has no address")?.port();
     blackbox.set_port(port);
-    let server = Server { listener, stop, workers: setup.workers, reading: setup.reading, drain: setup.drain };
+    let server = Server { listener, stop, workers: setup.workers, flags: setup.flags, drain: setup.drain };
     let served = serve(setup.serve, server)?;
     blackbox.set_herd(&server::told());
     blackbox.serve_ended(ServedCounts { received: served.received, replies: served.replies });

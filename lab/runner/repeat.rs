@@ -99,12 +99,12 @@ fn once(
 ) -> Result<(Option<String>, f64)> {
     let mut command = Command::new(program);
     command.args(["--workers", &options.workers.to_string()]);
-    let reading = options.reading;
+    let flags = options.flags;
     for (asked, flag) in [
-        (reading.level, "--level"),
-        (reading.once, "--lose-edge"),
-        (reading.tail, "--tail"),
-        (reading.reuseport, "--reuseport"),
+        (flags.level, "--level"),
+        (flags.once, "--lose-edge"),
+        (flags.tail, "--tail"),
+        (flags.reuseport, "--reuseport"),
     ] {
         command.args(asked.then_some(flag));
     }

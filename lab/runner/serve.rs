@@ -49,13 +49,13 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     // A server has a descriptor for each client. What the limit then is, `accept` will say when it is reached.
     raise_file_limit(libc::rlim_t::MAX);
     if options.trace.is_some() || options.json {
-        let (workers, reading, drain) = (options.workers, options.reading, options.drain);
+        let (workers, flags, drain) = (options.workers, options.flags, options.drain);
         let threads = stage.threads;
-        let setup = Setup { serve, workers, reading, drain, threads, heap, mode: Mode::Recorded, address, core: true };
+        let setup = Setup { serve, workers, flags, drain, threads, heap, mode: Mode::Recorded, address, core: true };
         return recorded(stage, setup, options);
     }
     heap::choose(heap);
-    heap::keep();
+    heap::raise_trim_threshold();
     kernel::set_sched_batch();
     let listener = listen(stage.threads, address)
         .with_context(|| format!("cannot listen on {address}; choose another address, or port 0 for any"))?;
@@ -67,8 +67,8 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
         fault::plan(faults.clone());
     }
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name))?;
-    let (workers, reading, drain) = (options.workers, options.reading, options.drain);
-    let served = process::serve(serve, Server { listener, stop, workers, reading, drain })?;
+    let (workers, flags, drain) = (options.workers, options.flags, options.drain);
+    let served = process::serve(serve, Server { listener, stop, workers, flags, drain })?;
     let herd = told();
     let herd = match herd.reactors.len() {
         0 => String::new(),

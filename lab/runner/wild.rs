@@ -57,10 +57,10 @@ struct Odds {
 /// Plays rounds until there were enough, and reports.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, seconds: u64) -> Result<End> {
     let heap = options.heap.unwrap_or(Heap::Malloc);
-    let (workers, reading, drain) = (options.workers, options.reading, options.drain);
+    let (workers, flags, drain) = (options.workers, options.flags, options.drain);
     let threads = stage.threads;
     let (mode, address) = (Mode::Recorded, any_port());
-    let setup = Setup { serve, workers, reading, drain, threads, heap, mode, address, core: false };
+    let setup = Setup { serve, workers, flags, drain, threads, heap, mode, address, core: false };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {

@@ -164,7 +164,7 @@ impl Reactor {
                 self.served.received += bytes.len() as u64;
                 self.served.replies += client.connection.receive(&bytes, self.now, &mut self.replies);
             }
-            Outcome::Sent(Ok(count), bytes) => match client.connection.settle(count, self.now) {
+            Outcome::Sent(Ok(count), bytes) => match client.connection.complete_send(count, self.now) {
                 0 => self.keep(bytes),
                 // There was room for a part of it.
                 left => {
@@ -188,7 +188,7 @@ impl Reactor {
     /// received. A client that needs nothing more goes.
     fn ask(&mut self, token: u64) -> io::Result<()> {
         let Some(client) = self.clients.get(token) else { return Ok(()) };
-        if let Some(bytes) = client.connection.lend(&mut self.replies) {
+        if let Some(bytes) = client.connection.begin_send(&mut self.replies) {
             point("send");
             self.ring.send(&client.socket, token, bytes, 0)?;
             self.replies = self.spare.pop().unwrap_or_default();

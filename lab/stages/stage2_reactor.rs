@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 // ANCHOR: reactor
 /// The reactor: accepts, waits, and serves whoever is ready.
 pub fn serve(server: Server) -> io::Result<Served> {
-    let interest = if server.reading.level { Interest::READ } else { Interest::READ.edge_triggered() };
+    let interest = if server.flags.level { Interest::READ } else { Interest::READ.edge_triggered() };
     let epoll = Epoll::new()?;
     epoll.add(&server.listener, LISTENER, Interest::READ)?;
     epoll.add(&server.stop, STOP, Interest::READ)?;
@@ -56,7 +56,7 @@ pub fn serve(server: Server) -> io::Result<Served> {
                 }
                 id => {
                     let Some(session) = sessions.get_mut(&id) else { continue };
-                    if !session.read(server.reading.once, &mut served) {
+                    if !session.read(server.flags.once, &mut served) {
                         // The socket is closed with its session, and so leaves the interest list.
                         point("remove");
                         sessions.remove(&id);

@@ -21,7 +21,7 @@ const TIMEOUTS: Timeouts = Timeouts { idle: 60, request: 10 };
 // ANCHOR: lesson
 /// One reactor is enough for a client. Where each has a listener of its own, nobody else waits there.
 fn arrivals(server: &Server) -> Interest {
-    if server.reading.reuseport { Interest::READ } else { Interest::READ.exclusive() }
+    if server.flags.reuseport { Interest::READ } else { Interest::READ.exclusive() }
 }
 // ANCHOR_END: lesson
 
@@ -43,7 +43,7 @@ pub fn serve(server: Server) -> io::Result<Served> {
     let mut listeners = vec![Arc::new(server.listener)];
     while listeners.len() < server.workers {
         let first = &listeners[0];
-        listeners.push(if server.reading.reuseport { Arc::new(first.sibling()?) } else { first.clone() });
+        listeners.push(if server.flags.reuseport { Arc::new(first.sibling()?) } else { first.clone() });
     }
     // ANCHOR_END: lesson
     let mut reactors = Vec::new();

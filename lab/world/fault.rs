@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::record::blackbox;
-use crate::world::point::watched;
+use crate::world::point::tracing_enabled;
 
 /// A system call that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,7 +155,7 @@ pub fn made() -> Vec<(Call, u32, u64)> {
 /// What this call is to answer, if it is planned.
 #[inline(always)]
 pub(super) fn next(call: Call, at: &'static Location<'static>) -> Option<Answer> {
-    if watched() { look_up(call, at.line()) } else { None }
+    if tracing_enabled() { look_up(call, at.line()) } else { None }
 }
 
 /// The call on `fd` fails so. Where that means a broken connection, the connection is broken.

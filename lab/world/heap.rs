@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::record::blackbox::{self, Place};
 use crate::record::event::Kind;
-use crate::world::point::{point, watched};
+use crate::world::point::{point, tracing_enabled};
 
 static PAGES: AtomicBool = AtomicBool::new(false);
 
@@ -45,7 +45,7 @@ pub(crate) fn choose(heap: Heap) {
 /// Memory that is given back stays with the process, up to 16 MiB at the end of each arena, for the next who asks
 /// (`M_TRIM_THRESHOLD` of `mallopt(3)`). A server under load takes and gives the same few kilobytes all the time, and by default
 /// glibc returns them to the kernel now and then, to ask for them again at once. Without effect under another C library.
-pub(crate) fn keep() {
+pub(crate) fn raise_trim_threshold() {
     // SAFETY: a number of the allocator's is set, before there is a second thread.
     #[cfg(target_env = "gnu")]
     unsafe {
@@ -54,7 +54,7 @@ pub(crate) fn keep() {
 }
 
 fn note(kind: Kind, label: &'static str, at: impl Into<Place>, address: usize, size: usize) {
-    if watched() {
+    if tracing_enabled() {
         let pages = PAGES.load(Ordering::Relaxed);
         blackbox::note(kind, label, at, [address as u64, size as u64, u64::from(pages)]);
     }
@@ -136,7 +136,7 @@ impl<T> Raw<T> {
     #[inline(always)]
     #[track_caller]
     pub fn get(&self) -> *const T {
-        if watched() {
+        if tracing_enabled() {
             blackbox::note(Kind::Use, "", Location::caller(), [self.0 as u64, 0, 0]);
         }
         self.0

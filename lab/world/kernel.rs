@@ -9,11 +9,11 @@ use std::panic::Location;
 use crate::record::blackbox;
 use crate::record::event::{Kind, Waiting};
 use crate::world::fault::{self, Answer, Call};
-use crate::world::point::{asleep, directed, kernel_chooses_wakeups, point, try_or_park, watched};
+use crate::world::point::{asleep, directed, kernel_chooses_wakeups, point, tracing_enabled, try_or_park};
 
 #[track_caller]
 fn note(kind: Kind, numbers: [u64; 3]) {
-    if watched() {
+    if tracing_enabled() {
         blackbox::note(kind, "", Location::caller(), numbers);
     }
 }
@@ -202,7 +202,7 @@ impl Epoll {
             let count = asleep(|| self.wait_at_most(events, -1, at))?;
             point("woken");
             count
-        } else if watched() {
+        } else if tracing_enabled() {
             let directed = try_or_park(
                 Waiting::Event,
                 self.fd.as_raw_fd() as u64,
@@ -214,7 +214,7 @@ impl Epoll {
             self.wait_at_most(events, timeout_ms, at)?
         };
         events.count = count;
-        if watched() {
+        if tracing_enabled() {
             note(Kind::Wait, [count as u64, 0, 0]);
             for event in events.iter() {
                 note(Kind::Ready, [event.token, u64::from(event.mask), 0]);
@@ -701,7 +701,7 @@ impl Stream {
                 unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), length, flags) }
             })
         };
-        let result = if watched() {
+        let result = if tracing_enabled() {
             let directed = try_or_park(Waiting::Bytes, fd as u64, || 0, || unless_blocked(receive(libc::MSG_DONTWAIT)));
             directed.unwrap_or_else(|| receive(0))
         } else {
@@ -726,7 +726,7 @@ impl Stream {
                     unsafe { libc::send(fd, bytes.as_ptr().cast(), length, flags) }
                 })
             };
-            let result = if watched() {
+            let result = if tracing_enabled() {
                 let directed = try_or_park(Waiting::Room, fd as u64, || 0, || unless_blocked(send(libc::MSG_DONTWAIT)));
                 directed.unwrap_or_else(|| send(0))
             } else {
@@ -799,7 +799,7 @@ impl Drop for Socket {
 
 /// The close itself is the descriptor's own drop, which comes next.
 fn note_close(fd: &OwnedFd) {
-    if watched() {
+    if tracing_enabled() {
         blackbox::note(Kind::Close, "", blackbox::last_place(), [fd.as_raw_fd() as u64, 0, 0]);
     }
 }

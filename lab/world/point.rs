@@ -13,7 +13,7 @@ use crate::record::event::{Kind, Waiting};
 
 /// Whether anybody watches.
 #[inline(always)]
-pub(crate) fn watched() -> bool {
+pub(crate) fn tracing_enabled() -> bool {
     blackbox::mode() != Mode::Off as u8
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn directed() -> bool {
 #[inline(always)]
 #[track_caller]
 pub fn point(name: &'static str) {
-    if watched() {
+    if tracing_enabled() {
         pass(name, Location::caller());
     }
 }

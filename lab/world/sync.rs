@@ -19,7 +19,7 @@ use super::tsan;
 use crate::record::blackbox::{self, Blackbox, State};
 use crate::record::event::{Kind, Waiting};
 use crate::world::heap::{Raw, type_label};
-use crate::world::point::{directed, give_way, try_or_park, watched};
+use crate::world::point::{directed, give_way, tracing_enabled, try_or_park};
 
 /// Shared ownership: the value is dropped with its last owner.
 pub struct Arc<T> {
@@ -32,7 +32,7 @@ impl<T> Arc<T> {
     #[track_caller]
     pub fn new(value: T) -> Arc<T> {
         let arc = Arc { inner: Some(std::sync::Arc::new(value)) };
-        if watched() {
+        if tracing_enabled() {
             let numbers = [arc.address(), size_of::<T>() as u64, 0];
             blackbox::note(Kind::Alloc, type_label::<T>(), Location::caller(), numbers);
         }
@@ -68,7 +68,7 @@ impl<T> Arc<T> {
     /// There is one owner more.
     fn another(share: std::sync::Arc<T>, at: &'static Location<'static>) -> Arc<T> {
         let arc = Arc { inner: Some(share) };
-        if watched() {
+        if tracing_enabled() {
             blackbox::note(Kind::ReferenceCount, "", at, [arc.address(), arc.owners(), 0]);
         }
         arc
@@ -77,7 +77,7 @@ impl<T> Arc<T> {
 
 impl<T> Drop for Arc<T> {
     fn drop(&mut self) {
-        if !watched() {
+        if !tracing_enabled() {
             if cfg!(lab_tsan) {
                 drop(self.inner.take().and_then(tsan::give_up));
             }
@@ -161,7 +161,7 @@ impl<T> Mutex<T> {
     }
 
     fn lock_at(&self, at: &'static Location<'static>) -> MutexGuard<'_, T> {
-        if !watched() {
+        if !tracing_enabled() {
             return self.taken(self.inner.lock().unwrap_or_else(PoisonError::into_inner), at);
         }
         let holder = || self.holder.load(Ordering::Relaxed);
@@ -188,7 +188,7 @@ impl<T> Mutex<T> {
     /// This thread has the lock: whoever watches gets to know.
     fn taken<'a>(&'a self, inner: std::sync::MutexGuard<'a, T>, at: &'static Location<'static>) -> MutexGuard<'a, T> {
         tsan::acquired(&self.inner);
-        if watched() {
+        if tracing_enabled() {
             self.holder.store(Blackbox::role().unwrap_or(0) as u32, Ordering::Relaxed);
             blackbox::note(Kind::Lock, "", at, [self.address(), 0, 0]);
         }
@@ -202,7 +202,7 @@ impl<T> Mutex<T> {
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        if self.inner.is_some() && watched() {
+        if self.inner.is_some() && tracing_enabled() {
             blackbox::note(Kind::Unlock, "", blackbox::last_place(), [self.lock.address(), 0, 0]);
         }
         tsan::releasing(&self.lock.inner);
@@ -356,7 +356,7 @@ impl Condvar {
         let inner = guard.inner.take().expect("it is there until the drop");
         // The guard's own drop tells of no unlock without it.
         drop(guard);
-        if !watched() {
+        if !tracing_enabled() {
             let (inner, is_over) = self.sleep_in_std(inner, time);
             return (lock.taken(inner, at), is_over);
         }
@@ -404,12 +404,12 @@ impl Condvar {
 
     fn notify(&self, most: usize, at: &'static Location<'static>) {
         let all = u64::from(most > 1);
-        if watched() && directed() {
+        if tracing_enabled() && directed() {
             let slept = self.directed.notify(most);
             blackbox::note(Kind::Notify, "", at, [self.address(), slept, all]);
             return;
         }
-        if watched() {
+        if tracing_enabled() {
             blackbox::note(Kind::Notify, "", at, [self.address(), u64::MAX, all]);
         }
         match most {
@@ -432,7 +432,7 @@ impl AtomicBool {
 
     #[track_caller]
     fn note(&self, kind: Kind, value: bool) {
-        if watched() {
+        if tracing_enabled() {
             blackbox::note(kind, "", Location::caller(), [std::ptr::from_ref(self) as u64, u64::from(value), 0]);
         }
     }
@@ -515,14 +515,14 @@ impl AtomicBool {
 /// In a directed run nobody else moves meanwhile, so the second time between two points the thread stands as if it slept, and
 /// looks again each time that somebody else has moved. A loop that waits and says nothing would keep the director waiting.
 pub fn yield_now() {
-    if !(watched() && give_way()) {
+    if !(tracing_enabled() && give_way()) {
         std::thread::yield_now();
     }
 }
 
 /// As [`yield_now`], for a wait that is short: the core is told, and the kernel is not asked.
 pub fn spin_loop() {
-    if !(watched() && give_way()) {
+    if !(tracing_enabled() && give_way()) {
         std::hint::spin_loop();
     }
 }
@@ -650,7 +650,7 @@ impl<T: Task> Queue<T> {
         let at = Location::caller();
         let wakes = self.locked(|state| {
             state.tasks.push_back(task);
-            if watched() {
+            if tracing_enabled() {
                 blackbox::note(Kind::Push, "", at, [name, state.tasks.len() as u64, 0]);
             }
             state.begin_to_wake()
@@ -667,7 +667,7 @@ impl<T: Task> Queue<T> {
         let ready = |state: &mut QueueState<T>| {
             let task = state.tasks.pop_front();
             if let Some(task) = &task
-                && watched()
+                && tracing_enabled()
             {
                 blackbox::note(Kind::Pop, "", at, [task.name(), state.tasks.len() as u64, 0]);
             }
@@ -680,7 +680,7 @@ impl<T: Task> Queue<T> {
             }
             task
         };
-        if watched() {
+        if tracing_enabled() {
             let directed = try_or_park(Waiting::Task, 0, || 0, || self.locked(ready)).map(taken);
             if let Some(result) = directed {
                 return result;
@@ -781,7 +781,7 @@ impl JoinHandle {
     /// If the thread panicked.
     pub fn join(self) {
         if let Some(role) = self.role
-            && watched()
+            && tracing_enabled()
         {
             let ended = || {
                 let state = Blackbox::current().map(|blackbox| blackbox.slot(role).state());

@@ -20,7 +20,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use crate::record::blackbox;
 use crate::record::event::{Kind, Waiting};
 use crate::world::kernel::{Stop, is_about_one_connection};
-use crate::world::point::{asleep, kernel_chooses_wakeups, point, try_or_park, watched};
+use crate::world::point::{asleep, kernel_chooses_wakeups, point, tracing_enabled, try_or_park};
 
 /// The kernel's number for the ring's one group of buffers.
 const GROUP: u16 = 0;
@@ -281,7 +281,7 @@ impl Ring {
             point("woken");
             return Ok(());
         }
-        if watched() {
+        if tracing_enabled() {
             let address = self.ring.as_raw_fd() as u64;
             let look = || match self.enter(1, Some(0)) {
                 Ok(()) => (!self.ring.completion().is_empty()).then_some(Ok(())),
@@ -561,7 +561,7 @@ fn refused(error: io::Error) -> io::Error {
 }
 
 fn note(kind: Kind, at: impl Into<blackbox::Place>, fd: RawFd, result: i32) {
-    if watched() {
+    if tracing_enabled() {
         blackbox::note(kind, "", at, [fd as u64, i64::from(result) as u64, 0]);
     }
 }

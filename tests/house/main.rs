@@ -77,7 +77,7 @@ fn an_import_that_leads_up_is_noticed() {
         ("autopsy/lanes.rs", "use crate::tools;", "tools/mod.rs"),
         // By another name, which the roof passes on.
         ("record/blackbox.rs", "use crate::schedule::Plan;", "direct/schedule.rs"),
-        ("server.rs", "use crate::runner::Reading as R; use crate::runner::say;", "runner/end.rs"),
+        ("server.rs", "use crate::runner::Flags as R; use crate::runner::say;", "runner/end.rs"),
     ] {
         let line = line.replace("; use", ";\nuse");
         let said = planted(file, &line);

@@ -15,7 +15,7 @@ use crate::check::{Check, Kind};
 use crate::heap;
 use crate::kernel::{self, Listener, Source, Stop};
 use crate::net::Client;
-use crate::runner::{Counts, Reading, Serve, Server};
+use crate::runner::{Counts, Flags, Serve, Server};
 use crate::search::{self, Explored, Limits};
 use crate::sync;
 use crate::turn::{self, Checker, with_checker};
@@ -220,8 +220,8 @@ impl Model {
     fn execute(&self) {
         let (listener, stop) = (Listener::open(), Stop::open());
         let (stop_fd, serve) = (stop.fd(), self.serve);
-        let reading = Reading { reuseport: self.rules.reuseport, ..Reading::default() };
-        let server = Server { listener, stop, workers: WORKERS, reading, drain: 1 };
+        let flags = Flags { reuseport: self.rules.reuseport, ..Flags::default() };
+        let server = Server { listener, stop, workers: WORKERS, flags, drain: 1 };
         if self.rules.whole_life {
             turn::explore();
         }

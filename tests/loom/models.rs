@@ -222,6 +222,7 @@ pub fn all() -> Vec<Test> {
     tests.extend(crate::steps::all());
     tests.extend(crate::trips::all());
     tests.extend(crate::sync::tests());
+    tests.extend(crate::strangers::tests());
     tests.extend(crate::gallery::all());
     tests.push(test("harness_a_failed_test_fails_the_run", 1, crate::harness::a_failed_test_fails_the_run));
     tests.extend(crate::harness::failing());

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-pub use real::runner::{Counts, LIMIT, LISTENER, Reading, STOP, Served, TICK};
+pub use real::runner::{Counts, Flags, LIMIT, LISTENER, STOP, Served, TICK};
 
 use crate::kernel::{Listener, Socket, Stop};
 use crate::world;
@@ -12,7 +12,7 @@ pub struct Server {
     pub listener: Listener,
     pub stop: Stop,
     pub workers: usize,
-    pub reading: Reading,
+    pub flags: Flags,
     /// Milliseconds, which mean nothing here: the script, or the last one who can move, says when they are over.
     pub drain: u64,
 }

@@ -2,8 +2,9 @@
 //! after the next `accept(2)`; this keeps count by connection.
 
 use crate::check::Check;
+use crate::models::{Said, Test, test};
 use crate::net::{Client, Fd};
-use crate::world::{Role, World};
+use crate::world::{self, Role, Rules, World};
 
 /// What each connection is owed in all, and the tasks that its events have made.
 #[derive(Default, Hash)]
@@ -68,4 +69,39 @@ impl World {
         let connection = self.net.stream_of(fd);
         self.strangers.tasks.retain(|task| Some(task.connection) != connection || task.worker != Some(worker));
     }
+}
+
+/// A descriptor's number is the key of two connections, one after the other, and a task of each waits. Whoever takes the first
+/// and arms the second's socket has not done the second's task.
+fn a_task_is_its_own_connections() -> Said {
+    world::begin(Rules::DEFAULT);
+    let found: Result<_, &str> = world::with(|world| {
+        world.strangers.counts_tasks = true;
+        let listener = world.net.listen();
+        let mut next = |world: &mut World| {
+            world.net.connect();
+            world.net.accept(listener).ok().flatten().ok_or("a client has come")
+        };
+        let first = next(world)?;
+        let (key, stranger, own) = (first as u64, 2, 3);
+        let before = world.reported(key, first);
+        world.net.close(first).map_err(|_| "it is open")?;
+        let second = next(world)?;
+        let reported = world.reported(key, second);
+        world.takes_task(stranger, key);
+        world.takes_task(own, key);
+        world.arms(stranger, second);
+        let again = world.reported(key, second).map(|(check, _)| check);
+        Ok((first == second, before.is_some(), reported.is_some(), again))
+    });
+    drop(world::end());
+    match found {
+        Ok((true, false, false, Some(Check::ReportedTwice))) => Ok(String::new()),
+        Ok(other) => Err(format!("{other:?}")),
+        Err(why) => Err(String::from(why)),
+    }
+}
+
+pub fn tests() -> Vec<Test> {
+    vec![test("a_task_is_its_own_connections", 1, a_task_is_its_own_connections)]
 }

@@ -639,6 +639,7 @@ impl World {
                 (None, false, Outcome::Accepted(Err(io::Error::from_raw_os_error(libc::EMFILE))))
             }
             Work::Accept => {
+                self.refused_at = None;
                 let client = self.backlog.pop_front().expect("somebody waits");
                 (Some(Work::Accept), goes_on, Outcome::Accepted(Ok(Socket(Rc::new(client)))))
             }

@@ -317,7 +317,7 @@ impl<const FAULT: u8> Reactor<FAULT> {
                 }
             }
             Outcome::Sent(Ok(count), bytes) => {
-                let left = client.connection.settle(count, self.now);
+                let left = client.connection.complete_send(count, self.now);
                 if left > 0 && !is::<FAULT>(Check::TwoSends) {
                     let from = bytes.len() - left;
                     self.ring.send(&client.socket, event.token, bytes, from)?;
@@ -344,7 +344,7 @@ impl<const FAULT: u8> Reactor<FAULT> {
         if mute.contains(&FAULT) || (self.stopped && is::<FAULT>(Check::UnansweredAtStop)) {
             self.replies.clear();
         }
-        if let Some(bytes) = client.connection.lend(&mut self.replies) {
+        if let Some(bytes) = client.connection.begin_send(&mut self.replies) {
             self.send(token, bytes)?;
         }
         let Some(client) = self.clients.get_mut(&token) else { return Ok(()) };

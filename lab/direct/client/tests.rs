@@ -283,7 +283,7 @@ fn without_waiting_it_sends_a_piece_and_takes_what_is_there() {
     assert!(!client.is_served());
     server.write_all(&plan.reply()).expect("there is room");
     server.shutdown(Shutdown::Write).expect("it is connected");
-    client.settle("the reply", || Ok(available(&client) == plan.reply().len())).expect("it comes");
+    client.wait_until("the reply", || Ok(available(&client) == plan.reply().len())).expect("it comes");
     client.go_on().expect("it is right");
     assert!(client.is_served());
     client.go_on().expect("an end is no error when nothing is owed");
@@ -330,7 +330,7 @@ fn the_queues_of_the_servers_socket_are_read_from_outside() {
     assert!(client.connection().is_ok_and(|queues| queues.untaken > 0 && queues.unread == 600));
     break_off(server).expect("it is connected");
     // Another test may be between a fork and its exec, and have the socket open for so long.
-    client.settle("the RST", || Ok(client.connection().is_err())).expect("it comes");
+    client.wait_until("the RST", || Ok(client.connection().is_err())).expect("it comes");
     assert_eq!((kind(&client.connection()), probe.connection().ok()), (Some(ErrorKind::NotFound), Some(None)));
 }
 
@@ -341,7 +341,7 @@ fn bytes_that_the_server_has_no_room_for_are_held_back_and_not_under_way() {
     assert_eq!(probe.in_flight().ok(), Some(0));
     stream.set_nonblocking(true).expect("a socket has the option");
     while (&mut &*stream).write(&[0; 65_536]).is_ok() {}
-    client.settle("what fits", || Ok(probe.in_flight()? == 0)).expect("it arrives");
+    client.wait_until("what fits", || Ok(probe.in_flight()? == 0)).expect("it arrives");
     assert!(unacknowledged(stream).is_ok_and(|bytes| bytes > 0) && unsent(stream).is_ok_and(|bytes| bytes > 0));
 }
 
@@ -372,12 +372,12 @@ fn bytes_that_are_streamed_are_counted_and_end_with_a_reset() {
 #[test]
 fn what_does_not_arrive_within_the_limit_is_named() {
     let (client, _server) = pair_within(Plan::Raw, Duration::from_millis(1));
-    let error = client.settle("the moon", || Ok(false)).expect_err("it never comes");
+    let error = client.wait_until("the moon", || Ok(false)).expect_err("it never comes");
     assert_eq!((error.kind(), error.to_string()), (ErrorKind::TimedOut, "the moon did not arrive".to_string()));
     let asked = std::cell::Cell::new(0);
-    client.settle("it", || Ok(asked.replace(asked.get() + 1) == 1)).expect("at the second look");
+    client.wait_until("it", || Ok(asked.replace(asked.get() + 1) == 1)).expect("at the second look");
     assert_eq!(asked.get(), 2);
-    assert_eq!(kind(&client.settle("it", || Err(ErrorKind::NotFound.into()))), Some(ErrorKind::NotFound));
+    assert_eq!(kind(&client.wait_until("it", || Err(ErrorKind::NotFound.into()))), Some(ErrorKind::NotFound));
 }
 
 #[test]

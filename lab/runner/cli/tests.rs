@@ -18,7 +18,7 @@ fn without_a_flag_the_exhibit_runs_with_four_workers_and_ten_seconds_a_step() {
     assert!(matches!(options.what, What::Exhibit));
     assert_eq!((options.workers, options.limit, options.drain), (4, Some(Duration::from_secs(10)), 0));
     assert_eq!((options.heap, options.schedule, options.trace), (None, None, None));
-    assert!(!options.json && !options.bare && options.reading == Reading::default());
+    assert!(!options.json && !options.bare && options.flags == Flags::default());
 }
 
 #[test]
@@ -48,14 +48,14 @@ fn each_flag_is_its_own() {
 
 #[test]
 fn the_flags_of_a_stage_are_its_readings() {
-    let none = Reading::default();
-    let reading = |stage, flag: &str| parsed(stage, &[flag]).reading;
-    assert_eq!(reading("stage2_reactor", "--level"), Reading { level: true, ..none });
-    assert_eq!(reading("stage2_reactor", "--lose-edge"), Reading { once: true, ..none });
-    assert_eq!(reading("stage7_broken", "--tail"), Reading { tail: true, ..none });
-    assert_eq!(reading("stage8_fixed", "--reuseport"), Reading { reuseport: true, ..none });
-    let both = parsed("stage2_reactor", &["--level", "--lose-edge"]).reading;
-    assert_eq!(both, Reading { level: true, once: true, ..none });
+    let none = Flags::default();
+    let flags = |stage, flag: &str| parsed(stage, &[flag]).flags;
+    assert_eq!(flags("stage2_reactor", "--level"), Flags { level: true, ..none });
+    assert_eq!(flags("stage2_reactor", "--lose-edge"), Flags { once: true, ..none });
+    assert_eq!(flags("stage7_broken", "--tail"), Flags { tail: true, ..none });
+    assert_eq!(flags("stage8_fixed", "--reuseport"), Flags { reuseport: true, ..none });
+    let both = parsed("stage2_reactor", &["--level", "--lose-edge"]).flags;
+    assert_eq!(both, Flags { level: true, once: true, ..none });
     assert_eq!(parsed("stage7_fixed", &[]).drain, 5000);
     assert_eq!(parsed("stage7_fixed", &["--drain", "0"]).drain, 0);
 }

@@ -182,7 +182,7 @@ fn setup(name: &str) -> Setup {
     Setup {
         serve: never,
         workers: 1,
-        reading: options.reading,
+        flags: options.flags,
         threads: stage.threads,
         drain: 0,
         heap: stage.heap,
