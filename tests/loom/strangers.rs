@@ -78,7 +78,7 @@ fn a_task_is_its_own_connections() -> Said {
     let found: Result<_, &str> = world::with(|world| {
         world.strangers.counts_tasks = true;
         let listener = world.net.listen();
-        let mut next = |world: &mut World| {
+        let next = |world: &mut World| {
             world.net.connect();
             world.net.accept(listener).ok().flatten().ok_or("a client has come")
         };
