@@ -64,7 +64,11 @@ pub fn command_of(program: &Path) -> Command {
 
 /// Runs a command to its end; a minute is a safety net only.
 pub fn finish(mut command: Command) -> Output {
-    let mut child = command.spawn().expect("the program starts");
+    let child = command.spawn().expect("the program starts");
+    end(&command, child)
+}
+
+fn end(command: &Command, mut child: Child) -> Output {
     let mut out = child.stdout.take().expect("it is piped");
     let mut err = child.stderr.take().expect("it is piped");
     let out = std::thread::spawn(move || read_all(&mut out));
@@ -213,11 +217,8 @@ pub fn in_pid_namespace(command: &mut Command) {
 
 /// Runs a command that may ask the kernel for namespaces; `None`, with a word, where it lends none. In CI that is a failure.
 pub fn finish_in_namespace(mut command: Command) -> Option<Output> {
-    match command.output() {
-        Ok(output) => {
-            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-            Some(Output { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) })
-        }
+    match command.spawn() {
+        Ok(child) => Some(end(&command, child)),
         Err(error) => {
             assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "this machine lends no namespace: {error}");
             eprintln!("skipped: this machine lends no namespace ({error})");
