@@ -1,7 +1,7 @@
 //! The client: a TCP connection from outside the server's process.
 //!
 //! Its directed steps end when they have arrived: sent bytes when they wait in the server's socket, or have been acknowledged
-//! (`SIOCOUTQ` of `tcp(7)` is 0), a FIN when it is, an RST when the server's side is gone ([`server_side`]).
+//! (`SIOCOUTQ` of `tcp(7)` is 0), a FIN when it is, an RST when the server's side is gone (`sockets.rs`).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -503,7 +503,7 @@ impl ConnectionProbe {
     /// What waits in the two queues of the server's socket; `None` if that is gone.
     ///
     /// # Errors
-    /// Those of [`server_side`].
+    /// Those of reading `/proc/net/tcp`.
     pub fn connection(&self) -> io::Result<Option<SocketQueues>> {
         connection(&self.stream, self.server)
     }

@@ -376,7 +376,7 @@ impl Listener {
 
     /// The next connection; `None` when nobody waits, and also when there is no descriptor or no memory for who does. It
     /// waits on then, and the listener stays readable: so that a reactor that asks again at once does not spin, this takes
-    /// [`EXHAUSTED_PAUSE`].
+    /// a millisecond.
     ///
     /// # Errors
     /// Those of [`Listener::try_accept`] that are left.
@@ -405,7 +405,7 @@ impl Listener {
     /// Sleeps until somebody connects, and gives a connection whose calls block; `None` when `stop` was raised.
     ///
     /// `accept(2)` alone would hear of the client only, so this sleeps in `poll(2)`, which watches both. While there is no
-    /// descriptor or no memory for who waits, it asks again every [`EXHAUSTED_PAUSE`].
+    /// descriptor or no memory for who waits, it asks again every a millisecond.
     ///
     /// # Errors
     /// Those of `poll(2)` and [`Listener::accept`].

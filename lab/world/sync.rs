@@ -717,7 +717,7 @@ pub struct JoinHandle {
 }
 
 /// Starts a thread, which plays the role `name`. If the kernel has none to give, this does not come back: the program
-/// ends with a sentence that says so ([`unless_refused`]).
+/// ends with a sentence that says so.
 #[track_caller]
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle {
     try_spawn(name, body).unwrap_or_else(|error| refuse(error))
