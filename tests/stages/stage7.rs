@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -197,6 +197,17 @@ impl Served {
         while TcpStream::connect(self.address).is_ok() {
             assert!(start.elapsed() < PATIENCE, "it was told to stop, and takes new clients");
             std::thread::yield_now();
+        }
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -440,7 +451,7 @@ fn a_second_signal_ends_a_drain_at_once() {
             server.wait_until_it_refuses();
             assert!(server.child.try_wait().expect("it is our child").is_none(), "it drains");
             server.signal(second);
-            let end = server.child.wait().expect("it is our child");
+            let end = server.wait();
             assert_eq!(end.signal(), Some(second), "{more:?}: {end}");
             // The server of a recorded run goes with its parent.
             let mut rest = Vec::new();
@@ -457,7 +468,7 @@ fn ctrl_c_in_a_terminal_ends_it_in_order() {
         let mut server = Served::start_with("86400000", more);
         // SAFETY: the child was not waited for, so its number, and its group's, is its own.
         unsafe { libc::kill(-(server.child.id() as libc::pid_t), libc::SIGINT) };
-        let end = server.child.wait().expect("it is our child");
+        let end = server.wait();
         assert_eq!(end.code(), Some(0), "{more:?}: {end}");
     }
 }
