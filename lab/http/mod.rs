@@ -570,7 +570,8 @@ mod tests {
         let all =
             [Answer::Hello, Answer::HelloHead, Answer::NotFound, Answer::NotFoundHead, Answer::Stored(10_485_760)];
         let replies = all.into_iter().flat_map(|answer| [answer.into(), Reply::Last(answer)]);
-        for reply in replies.chain([Reply::Refused("431 Request Header Fields Too Large")]) {
+        let status = "431 Request Header Fields Too Large";
+        for reply in replies.chain([Reply::Refused(status), Reply::RefusedHead(status)]) {
             let mut out = [0; 256];
             let length = reply.write_to(&mut out);
             let text = std::str::from_utf8(&out[..length]).expect("it is ASCII");
@@ -582,10 +583,15 @@ mod tests {
                 .expect("a length");
             let is_head = matches!(
                 reply,
-                Reply::HelloHead | Reply::NotFoundHead | Reply::Last(Answer::HelloHead | Answer::NotFoundHead)
+                Reply::HelloHead
+                    | Reply::NotFoundHead
+                    | Reply::RefusedHead(_)
+                    | Reply::Last(Answer::HelloHead | Answer::NotFoundHead)
             );
             assert_eq!(body.len(), if is_head { 0 } else { says }, "{text:?}");
             assert_eq!(head.contains("\r\nConnection: close"), reply.is_last(), "{text:?}");
+            let ends = matches!(reply, Reply::Last(_) | Reply::Refused(_) | Reply::RefusedHead(_));
+            assert_eq!(reply.is_last(), ends, "{text:?}");
         }
         assert_eq!(Reply::Continue.write_to(&mut [0; 256]), 25);
     }
