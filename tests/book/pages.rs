@@ -227,6 +227,21 @@ fn every_include_finds_its_file_and_anchor() {
     }
 }
 
+/// The files of the sources and tests that the text names, whoever reads it.
+#[test]
+fn every_file_that_is_named_is_there() {
+    let others = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| (name.to_string(), read(name)));
+    for (page, text) in pages().into_iter().chain(others) {
+        for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || "_-./".contains(c))) {
+            let is_source = ["lab/", "tests/", "fuzz/"].iter().any(|folder| word.starts_with(folder));
+            // `stageN` is whichever is added.
+            if is_source && word.ends_with(".rs") && !word.contains("stageN") {
+                assert!(root().join(word).is_file(), "{page}: {word} is not there");
+            }
+        }
+    }
+}
+
 /// A recording of this test's; those of the C++ twins, of stage 10 and of `lab caught` have their own.
 fn is_ours(path: &str) -> bool {
     path.strip_prefix("chapters/recorded/").is_some_and(|name| {
