@@ -43,24 +43,16 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
 
 fn main() -> ExitCode {
     let matches = read_arguments(command(), std::env::args_os());
-    if let Some(("cost", matches)) = matches.subcommand() {
-        return lab::tools::cost::run(matches);
-    }
-    if let Some(("caught", matches)) = matches.subcommand() {
-        return lab::tools::detect::run(matches);
-    }
-    if let Some(("bench", matches)) = matches.subcommand() {
-        return lab::tools::bench::run(matches);
-    }
-    if let Some(("soak", matches)) = matches.subcommand() {
-        return lab::tools::soak::run(matches);
-    }
     let text = match matches.subcommand() {
         None => tour(),
         Some(("list", matches)) if matches.get_flag("json") => list_json(),
         Some(("list", matches)) if matches.get_flag("names") => names(),
         Some(("list", _)) => list(),
         Some(("point-cost", _)) => point_cost(),
+        Some(("cost", matches)) => return lab::tools::cost::run(matches),
+        Some(("caught", matches)) => return lab::tools::detect::run(matches),
+        Some(("bench", matches)) => return lab::tools::bench::run(matches),
+        Some(("soak", matches)) => return lab::tools::soak::run(matches),
         Some((other, _)) => unreachable!("clap knows no `{other}`"),
     };
     ExitCode::from(say_all("lab", &text))

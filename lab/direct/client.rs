@@ -446,7 +446,7 @@ pub fn lacks(error: &io::Error) -> Option<String> {
 }
 
 /// Closes with an RST.
-fn break_off(stream: TcpStream) -> io::Result<()> {
+pub(crate) fn break_off(stream: TcpStream) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: the option is read from a linger of its own size.
     let result = unsafe {

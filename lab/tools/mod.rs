@@ -1,4 +1,5 @@
-//! What measures: the load, what connections cost, what hours of load do to a server, and which tool would have caught which bug.
+//! What measures: the load, what connections cost, what hours of load do to a server, and which tool would have caught
+//! which bug.
 
 pub mod bench;
 pub mod cost;

@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::cost::{Server, thousands};
+use super::cost::{Server, field, thousands};
 use crate::catalogue::{self, Stage, Verdict};
+use crate::direct::client::break_off;
 use crate::http::HELLO;
 use crate::runner::say;
 
@@ -200,9 +200,7 @@ fn soak(name: &str, time: Duration, clients: u64, seed: u64) -> Result<Soaked> {
 fn look(server: &Server) -> Result<Sample> {
     let path = format!("/proc/{}", server.pid());
     let status = fs::read_to_string(format!("{path}/status")).with_context(|| format!("cannot read {path}/status"))?;
-    let line =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the kernel does not count VmRSS")?;
-    let resident = line.split_whitespace().next().and_then(|word| word.parse().ok()).context("VmRSS is no number")?;
+    let resident = field(&status, "VmRSS").context("the kernel does not count VmRSS")? as u64;
     let descriptors = fs::read_dir(format!("{path}/fd")).with_context(|| format!("cannot read {path}/fd"))?.count();
     Ok(Sample { resident, descriptors: descriptors as u64 })
 }
@@ -267,12 +265,7 @@ fn converse(server: &Server, manner: Manner, numbers: &mut Numbers, seen: &mut S
         Manner::Broken => {
             let length = 1 + numbers.below(2 * GET.len() as u64) as usize;
             stream.write_all(&GET.repeat(2)[..length])?;
-            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-            // SAFETY: the descriptor is open, and the kernel reads the struct.
-            unsafe {
-                let (fd, size) = (stream.as_raw_fd(), size_of_val(&linger) as libc::socklen_t);
-                libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size);
-            }
+            break_off(stream)?;
         }
         Manner::Silent => {}
         Manner::HalfAHead => stream.write_all(&GET[..1 + numbers.below(GET.len() as u64 - 1) as usize])?,

@@ -7,7 +7,8 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Output, command, finish, finish_in_namespace, forbid, in_network, in_pid_namespace, run, schedule, with_threads,
+    Output, command, finish, finish_in_namespace, forbid, in_network, in_pid_namespace, limit_files, run, schedule,
+    with_threads,
 };
 use lab::autopsy::verdicts;
 use lab::catalogue::{self, STAGES, Stage, Verdict};
@@ -156,14 +157,7 @@ fn a_file_limit_that_is_too_low_is_one_sentence() {
     {
         let mut command = command("stage4_fixed");
         command.args(arguments);
-        // SAFETY: one system call on a local, between fork and exec.
-        unsafe {
-            command.pre_exec(move || {
-                let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-                libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-                Ok(())
-            });
-        }
+        limit_files(&mut command, limit);
         let output = finish(command);
         assert_eq!(output.code(), Some(2), "{}", output.all());
         assert_eq!(output.stderr.lines().count(), 1, "{}", output.all());

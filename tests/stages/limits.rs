@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use lab::catalogue::{self, Stage, Verdict};
 use lab::http::HELLO;
 
-use crate::support::{Server, command, narrow};
+use crate::support::{Server, command, limited, narrow};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 /// A safety net.
@@ -24,20 +23,6 @@ fn servers() -> impl Iterator<Item = &'static Stage> {
 
 fn start(stage: &Stage, command: Command) -> Server {
     Server::start(command, &stage.flags().collect::<Vec<_>>(), PATIENCE)
-}
-
-/// With at most so many open files.
-fn limited(name: &str, files: u64) -> Command {
-    let mut command = command(name);
-    // SAFETY: one system call on a local, between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-            Ok(())
-        });
-    }
-    command
 }
 
 fn get(stream: &mut TcpStream) {

@@ -3,11 +3,10 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout};
 use std::time::{Duration, Instant};
 
-use crate::support::{command, normalised, run, schedule};
+use crate::support::{command, limit_files, normalised, run, schedule};
 use serde_json::Value;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
@@ -135,14 +134,7 @@ impl Server {
         let mut command = command(stage);
         command.args(["--serve", "127.0.0.1:0"]).args(variant);
         if let Some(files) = files {
-            // SAFETY: a system call on a local, between fork and exec.
-            unsafe {
-                command.pre_exec(move || {
-                    let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
-                    libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-                    Ok(())
-                });
-            }
+            limit_files(&mut command, files);
         }
         let mut child = command.spawn().expect("the program starts");
         let mut out = BufReader::new(child.stdout.take().expect("it is piped"));

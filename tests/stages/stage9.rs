@@ -4,11 +4,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Output, Server, binary, command, finish, narrow, run};
+use crate::support::{Output, Server, binary, command, finish, limited, narrow, run};
 use lab::http::HELLO;
 use lab::kernel::Listener;
 use serde_json::Value;
@@ -62,20 +61,6 @@ fn soon(what: &str, done: impl Fn() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(60), "{what}");
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-/// With at most so many open files.
-fn limited(name: &str, files: u64) -> Command {
-    let mut command = command(name);
-    // SAFETY: one system call on a local, between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-            Ok(())
-        });
-    }
-    command
 }
 
 #[test]

@@ -3,11 +3,10 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Output, Server, binary, command, finish, forbid, run, schedule};
+use crate::support::{Output, Server, binary, command, finish, forbid, limit_files, run, schedule};
 use serde_json::Value;
 
 const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
@@ -369,14 +368,7 @@ fn cost_counts_the_threads_and_the_memory_of_both_servers() {
 fn cost_beyond_the_limits_is_one_sentence() {
     let mut few = command("lab");
     few.args(["cost", "--connections", "500"]);
-    // SAFETY: one system call on a local, between fork and exec.
-    unsafe {
-        few.pre_exec(|| {
-            let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-            Ok(())
-        });
-    }
+    limit_files(&mut few, 64);
     one_sentence(&finish(few), "500 connections need 532 open files, and the hard limit is 64");
 
     let folder = tempfile::tempdir().expect("there is room");

@@ -62,6 +62,27 @@ pub fn command_of(program: &Path) -> Command {
     command
 }
 
+/// Lets the program have at most so many open files.
+pub fn limit_files(command: &mut Command, files: u64) {
+    // SAFETY: one system call on a local, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
+            match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
+/// A command that has at most so many open files.
+pub fn limited(name: &str, files: u64) -> Command {
+    let mut command = command(name);
+    limit_files(&mut command, files);
+    command
+}
+
 /// Runs a command to its end; a minute is a safety net only.
 pub fn finish(mut command: Command) -> Output {
     let child = command.spawn().expect("the program starts");
@@ -303,6 +324,13 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A client whose own buffer for replies is as small as can be.
 pub fn narrow(address: SocketAddr) -> TcpStream {
     let SocketAddr::V4(v4) = address else { panic!("the server listens on 127.0.0.1") };
@@ -319,13 +347,6 @@ pub fn narrow(address: SocketAddr) -> TcpStream {
         raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
         assert_eq!(libc::connect(fd, (&raw const raw).cast(), size_of_val(&raw) as u32), 0);
         stream
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
