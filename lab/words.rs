@@ -82,6 +82,57 @@ pub fn remedy(number: i32) -> Option<&'static str> {
     })
 }
 
+/// Of how many runs at most one comes to what none of `runs` came to, at a confidence of 95%: the largest n with
+/// (1 - 1/n)^runs < 5% is too small; for many runs about a third of them.
+///
+/// ```
+/// assert_eq!(lab::words::at_most_one_in(2000), 667);
+/// ```
+pub fn at_most_one_in(runs: u64) -> u64 {
+    (1.0 / highest_share(0, runs)).floor() as u64
+}
+
+/// The shares of runs, lowest and highest, that `hits` of `runs` agree with at a confidence of 95% (Clopper, Pearson: The use of
+/// confidence or fiducial limits, Biometrika 1934). Where there was none, or nothing else, only the other end is a bound.
+///
+/// ```
+/// let (low, high) = lab::words::share(0, 7);
+/// assert_eq!((low, (high * 100.0).round()), (0.0, 35.0));
+/// ```
+pub fn share(hits: u64, runs: u64) -> (f64, f64) {
+    (1.0 - highest_share(runs - hits, runs), highest_share(hits, runs))
+}
+
+/// The share at which as few hits as these are just likely enough.
+fn highest_share(hits: u64, runs: u64) -> f64 {
+    if hits == runs {
+        return 1.0;
+    }
+    // One end is left to chance where the other cannot be, else each has half of it.
+    let chance: f64 = if hits == 0 { 0.05 } else { 0.025 };
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        match at_most(hits, runs, middle) > chance {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    high
+}
+
+/// How likely at most `hits` of `runs` are, if each is one with that probability.
+fn at_most(hits: u64, runs: u64, probability: f64) -> f64 {
+    let (odds, n) = ((probability / (1.0 - probability)).ln(), runs as f64);
+    let mut term = n * (-probability).ln_1p();
+    let mut sum = term.exp();
+    for k in 1..=hits {
+        term += ((n - k as f64 + 1.0) / k as f64).ln() + odds;
+        sum += term.exp();
+    }
+    sum
+}
+
 /// The name of a signal that programs die of.
 pub fn signal_name(signal: i32) -> String {
     match signal {

@@ -272,7 +272,7 @@ impl Client {
             match self.without_waiting(|stream| stream.write(piece)) {
                 Ok(sent) => self.totals.sent += sent as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                Err(error) => return self.fails(error),
             }
             while self.left() > 0 && self.poll(libc::POLLIN | libc::POLLOUT)? & libc::POLLIN != 0 {
                 self.receive_more()?;
@@ -286,14 +286,17 @@ impl Client {
 
     /// Reads once, and keeps why that failed; the end of the stream is a failure, too.
     fn receive_more(&mut self) -> io::Result<()> {
-        let received = match self.receive_some() {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            received => received,
-        };
-        if let Err(error) = &received {
-            self.failure = Some(error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error));
+        match self.receive_some() {
+            Ok(0) => self.fails(ErrorKind::UnexpectedEof.into()),
+            Err(error) => self.fails(error),
+            Ok(_) => Ok(()),
         }
-        received.map(|_| ())
+    }
+
+    fn fails(&mut self, error: io::Error) -> io::Result<()> {
+        let copy = || error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error);
+        self.failure.get_or_insert_with(copy);
+        Err(error)
     }
 
     /// Sleeps until one of these events has come (`poll(2)`), and gives those that have.
@@ -381,12 +384,15 @@ impl Client {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
             result => result.map(Some),
         };
-        if let Some(sent @ 1..) = now(sent)? {
-            self.note(Kind::ClientSend, sent as u64, self.totals.sent);
+        match now(sent) {
+            Ok(Some(sent @ 1..)) => self.note(Kind::ClientSend, sent as u64, self.totals.sent),
+            Ok(_) => {}
+            Err(error) => return self.fails(error),
         }
-        match now(received)? {
-            Some(0) if self.owed() > 0 => Err(ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+        match now(received) {
+            Ok(Some(0)) if self.owed() > 0 => self.fails(ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(()),
+            Err(error) => self.fails(error),
         }
     }
 

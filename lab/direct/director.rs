@@ -167,6 +167,14 @@ impl Directing<'_, '_> {
             if !(self.director.alive)() {
                 return Err(Stop::Died);
             }
+            if lacks(&error).is_none() && self.director.strategy.goes_on_without_a_client() {
+                self.director
+                    .outside
+                    .iter_mut()
+                    .filter(|(name, _)| *name == stands.name)
+                    .for_each(|(_, rest)| rest.clear());
+                return self.retry_the_blocked();
+            }
             let said = |why: &dyn fmt::Display| format!("step {step}: the client could not {what}: {why}");
             return Err(match lacks(&error) {
                 Some(why) => Stop::Unable(said(&why)),
@@ -342,15 +350,18 @@ impl Directing<'_, '_> {
         {
             let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
             let before = (self.director.blackbox.written(), totals(self));
-            for client in self.clients.iter_mut().filter(|client| !client.is_served()) {
-                client.go_on().map_err(|error| Stop::Failed(format!("the client was not served: {error}")))?;
+            for at in (0..self.clients.len()).filter(|at| !self.clients[*at].is_served()).collect::<Vec<_>>() {
+                // What a client gets that it is not owed, or loses, is judged when all is over.
+                if self.clients[at].go_on().is_err() {
+                    return Ok(None);
+                }
             }
             self.run_undirected()?;
             if self.somebody_waits_for_a_time() {
                 return Ok(None);
             }
             let moved = (self.director.blackbox.written(), totals(self)) != before;
-            let connection = self.clients[waits].connection().map_err(|error| Stop::Failed(error.to_string()))?;
+            let Ok(connection) = self.clients[waits].connection() else { return Ok(None) };
             match still_since {
                 Some((since, then)) if !moved && then == connection => {
                     // A packet may still be on its way through the kernel.

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod director;
+pub mod explore;
 pub(crate) mod hang_oracle;
 pub mod in_order;
 pub mod outcome;

@@ -77,7 +77,7 @@ pub struct Stuck {
     pub asleep: Vec<Sleeper>,
 }
 
-/// A client that closed its sending side in order, and that did not get what it is owed.
+/// A client that did not get what it is owed: its stream ended before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// The role of the client.
@@ -86,6 +86,8 @@ pub struct Loss {
     pub owed: u64,
     /// How its stream ended: in order (0), or the number of the error.
     pub error: i32,
+    /// Whether it had closed its sending side, in order.
+    pub closed: bool,
 }
 
 /// A hang: nobody can move, and a client is owed a reply.

@@ -288,6 +288,16 @@ impl Schedule {
         CLIENTS.into_iter().chain([OPERATOR]).map(|name| (name.to_string(), of(name))).collect()
     }
 
+    /// Bytes of the plans that no step sends.
+    pub fn unsent(&self) -> u64 {
+        let sent = |client: &str| -> u64 {
+            let bytes = |step: &Step| if let Action::Send(bytes) = step.action { bytes } else { 0 };
+            self.steps.iter().filter(|step| step.role == client).map(bytes).sum()
+        };
+        let plans = CLIENTS.iter().zip(&self.plans);
+        plans.map(|(client, plan)| plan.length().map_or(0, |length| length.saturating_sub(sent(client)))).sum()
+    }
+
     /// Whether the server is told to stop by a step.
     pub fn stops(&self) -> bool {
         self.steps.iter().any(|step| step.action == Action::Stop)

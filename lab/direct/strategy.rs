@@ -15,6 +15,11 @@ pub trait Strategy {
         false
     }
 
+    /// Whether the run goes on without a client that cannot do what is next for it. In an order that somebody wrote it is to be able to.
+    fn goes_on_without_a_client(&self) -> bool {
+        false
+    }
+
     /// The steps, and what became of each. `now`: how everybody stands at the end.
     fn steps(&mut self, now: &Now) -> Vec<Step>;
 }

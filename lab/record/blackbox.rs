@@ -278,15 +278,33 @@ impl Blackbox {
             if at == libc::MAP_FAILED {
                 return Err(error);
             }
-            let layout = &*at.cast::<Layout>();
-            layout.capacity.store(capacity as u64, Ordering::Relaxed);
             let ring = std::slice::from_raw_parts(at.byte_add(size_of::<Layout>()).cast(), capacity);
-            let blackbox = Blackbox { layout, ring, born: nanos() };
-            blackbox.add_role("client").expect("the box is empty");
-            blackbox.add_role("main").expect("the box is empty");
-            blackbox.slot(CLIENT).set_state(State::Ended);
-            Ok(blackbox)
+            Ok(Blackbox { layout: &*at.cast::<Layout>(), ring, born: 0 }.begun())
         }
+    }
+
+    /// Empties it, for another server. Whoever has recorded into it must have ended.
+    ///
+    /// # Errors
+    /// Those of `madvise(2)`.
+    pub fn emptied(self) -> io::Result<Blackbox> {
+        let (at, size) = (ptr::from_ref(self.layout), size_of::<Layout>() + size_of_val(self.ring));
+        // SAFETY: the mapping is this box's own. A hole in shared memory reads as zeros, which are a valid box, and an atomic may
+        // change at any time.
+        if unsafe { libc::madvise(at.cast_mut().cast(), size, libc::MADV_REMOVE) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(self.begun())
+    }
+
+    /// A box of zeros, at its beginning.
+    fn begun(self) -> Blackbox {
+        self.layout.capacity.store(self.ring.len() as u64, Ordering::Relaxed);
+        let blackbox = Blackbox { born: nanos(), ..self };
+        blackbox.add_role("client").expect("the box is empty");
+        blackbox.add_role("main").expect("the box is empty");
+        blackbox.slot(CLIENT).set_state(State::Ended);
+        blackbox
     }
 
     /// Makes this the box of the process: from here on the facades record into it.

@@ -45,6 +45,19 @@ pub struct Record {
     pub c: u64,
 }
 
+/// Something that two threads can meet at, within a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Object {
+    /// A descriptor, by its number.
+    Fd(u64),
+    /// What epoll knows a descriptor by.
+    Token(u64),
+    /// Memory, by its address: a block, a lock, a flag, a condition variable.
+    Memory(u64),
+    /// The queue of tasks.
+    Queue,
+}
+
 /// A record among the others of its run.
 pub struct Seen<'a> {
     /// All records.
@@ -355,6 +368,25 @@ impl Kind {
     /// Whether it says what a thread of the server did, and not where it stood.
     pub fn is_a_deed(self) -> bool {
         !matches!(self, Kind::Step | Kind::Point | Kind::Refused)
+    }
+}
+
+impl Record {
+    /// What it is about.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        use Kind::*;
+        let [first, second] = match self.kind {
+            Accept | AcceptEagain | Read | Write | Shutdown | Close | ForcedClose => [Some(Object::Fd(self.a)), None],
+            Add | Modify => [Some(Object::Fd(self.a)), Some(Object::Token(self.b))],
+            Ready => [Some(Object::Token(self.a)), None],
+            Push | Pop => [Some(Object::Queue), None],
+            Alloc | Free | Use | ReferenceCount | Lock | Unlock | AtomicLoad | AtomicStore | Sleep | Woken | Notify => {
+                [Some(Object::Memory(self.a)), None]
+            }
+            Point | Step | Refused | Wait | Begin | End | ClientConnect | ClientSend | ClientFin | ClientReset
+            | ClientReceive | ClientEnd | Hang | Stop | Stuck => [None, None],
+        };
+        first.into_iter().chain(second)
     }
 }
 

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 
 use super::end::read_arguments;
 use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
+use crate::direct::explore::which::Which;
 use crate::record::blackbox::MAX_THREADS;
 use crate::server::{Flags, Threads};
 use crate::world::fault::Fault;
@@ -42,6 +43,27 @@ pub enum What {
     Wild { rounds: u64, seconds: u64 },
     Repeat(u64),
     Serve(SocketAddr),
+    Search(Search),
+}
+
+/// How to look for an order in which the server fails.
+#[derive(Clone, Debug)]
+pub struct Search {
+    pub which: Which,
+    /// The most runs.
+    pub runs: u64,
+    /// The most seconds.
+    pub seconds: u64,
+    /// Of the first random order.
+    pub seed: u64,
+    /// The most delays, and the depth of PCT.
+    pub depth: usize,
+    /// What each client does; empty for what those of the stage's own schedule do.
+    pub clients: Vec<String>,
+    /// Whether the server is told to stop.
+    pub stops: bool,
+    /// Where the order goes that was found.
+    pub output: Option<PathBuf>,
 }
 
 fn command(stage: &Stage) -> Command {
@@ -77,7 +99,7 @@ fn command(stage: &Stage) -> Command {
             Arg::new("wild")
                 .long("wild")
                 .action(ArgAction::SetTrue)
-                .conflicts_with_all(["repeat", "serve", "schedule", "bare", "trace"])
+                .conflicts_with_all(["repeat", "serve", "search", "schedule", "bare", "trace"])
                 .help("Nobody directs: play the scenario again and again, and report the odds")
                 .long_help(
                     "Nobody directs, and memory is malloc's own: a client plays the scenario with 10 MiB again and \
@@ -98,17 +120,19 @@ fn command(stage: &Stage) -> Command {
             Arg::new("seconds")
                 .long("seconds")
                 .value_name("S")
-                .requires("wild")
+                .requires("many")
                 .value_parser(value_parser!(u64).range(1..))
                 .default_value("20")
-                .help("With --wild: at most so many seconds"),
+                .help("With --wild or --search: at most so many seconds [default with --search: 60]"),
         )
+        .args(search())
+        .group(ArgGroup::new("many").args(["wild", "search"]))
         .arg(
             Arg::new("repeat")
                 .long("repeat")
                 .value_name("N")
                 .value_parser(value_parser!(u64).range(1..))
-                .conflicts_with_all(["serve", "bare", "trace", "schedule"])
+                .conflicts_with_all(["serve", "bare", "trace", "search"])
                 .help("Run the exhibit N times, in several environments, and count how it ended")
                 .long_help(
                     "Run the exhibit N times, in turn in each of these environments: plain; on one core; with two busy \
@@ -122,7 +146,7 @@ fn command(stage: &Stage) -> Command {
                 .long("serve")
                 .value_name("ADDR")
                 .value_parser(value_parser!(SocketAddr))
-                .conflicts_with_all(["schedule"])
+                .conflicts_with_all(["schedule", "search"])
                 .help("Only serve, for a client of your own: 127.0.0.1:8080, or port 0 for any")
                 .long_help(
                     "Only serve, for a client of your own, until SIGINT or SIGTERM: 127.0.0.1:8080, or port 0 for any. \
@@ -263,6 +287,78 @@ fn command(stage: &Stage) -> Command {
         )
 }
 
+/// `--search`, and what goes with it.
+fn search() -> Vec<Arg> {
+    let number = |name: &'static str, value, default| {
+        Arg::new(name)
+            .long(name)
+            .value_name(value)
+            .requires("search")
+            .value_parser(value_parser!(u64))
+            .default_value(default)
+    };
+    vec![
+        Arg::new("search")
+            .long("search")
+            .action(ArgAction::SetTrue)
+            .conflicts_with_all(["schedule", "bare"])
+            .help("Look for an order in which the server fails, make it shorter, and write it down")
+            .long_help(
+                "Look for an order in which the server fails: the clients do what they do in the stage's own schedule, and who \
+                 goes next is tried out. What is found is made shorter, run 20 times, and written as a schedule. The last line \
+                 says what came of it. Exit status 0 if nothing was found, else as for that schedule. No core dumps are written.",
+            ),
+        Arg::new("strategy")
+            .long("strategy")
+            .value_name("NAME")
+            .requires("search")
+            .value_parser(Which::all().map(|(name, _)| name).collect::<Vec<_>>())
+            .default_value("several")
+            .help("With --search: how the orders are chosen")
+            .long_help(
+                "With --search: how the orders are chosen. `delays`: a calm run, in which whoever moves goes on until it cannot; \
+                 then the same run with somebody delayed at one point, for each of its points; then at two, and so on up to \
+                 --depth. Random orders: `random` (each choice for itself), `pct` (random priorities, which change at a few \
+                 points), `pos` (random priorities of steps), `surw` (by the steps that are left). `several`: all single \
+                 delays, and then pairs of them and random orders in turn.",
+            ),
+        number("runs", "N", "300")
+            .value_parser(value_parser!(u64).range(1..))
+            .help("With --search: at most so many runs"),
+        number("seed", "S", "1")
+            .help("With --search: the seed of the first random order; the next has the next")
+            .long_help(
+                "With --search: the seed of the first random order; the next has the next. The same seed gives the same order: \
+                 `--strategy pct --seed 17 --runs 1` is that run.",
+            ),
+        number("depth", "D", "2")
+            .value_parser(value_parser!(u64).range(1..=8))
+            .help("With --search: at most so many delays, and for `pct` one priority less that changes"),
+        Arg::new("client")
+            .long("client")
+            .value_name("STEPS")
+            .requires("search")
+            .action(ArgAction::Append)
+            .help("With --search: what a client does, as \"plan GET 2; send 58; receive\"; once for each client")
+            .long_help(
+                "With --search: what a client does, as \"plan GET 2; send 29; send 29; receive\", instead of what those of the \
+                 stage's own schedule do. Its steps are those of a schedule, and it connects first. May be given for up to three \
+                 clients.",
+            ),
+        Arg::new("stop")
+            .long("stop")
+            .action(ArgAction::SetTrue)
+            .requires("client")
+            .help("With --client: somebody tells the server to stop, at any moment"),
+        Arg::new("output")
+            .long("output")
+            .value_name("FILE")
+            .requires("search")
+            .value_parser(value_parser!(PathBuf))
+            .help("With --search: where the order goes that was found [default: a new file in this folder]"),
+    ]
+}
+
 fn by_default(matches: &ArgMatches, name: &str) -> bool {
     matches.value_source(name) == Some(ValueSource::DefaultValue)
 }
@@ -308,6 +404,19 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
         What::Repeat(*times)
     } else if let Some(address) = matches.get_one("serve") {
         What::Serve(*address)
+    } else if matches.get_flag("search") {
+        let name = matches.get_one::<String>("strategy").expect("it has a default");
+        let which = Which::all().find(|(known, _)| known == name).expect("no other is taken").1;
+        What::Search(Search {
+            which,
+            runs: number(&matches, "runs"),
+            seconds: if by_default(&matches, "seconds") { 60 } else { number(&matches, "seconds") },
+            seed: number(&matches, "seed"),
+            depth: number(&matches, "depth") as usize,
+            clients: matches.get_many("client").into_iter().flatten().cloned().collect(),
+            stops: matches.get_flag("stop"),
+            output: matches.get_one("output").cloned(),
+        })
     } else {
         What::Exhibit
     };
@@ -318,9 +427,11 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
         Flags { level: flag("level"), once: flag("lose-edge"), tail: flag("tail"), reuseport: flag("reuseport") };
     Options {
         flags,
-        workers: match what {
+        workers: match &what {
             // Nobody directs, so there is no order that counts on a number of them.
             What::Serve(_) if stage.threads == Threads::Shards && by_default(&matches, "workers") => cores(),
+            // The fewer there are, the fewer orders; and one beside another is enough for a race.
+            What::Search(_) if by_default(&matches, "workers") => 2,
             _ => number(&matches, "workers") as usize,
         },
         what,

@@ -113,11 +113,15 @@ pub fn explain(error: io::Error, what: &str) -> anyhow::Error {
 
 /// Writes what the reader asked for: the report, or its JSON, and the trace.
 pub fn publish(run: &Run, trace: Option<&Path>, as_json: bool) -> Result<()> {
-    if let Some(path) = trace {
-        let text = format!("{:#}\n", autopsy::trace_json(run));
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    write_trace(run, trace)?;
     if as_json { say(&format!("{:#}\n", autopsy::json(run))) } else { say(&autopsy::report(run, width(), colour())) }
+}
+
+/// Writes the trace, if the reader asked for one.
+pub fn write_trace(run: &Run, trace: Option<&Path>) -> Result<()> {
+    let Some(path) = trace else { return Ok(()) };
+    let text = format!("{:#}\n", autopsy::trace_json(run));
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -9,16 +9,18 @@ use anyhow::{Context, Result, bail};
 
 use super::cli::Options;
 use super::end::{End, publish, refuse, say};
-use super::process::{self, Process, Setup};
+use super::process::{self, PANICKED, Process, Setup};
 use crate::autopsy;
 use crate::autopsy::verdicts::{self, Survival};
 use crate::catalogue::Stage;
 use crate::direct::client::{Client, Misdelivery};
 use crate::direct::director::{Direction, Director};
-use crate::direct::hang_oracle::{ANOTHER, HangOracle};
+use crate::direct::hang_oracle::{ANOTHER, HangOracle, Judged};
 use crate::direct::in_order::InOrder;
-use crate::direct::outcome::{Ending, Evidence, Loss, Outcome, Run, Step};
+use crate::direct::outcome::{Ending, Evidence, Hang, Loss, Outcome, Run, Step};
+use crate::direct::quiescence::Proof;
 use crate::direct::schedule::{CLIENTS, MAX_LENGTH, OPERATOR, Schedule};
+use crate::direct::strategy::Strategy;
 use crate::record::blackbox::{Blackbox, Mode, ServedCounts};
 use crate::record::event::Kind;
 use crate::server::Serve;
@@ -30,18 +32,25 @@ use crate::world::sync::spawn_scoped;
 /// How long a server may take to listen, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Bytes that clients may have to send after the steps of an order of one's own, if the director is to stay for them.
+const STAYS_FOR: u64 = 64 * 1024;
+
 /// What a run needs besides its stage.
 pub struct Plan<'a> {
     pub stage: &'static Stage,
     pub setup: Setup,
     pub schedule: &'a Schedule,
     pub limit: Option<Duration>,
+    /// Whether the order is not the stage's own. Then whatever is seen of the server is a finding, and not only what it is to show.
+    pub own_order: bool,
 }
 
 impl Plan<'_> {
-    /// Whether the director stays after the steps, to see how it ends.
+    /// Whether the director stays after the steps, to see how it ends. It moves one at a time, so what clients have still to send
+    /// is not to be much; else they are watched while everybody is free.
     fn stays(&self) -> bool {
-        verdicts::case(self.stage.expect).needs_rest() || self.schedule.stops()
+        let is_short = self.own_order && self.schedule.unsent() <= STAYS_FOR;
+        is_short || verdicts::case(self.stage.expect).needs_rest() || self.schedule.stops()
     }
 }
 
@@ -52,23 +61,22 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     let address: SocketAddr = any_port();
     let (workers, flags, drain) = (options.workers, options.flags, options.drain);
     let threads = stage.threads;
-    let setup = Setup { serve, workers, flags, drain, threads, heap, mode: Mode::Directed, address, core: true };
+    let setup =
+        Setup { serve, workers, flags, drain, threads, heap, mode: Mode::Directed, address, core: true, aloud: true };
     let blackbox = process::new_blackbox()?;
-    // The first client's role is there.
-    for (client, _) in CLIENTS.into_iter().zip(&schedule.plans).skip(1) {
-        blackbox.add_client(client).expect("the box is empty");
-    }
-    if schedule.stops() {
-        blackbox.add_client(OPERATOR).expect("the box is empty");
-    }
-    let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit };
-    let (run, verdict) = if options.bare { bare(&plan, blackbox, options)? } else { in_process(&plan, blackbox)? };
+    let own_order = options.schedule.is_some();
+    let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit, own_order };
+    add_outside(&plan, blackbox);
+    let (run, verdict) = match options.bare {
+        true => bare(&plan, blackbox, options)?,
+        false => in_process(&plan, blackbox, &mut InOrder::new(&schedule))?,
+    };
     process::check(run.ending, &blackbox)?;
     if let Direction::Unable(why) = verdict {
         bail!(why);
     }
     publish(&run, options.trace.as_deref(), options.json)?;
-    let end = judge(&run, &verdict, options);
+    let end = judge(&run, &verdict, own_order);
     if let End::Signal(signal) = end
         && !options.json
     {
@@ -77,7 +85,17 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     Ok(end)
 }
 
-fn read_schedule(stage: &Stage, options: &Options) -> Result<Schedule> {
+/// Gives those outside the server a role in the box. The first client's is there.
+pub fn add_outside(plan: &Plan<'_>, blackbox: Blackbox) {
+    for (client, _) in CLIENTS.into_iter().zip(&plan.schedule.plans).skip(1) {
+        blackbox.add_client(client).expect("the box is empty");
+    }
+    if plan.schedule.stops() {
+        blackbox.add_client(OPERATOR).expect("the box is empty");
+    }
+}
+
+pub fn read_schedule(stage: &Stage, options: &Options) -> Result<Schedule> {
     let (name, text) = match &options.schedule {
         None => (stage.schedule.path.to_string(), stage.schedule.text.to_string()),
         Some(path) => {
@@ -95,7 +113,7 @@ fn read_schedule(stage: &Stage, options: &Options) -> Result<Schedule> {
 }
 
 /// The server in a process of its own, director and client here.
-fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Direction)> {
+pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strategy) -> Result<(Run, Direction)> {
     let mut process = Process::start(plan.setup, blackbox)?;
     let mut clients = Vec::new();
     let (mut steps, mut verdict) = (Vec::new(), Direction::Died);
@@ -107,13 +125,13 @@ fn in_process(plan: &Plan<'_>, blackbox: Blackbox) -> Result<(Run, Direction)> {
         let event = process.stop_event().try_clone().context("no descriptor is left")?;
         let (mut alive, stop) = (|| process.is_alive(), || event.raise());
         let (limit, stays, outside) = (plan.limit, plan.stays(), plan.schedule.outside());
-        let (strategy, alive) = (&mut InOrder::new(plan.schedule), &mut alive);
-        let mut director = Director { blackbox, strategy, outside, limit, alive, traced: &traced, stays, stop: &stop };
+        let (alive, traced, stop) = (&mut alive, &traced, &stop);
+        let mut director = Director { blackbox, strategy, outside, limit, alive, traced, stays, stop };
         (steps, verdict) = director.run(&mut clients);
-        if verdict == Direction::Over {
-            finish(&mut clients, &mut verdict, plan, &mut || process.is_alive());
-        }
         let oracle = HangOracle { blackbox, server: pid, port, limit: PATIENCE };
+        if verdict == Direction::Over {
+            finish(&mut clients, &mut verdict, plan, oracle, &mut || process.is_alive());
+        }
         confirm(&mut verdict, &mut clients, oracle);
         if matches!(verdict, Direction::Shown(Evidence::NeverStops(_))) {
             process.kill();
@@ -146,27 +164,67 @@ fn new_clients(plan: &Plan<'_>, blackbox: Blackbox, port: u16, patience: Duratio
     plans.map(|(name, plan)| Client::new(blackbox, port, *plan, patience).playing(role(name))).collect()
 }
 
-/// The clients do what is left of their plans; after bytes that went to the wrong one, nobody does.
-fn finish(clients: &mut [Client], verdict: &mut Direction, plan: &Plan<'_>, alive: &mut dyn FnMut() -> bool) {
+/// The clients do what is left of their plans; after bytes that went to the wrong one, nobody does. Under an order that is not
+/// the stage's own they are watched: whoever waits then may wait for ever.
+fn finish(
+    clients: &mut [Client],
+    verdict: &mut Direction,
+    plan: &Plan<'_>,
+    oracle: HangOracle,
+    alive: &mut dyn FnMut() -> bool,
+) {
     for at in 0..clients.len() {
         if clients.iter().any(|client| client.misdelivery().is_some()) {
             return;
         }
-        if let Err(error) = clients[at].finish()
-            && clients[at].misdelivery().is_none()
-            && loss(plan, &clients[at], &error).is_none_or(|_| !alive())
-        {
-            let failed = || Direction::Failed(format!("the client was not served: {error}"));
-            *verdict = if alive() { failed() } else { Direction::Died };
+        let client = &mut clients[at];
+        let mut serves_another = false;
+        let finished = match plan.own_order && !client.is_served() {
+            true => oracle.play(client, Client::finish, || serves_another = oracle.serves_another()),
+            false => client.finish().map_or_else(Judged::Wrong, |()| Judged::Served),
+        };
+        match finished {
+            Judged::Served => {}
+            Judged::Hangs(proof) => {
+                let doing = proof.threads.iter().map(|one| (one.name.clone(), format!("waits in {}", one.call)));
+                let (unread, owed, doing) = (proof.connection.unread, client.owed(), doing.collect());
+                let mut hang = Hang { session: 0, fd: 0, unread, owed, doing, proof: None, serves_another };
+                found_in(&mut hang, proof, oracle.blackbox);
+                *verdict = Direction::Shown(Evidence::Hangs(hang));
+                return;
+            }
+            Judged::Wrong(error) => {
+                if client.misdelivery().is_none() && loss(plan, client, &error).is_none_or(|_| !alive()) {
+                    let failed = || Direction::Failed(format!("the client was not served: {error}"));
+                    *verdict = if alive() { failed() } else { Direction::Died };
+                }
+            }
         }
     }
 }
 
-/// What a client lost by this error, if it had come to its end in order.
+/// What the proof of a hang says of the session.
+fn found_in(hang: &mut Hang, proof: Proof, blackbox: Blackbox) {
+    if let Some(fd) = proof.fd {
+        hang.fd = fd;
+        let records = blackbox.records();
+        let mut accepted = records.iter().filter(|record| record.kind == Kind::Accept);
+        let last = accepted.clone().rfind(|record| record.a == fd).map(|record| record.number);
+        hang.session = accepted.position(|record| Some(record.number) == last).map_or(0, |at| at as u64 + 1);
+    }
+    hang.proof = Some(proof);
+}
+
+/// What a client lost by this error. One that had not come to its end when the server was told to stop may be cut.
 fn loss(plan: &Plan<'_>, client: &Client, error: &io::Error) -> Option<Loss> {
-    let ended = plan.stage.drains && client.has_closed() && error.kind() != io::ErrorKind::TimedOut;
-    let error = error.raw_os_error().unwrap_or(0);
-    (ended && error != libc::EAGAIN).then(|| Loss { client: client.role(), owed: client.owed(), error })
+    let is_owed = match client.has_closed() {
+        true => plan.own_order || plan.stage.drains,
+        false => plan.own_order && !plan.schedule.stops(),
+    };
+    let number = error.raw_os_error().unwrap_or(0);
+    let ended = error.kind() != io::ErrorKind::TimedOut && number != libc::EAGAIN;
+    let (role, owed, closed) = (client.role(), client.owed(), client.has_closed());
+    (is_owed && ended).then_some(Loss { client: role, owed, error: number, closed })
 }
 
 /// The director saw that nobody could move, and has let go of everybody. Now the kernel has its say, and another client.
@@ -184,6 +242,9 @@ fn confirm(verdict: &mut Direction, clients: &mut [Client], oracle: HangOracle) 
     }
     let waits = clients.iter_mut().find(|client| !client.is_served());
     let (Direction::Shown(Evidence::Hangs(hang)), Some(client)) = (&mut *verdict, waits) else { return };
+    if hang.proof.is_some() {
+        return;
+    }
     let Some(proof) = oracle.prove(client) else {
         // A thread that a debugger has stopped does not sleep.
         if !process::is_traced(oracle.server) {
@@ -192,14 +253,7 @@ fn confirm(verdict: &mut Direction, clients: &mut [Client], oracle: HangOracle) 
         }
         return;
     };
-    if let Some(fd) = proof.fd {
-        hang.fd = fd;
-        let records = oracle.blackbox.records();
-        let mut accepted = records.iter().filter(|record| record.kind == Kind::Accept);
-        let last = accepted.clone().rfind(|record| record.a == fd).map(|record| record.number);
-        hang.session = accepted.position(|record| Some(record.number) == last).map_or(0, |at| at as u64 + 1);
-    }
-    hang.proof = Some(proof);
+    found_in(hang, proof, oracle.blackbox);
     hang.serves_another = oracle.serves_another();
 }
 
@@ -242,11 +296,11 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             let mut director =
                 Director { blackbox, strategy, outside, limit, alive, traced: &traced, stays, stop: &stop };
             let (steps, mut verdict) = director.run(&mut clients);
+            let oracle = HangOracle { blackbox, server: std::process::id() as libc::pid_t, port, limit: PATIENCE };
             if verdict == Direction::Over {
-                finish(&mut clients, &mut verdict, plan, &mut || true);
+                finish(&mut clients, &mut verdict, plan, oracle, &mut || true);
             }
-            let server = std::process::id() as libc::pid_t;
-            confirm(&mut verdict, &mut clients, HangOracle { blackbox, server, port, limit: PATIENCE });
+            confirm(&mut verdict, &mut clients, oracle);
             if let Direction::Shown(Evidence::NeverStops(_)) = verdict {
                 // The server's thread is this process's first, and never comes back.
                 let run = gather(plan, &blackbox, &clients, steps, Ending::Signal(libc::SIGKILL), &verdict);
@@ -300,7 +354,9 @@ fn gather(
 }
 
 /// How this program ends after that run.
-fn judge(run: &Run, verdict: &Direction, options: &Options) -> End {
+///
+/// `own_order`: the order is not the stage's own.
+pub fn judge(run: &Run, verdict: &Direction, own_order: bool) -> End {
     if let Direction::Failed(why) = verdict {
         return End::Failed(why.clone());
     }
@@ -310,8 +366,12 @@ fn judge(run: &Run, verdict: &Direction, options: &Options) -> End {
     {
         return End::Code(1);
     }
+    if run.ending == Ending::Exit(PANICKED) {
+        let said: Vec<&str> = run.stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        return End::Said(1, format!("the server panicked: {}", said.join(" ")));
+    }
     // A death is told as it was, also where an order of the reader's own did not get to its end.
-    let told = options.schedule.is_some() && matches!(run.ending, Ending::Signal(_));
+    let told = own_order && matches!(run.ending, Ending::Signal(_));
     let unmet = run.steps.iter().find(|step| matches!(step.outcome, Outcome::Unmet(_)));
     if let Some(step) = unmet.filter(|_| !told) {
         return End::Unmet(format!("{} {}", step.role, step.what));
@@ -320,9 +380,9 @@ fn judge(run: &Run, verdict: &Direction, options: &Options) -> End {
         Ending::Signal(signal) => End::Signal(signal),
         Ending::Exit(0) => match verdicts::case(run.stage.expect).of_a_survivor(run) {
             Survival::Shown(code) => End::Code(code),
-            Survival::Wrong(why) => End::Failed(why),
+            Survival::Wrong(why) => End::Said(1, why),
             // An order, or a heap, of the reader's own may well be survived.
-            Survival::NotShown(_) if options.schedule.is_some() || run.heap != run.stage.heap => End::Code(0),
+            Survival::NotShown(_) if own_order || run.heap != run.stage.heap => End::Code(0),
             Survival::NotShown(why) => survived(run, why),
         },
         Ending::Exit(_) => End::Failed(run.stderr.lines().next().unwrap_or("the server ended").to_string()),

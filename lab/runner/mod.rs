@@ -6,6 +6,7 @@ mod end;
 mod exhibit;
 pub(crate) mod process;
 mod repeat;
+mod search;
 mod serve;
 mod wild;
 
@@ -40,6 +41,7 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
         match options.what {
             What::Exhibit => exhibit::run(stage, serve, &options),
             What::Wild { rounds, seconds } => wild::run(stage, serve, &options, rounds, seconds),
+            What::Search(ref search) => search::run(stage, serve, &options, search),
             What::Repeat(times) => repeat::run(stage, &options, times),
             What::Serve(address) => serve::run(stage, serve, &options, address),
         }

@@ -59,6 +59,8 @@ pub struct Setup {
     pub address: SocketAddr,
     /// Whether a core dump may be written, if the reader's limit allows one.
     pub core: bool,
+    /// Whether what it writes to standard error is passed on to the reader.
+    pub aloud: bool,
 }
 
 /// A server in a process of its own.
@@ -122,7 +124,8 @@ impl Process {
         drop(write);
         // Whatever comes now, its drop sees to the server's end.
         let mut process = Process { pid, started, ended: None, stderr: None, blackbox, stop };
-        let thread = std::thread::Builder::new().spawn(move || pass_on(File::from(read), io::stderr()));
+        let to: Box<dyn Write + Send> = if setup.aloud { Box::new(io::stderr()) } else { Box::new(io::sink()) };
+        let thread = std::thread::Builder::new().spawn(move || pass_on(File::from(read), to));
         process.stderr = Some(thread.map_err(|error| explain(error, "nobody can read what the server says"))?);
         Ok(process)
     }

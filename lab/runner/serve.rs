@@ -51,7 +51,18 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     if options.trace.is_some() || options.json {
         let (workers, flags, drain) = (options.workers, options.flags, options.drain);
         let threads = stage.threads;
-        let setup = Setup { serve, workers, flags, drain, threads, heap, mode: Mode::Recorded, address, core: true };
+        let setup = Setup {
+            serve,
+            workers,
+            flags,
+            drain,
+            threads,
+            heap,
+            mode: Mode::Recorded,
+            address,
+            core: true,
+            aloud: true,
+        };
         return recorded(stage, setup, options);
     }
     heap::choose(heap);

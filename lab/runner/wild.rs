@@ -60,7 +60,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, 
     let (workers, flags, drain) = (options.workers, options.flags, options.drain);
     let threads = stage.threads;
     let (mode, address) = (Mode::Recorded, any_port());
-    let setup = Setup { serve, workers, flags, drain, threads, heap, mode, address, core: false };
+    let setup = Setup { serve, workers, flags, drain, threads, heap, mode, address, core: false, aloud: true };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
     while odds.rounds < rounds && start.elapsed() < limit {

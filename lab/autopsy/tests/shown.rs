@@ -272,7 +272,7 @@ fn an_end_without_bytes_in_front_of_it_is_no_tail() {
 #[test]
 fn a_loss_names_the_client_what_it_saw_and_that_nothing_was_read() {
     let mut run = tail("stage7_broken", false, |_| ());
-    run.evidence = Some(Evidence::Loses(Loss { client: CLIENT, owed: 1, error: libc::ECONNRESET }));
+    run.evidence = Some(Evidence::Loses(Loss { client: CLIENT, owed: 1, error: libc::ECONNRESET, closed: true }));
     assert!(is_explained(&run));
     let text = report(&run, 100, false);
     contains(
@@ -286,7 +286,7 @@ fn a_loss_names_the_client_what_it_saw_and_that_nothing_was_read() {
     let value = json(&run)["loss"].clone();
     assert_eq!(value, serde_json::json!({"client": "client", "owed": 1, "error": "ECONNRESET"}));
     let mut run = tail("stage7_broken", true, |_| ());
-    run.evidence = Some(Evidence::Loses(Loss { client: CLIENT, owed: 2, error: 0 }));
+    run.evidence = Some(Evidence::Loses(Loss { client: CLIENT, owed: 2, error: 0, closed: true }));
     assert!(!is_explained(&run), "its bytes were read");
     let text = report(&run, 100, false);
     contains(&text, &["and got the end of the stream; it is owed 2 replies", "read worker-1 step 3"]);
@@ -294,7 +294,7 @@ fn a_loss_names_the_client_what_it_saw_and_that_nothing_was_read() {
     assert_eq!(json(&run)["loss"]["error"], serde_json::Value::Null);
     // Never closed, or no client that lost anything.
     let mut run = tail("stage7_broken", false, |list| list[14].kind = Kind::Use);
-    run.evidence = Some(Evidence::Loses(Loss { client: CLIENT, owed: 1, error: 0 }));
+    run.evidence = Some(Evidence::Loses(Loss { client: CLIENT, owed: 1, error: 0, closed: true }));
     assert!(!is_explained(&run));
     assert!(!is_explained(&tail("stage7_broken", false, |_| ())));
 }

@@ -7,6 +7,7 @@ use super::super::page::Page;
 use super::super::timeline::Timeline;
 use super::super::verdict::{Case, Keys, Survival};
 use crate::direct::outcome::{Outcome, Run};
+use crate::record::event::Kind;
 use crate::record::wakeups::{Counts, Herd};
 use crate::words::thousands;
 
@@ -29,14 +30,14 @@ impl Case for Herds {
     fn of_a_survivor(&self, run: &Run) -> Survival {
         // Whatever the order was: it has woken everybody, or not.
         match run.herd.reactors.len() {
-            _ if run.herd.is_stampede() => Survival::Shown(1),
+            _ if is_herd(run) => Survival::Shown(1),
             1 => Survival::Shown(0),
             _ => Survival::NotShown(Some(format!("not everybody was woken: {}", run.herd.wakeups()))),
         }
     }
 
     fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
-        timeline.run.herd.is_stampede()
+        is_herd(timeline.run)
     }
 
     fn report(&self, page: &mut Page, timeline: &Timeline<'_>) {
@@ -52,10 +53,21 @@ impl Case for Herds {
     }
 }
 
+/// Whether each connection woke everybody, and everybody slept when it came. Who looks later finds it waiting, and nobody woke it.
+pub fn is_herd(run: &Run) -> bool {
+    let slept = |at: usize, role: usize| {
+        let last = run.records[..at].iter().rev().find(|record| record.role == role);
+        last.is_some_and(|last| last.kind == Kind::Point && last.label == "wait")
+    };
+    let reactors = || (0..run.roles.len()).filter(|role| run.roles[*role].starts_with("reactor-"));
+    let mut came = run.records.iter().enumerate().filter(|(_, record)| record.kind == Kind::ClientConnect);
+    run.herd.is_stampede() && came.all(|(at, _)| reactors().all(|role| slept(at, role)))
+}
+
 /// What the wake-ups of a broken stage came to.
 fn herding(page: &mut Page, run: &Run) {
     let (herd, total) = (&run.herd, run.herd.total());
-    match herd.is_stampede() {
+    match is_herd(run) {
         true => page.entry_in("herd", &format!("{}: {}", herd.ratio(), herd.wakeups()), RED),
         false => page.entry("herd", &format!("none in this run: {}", herd.wakeups())),
     }

@@ -124,7 +124,7 @@ fn cut_sessions(timeline: &Timeline<'_>) -> Vec<Cut> {
     cuts.map(|record| Cut { fd: record.a, unanswered: record.b, replies: record.c }).collect()
 }
 
-/// A client that came to its end in order, and was not served.
+/// A client that was not served.
 fn loss(page: &mut Page, timeline: &Timeline<'_>, loss: &Loss) {
     let client = timeline.role(loss.client);
     let (owed, sent) = (count(loss.owed, "reply"), count(timeline.run.client.sent, "byte"));
@@ -132,7 +132,8 @@ fn loss(page: &mut Page, timeline: &Timeline<'_>, loss: &Loss) {
         0 => "the end of the stream".to_string(),
         error => errno(error),
     };
-    page.entry_in("loses", &format!("{client} sent {sent}, closed its side, and got {saw}; it is owed {owed}"), RED);
+    let closed = if loss.closed { ", closed its side" } else { "" };
+    page.entry_in("loses", &format!("{client} sent {sent}{closed}, and got {saw}; it is owed {owed}"), RED);
     if let Some(tail) = tail(timeline) {
         let mut list = vec![("reported", tail.reported, ": with its end")];
         list.extend(tail.read.map(|(_, place)| ("read", place, "")));

@@ -9,6 +9,7 @@ use super::super::lanes::RED;
 use super::super::page::{Page, places};
 use super::super::timeline::{Place, Timeline};
 use super::super::verdict::{Case, Keys, Survival};
+use super::herd::is_herd;
 use super::loss::tail;
 use super::memory::{Finding, Mistake, evidence, first_mistake};
 use super::misdelivery::stale;
@@ -38,7 +39,7 @@ impl Case for Serves {
     }
 
     fn of_a_survivor(&self, run: &Run) -> Survival {
-        match run.herd.is_stampede() {
+        match is_herd(run) {
             true => Survival::Wrong("the fixed server woke everybody for one connection".to_string()),
             false => Survival::Shown(0),
         }
@@ -47,7 +48,7 @@ impl Case for Serves {
     fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
         let run = timeline.run;
         if run.herd.total().accepted > 0 {
-            return !run.herd.is_stampede();
+            return !is_herd(run);
         }
         // Each of the two exhibits of such a stage has a reason of its own.
         if run.stage.drains {

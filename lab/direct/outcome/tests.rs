@@ -18,7 +18,7 @@ fn each_evidence_is_of_its_own_verdict() {
         Verdict::NeverStops
     );
     assert_eq!(Evidence::Misdelivers(wrong).verdict(), Verdict::Misdelivers);
-    assert_eq!(Evidence::Loses(Loss { client: 0, owed: 0, error: 0 }).verdict(), Verdict::Loses);
+    assert_eq!(Evidence::Loses(Loss { client: 0, owed: 0, error: 0, closed: true }).verdict(), Verdict::Loses);
 }
 
 #[test]

@@ -32,12 +32,16 @@ fn run(name: &str, ending: Ending) -> Run {
 }
 
 fn end(run: &Run) -> End {
-    judge(run, &Direction::Over, &options(run.stage.name, &[]))
+    judge(run, &Direction::Over, false)
 }
 
 /// The same under an order of the reader's own.
 fn own(run: &Run) -> End {
-    judge(run, &Direction::Over, &options(run.stage.name, &["--schedule", "own"]))
+    judge(run, &Direction::Over, true)
+}
+
+fn panicked(said: &str) -> End {
+    End::Said(1, format!("the server panicked: {said}"))
 }
 
 fn failed(why: &str) -> End {
@@ -62,7 +66,7 @@ fn stuck() -> Stuck {
 
 fn shown() -> [Evidence; 3] {
     let wrong = Misdelivery { client: 0, got: vec![], due: vec![], made_for: None };
-    let loss = Loss { client: 0, owed: 1, error: 0 };
+    let loss = Loss { client: 0, owed: 1, error: 0, closed: true };
     [Evidence::Hangs(hang()), Evidence::Misdelivers(wrong), Evidence::Loses(loss)]
 }
 
@@ -78,7 +82,7 @@ fn the_labs_own_failure_is_said_before_anything_else() {
     for ending in [LIVED, SEGV, Ending::Exit(70)] {
         let mut run = with_step(run("stage3_broken", ending), Outcome::Unmet(String::new()));
         run.evidence = Some(Evidence::Hangs(hang()));
-        assert_eq!(judge(&run, &why, &options("stage3_broken", &[])), failed("a limit was reached"));
+        assert_eq!(judge(&run, &why, false), failed("a limit was reached"));
     }
 }
 
@@ -91,8 +95,8 @@ fn what_was_shown_is_status_1_and_a_death_after_it_is_a_death() {
         run.steps.clear();
         run.ending = SEGV;
         assert_eq!(end(&run), End::Signal(libc::SIGSEGV), "{:?}", run.evidence);
-        run.ending = Ending::Exit(70);
-        assert_eq!(end(&run), failed("the server ended"));
+        run.ending = Ending::Exit(PANICKED);
+        assert_eq!(end(&run), panicked(""));
     }
     // Of a server that never stops the lab itself makes an end.
     let mut run = run("stage7_broken", Ending::Signal(libc::SIGKILL));
@@ -106,12 +110,14 @@ fn what_was_shown_is_status_1_and_a_death_after_it_is_a_death() {
 fn a_step_that_never_came_is_named_unless_an_own_order_ended_in_a_death() {
     let unmet = || Outcome::Unmet("waits for a task".to_string());
     let named = || End::Unmet("worker-1 read".to_string());
-    for ending in [LIVED, SEGV, Ending::Exit(70)] {
+    for ending in [LIVED, SEGV, Ending::Exit(1)] {
         assert_eq!(end(&with_step(run("stage3_broken", ending), unmet())), named());
     }
     let own_order = |ending| own(&with_step(run("stage3_broken", ending), unmet()));
     assert_eq!((own_order(SEGV), own_order(LIVED)), (End::Signal(libc::SIGSEGV), named()));
-    assert_eq!(own_order(Ending::Exit(70)), named());
+    // A server that panicked cannot come to its steps.
+    let panic = with_step(run("stage3_broken", Ending::Exit(PANICKED)), unmet());
+    assert_eq!((end(&panic), own(&panic)), (panicked(""), panicked("")));
     let refused = Outcome::Refused { waiting: Waiting::Lock, address: 0, holder: None };
     for other in [Outcome::Passed, refused, Outcome::HeldBack, Outcome::NotReached] {
         assert_eq!(end(&with_step(run("stage4_fixed", LIVED), other)), End::Code(0));
@@ -129,10 +135,13 @@ fn a_death_is_ended_by_the_same_signal() {
 
 #[test]
 fn a_server_that_gave_up_is_quoted() {
-    let mut run = run("stage3_fixed", Ending::Exit(70));
+    let mut run = run("stage3_fixed", Ending::Exit(5));
     assert_eq!(end(&run), failed("the server ended"));
-    run.stderr = "thread 'main' panicked\nno more\n".to_string();
-    assert_eq!(end(&run), failed("thread 'main' panicked"));
+    run.stderr = "panicked at lab/stages/stage3_fixed.rs:7:9:\nno more\n".to_string();
+    assert_eq!(end(&run), failed("panicked at lab/stages/stage3_fixed.rs:7:9:"));
+    // A panic is the server's own, and no failure of the lab.
+    run.ending = Ending::Exit(PANICKED);
+    assert_eq!(end(&run), panicked("panicked at lab/stages/stage3_fixed.rs:7:9: no more"));
 }
 
 #[test]
@@ -167,9 +176,31 @@ fn a_herd_is_counted_and_wrong_where_there_must_be_none() {
     let none = survived("stage8_broken", "not everybody was woken: 1 for 1 connection; none in vain");
     assert_eq!(ends("stage8_broken", &one), (none, End::Code(0)));
     assert_eq!(ends("stage8_broken", &[(1, 0, 1)]), (End::Code(0), End::Code(0)), "one reactor is no herd");
-    let wrong = || failed("the fixed server woke everybody for one connection");
+    let wrong = || End::Said(1, "the fixed server woke everybody for one connection".to_string());
     assert_eq!(ends("stage8_fixed", &all), (wrong(), wrong()));
     assert_eq!(ends("stage8_fixed", &one), (End::Code(0), End::Code(0)));
+}
+
+#[test]
+fn who_comes_later_and_finds_a_connection_waiting_was_woken_by_nobody() {
+    let blackbox = Blackbox::new(64).expect("there is a memfd");
+    let roles = ["reactor-1", "reactor-2"].map(|name| blackbox.add_role(name).expect("there is room"));
+    let note = |role, kind, label| blackbox.record(role, kind, label, Location::caller(), 0, 0, 0);
+    let ends = |name| {
+        let stage = stage(name);
+        let run = Run::of(&blackbox, stage, stage.heap, LIVED);
+        end(&Run { herd: herd(&[(1, 0, 1), (1, 1, 0)]), ..run })
+    };
+    note(roles[0], Kind::Point, "wait");
+    note(roles[1], Kind::Point, "wait");
+    note(CLIENT, Kind::ClientConnect, "");
+    assert!(matches!(ends("stage8_fixed"), End::Said(1, _)), "both slept");
+    assert_eq!(ends("stage8_broken"), End::Code(1));
+    // A second one comes when one of them has been woken, and is on its way.
+    note(roles[1], Kind::Ready, "");
+    note(CLIENT, Kind::ClientConnect, "");
+    assert_eq!(ends("stage8_fixed"), End::Code(0));
+    assert!(matches!(ends("stage8_broken"), End::Said(0, _)));
 }
 
 fn never(_: crate::server::Server) -> io::Result<Served> {
@@ -189,11 +220,12 @@ fn setup(name: &str) -> Setup {
         mode: Mode::Directed,
         address: any_port(),
         core: false,
+        aloud: true,
     }
 }
 
 fn plan<'a>(name: &str, schedule: &'a Schedule) -> super::Plan<'a> {
-    super::Plan { stage: stage(name), setup: setup(name), schedule, limit: None }
+    super::Plan { stage: stage(name), setup: setup(name), schedule, limit: None, own_order: false }
 }
 
 fn order(text: &str) -> Schedule {
@@ -236,7 +268,7 @@ fn a_loss_is_of_a_client_that_came_to_its_end_at_a_server_that_drains() {
     let end = io::Error::from(io::ErrorKind::UnexpectedEof);
     assert_eq!(lost(&client, "stage7_broken", &end), None, "it has not closed its side");
     client.fin().expect("it is connected");
-    let is = |error| Some(Loss { client: CLIENT, owed: 1, error });
+    let is = |error| Some(Loss { client: CLIENT, owed: 1, error, closed: true });
     assert_eq!(lost(&client, "stage7_broken", &end), is(0));
     assert_eq!(lost(&client, "stage7_fixed --tail", &end), is(0));
     assert_eq!(lost(&client, "stage7_broken", &error(libc::ECONNRESET)), is(libc::ECONNRESET));
@@ -244,6 +276,50 @@ fn a_loss_is_of_a_client_that_came_to_its_end_at_a_server_that_drains() {
     // What did not come within the limit is not known to be lost.
     assert_eq!(lost(&client, "stage7_broken", &error(libc::EAGAIN)), None);
     assert_eq!(lost(&client, "stage7_broken", &io::ErrorKind::TimedOut.into()), None);
+}
+
+/// An oracle that nobody asks.
+fn nobody() -> HangOracle {
+    let blackbox = Blackbox::new(1).expect("there is a memfd");
+    HangOracle { blackbox, server: libc::pid_t::MAX, port: 1, limit: Duration::ZERO }
+}
+
+#[test]
+fn under_an_order_that_is_not_the_stages_own_a_cut_client_has_lost_something() {
+    let (plain, stops) = (order("main wait\n"), order("main wait\noperator stop\n"));
+    let (mut client, _server) = client(GET);
+    let end = io::ErrorKind::UnexpectedEof.into();
+    let lost = |client: &Client, name: &str, schedule: &Schedule, error: &io::Error| {
+        loss(&super::Plan { own_order: true, ..plan(name, schedule) }, client, error)
+    };
+    let is = |closed, error| Some(Loss { client: CLIENT, owed: 1, error, closed });
+    for name in ["stage2_reactor", "stage5_fixed", "stage7_fixed"] {
+        assert_eq!(lost(&client, name, &plain, &end), is(false, 0), "{name}");
+        assert_eq!(
+            lost(&client, name, &stops, &end),
+            None,
+            "{name}: told to stop, it may cut who has not come to its end"
+        );
+    }
+    assert_eq!(lost(&client, "stage5_fixed", &plain, &io::ErrorKind::TimedOut.into()), None);
+    assert_eq!(
+        lost(&client, "stage5_fixed", &plain, &io::Error::from_raw_os_error(libc::EPIPE)),
+        is(false, libc::EPIPE)
+    );
+    client.fin().expect("it is connected");
+    for order in [&plain, &stops] {
+        assert_eq!(lost(&client, "stage5_fixed", order, &end), is(true, 0));
+    }
+}
+
+#[test]
+fn the_director_stays_for_an_order_of_ones_own_unless_much_is_left_to_send() {
+    let stays = |text: &str| super::Plan { own_order: true, ..plan("stage3_fixed", &order(text)) }.stays();
+    assert!(stays("main wait\n") && stays("client plan GET 2\nclient connect\n"));
+    assert!(stays("client plan POST 65000\nclient connect\n"));
+    assert!(!stays("client plan POST 70000\nclient connect\n"));
+    assert!(stays("client plan POST 70000\nclient connect\nclient send 16384\n"));
+    assert!(stays("client plan POST 70000\nclient connect\noperator stop\n"), "what is to be seen comes at the end");
 }
 
 #[test]
@@ -257,7 +333,7 @@ fn a_client_that_is_not_served_is_the_labs_failure_or_its_servers_death() {
         server.write_all(reply).expect("there is room");
         server.shutdown(Shutdown::Write).expect("it is connected");
         let mut verdict = Direction::Over;
-        finish(std::slice::from_mut(&mut client), &mut verdict, &plan(name, &order), &mut || alive);
+        finish(std::slice::from_mut(&mut client), &mut verdict, &plan(name, &order), nobody(), &mut || alive);
         verdict
     };
     let why = Direction::Failed("the client was not served: unexpected end of file".to_string());
@@ -285,7 +361,7 @@ fn after_bytes_that_went_to_the_wrong_client_nobody_does_anything() {
     server.write_all(b"a stranger's").expect("there is room");
     assert!(first.receive().is_err());
     let (mut verdict, clients) = (Direction::Over, &mut [second, first]);
-    finish(clients, &mut verdict, &plan("stage5_fixed", &order), &mut || true);
+    finish(clients, &mut verdict, &plan("stage5_fixed", &order), nobody(), &mut || true);
     assert_eq!((verdict, clients[0].totals().received), (Direction::Over, 0));
     assert!(clients[0].failure().is_none());
 }
@@ -407,7 +483,7 @@ fn evidence_that_only_the_clients_have_is_found() {
     let evidence = |name, clients: &[Client]| {
         gather(&plan(name, &order), &blackbox, clients, vec![], LIVED, &Direction::Over).evidence
     };
-    let lost = Loss { client: CLIENT, owed: 1, error: 0 };
+    let lost = Loss { client: CLIENT, owed: 1, error: 0, closed: true };
     assert_eq!(evidence("stage7_broken", std::slice::from_ref(&one)), Some(Evidence::Loses(lost)));
     assert_eq!(evidence("stage5_broken", std::slice::from_ref(&one)), None);
     let (mut two, mut server) = client(GET);
