@@ -514,8 +514,10 @@ pub fn as_another(name: &str) -> Option<&'static Stage> {
     let (number, _) = name.strip_prefix("stage")?.split_once('_')?;
     let chapter: u32 = number.parse().ok()?;
     let stage = STAGES.iter().find(|stage| stage.chapter == chapter)?;
+    // Its text is not here to be looked at.
+    let source = Text { path: stage.source.path, text: "" };
     // One for the life of the program.
-    Some(Box::leak(Box::new(Stage { name: Box::leak(name.into()), ..*stage })))
+    Some(Box::leak(Box::new(Stage { name: Box::leak(name.into()), source, ..*stage })))
 }
 
 impl Stage {
@@ -546,8 +548,11 @@ impl Stage {
     }
 
     /// The names of the points in this stage: those in its source, `free`, at which a buffer's drop stands,
-    /// and with several reactors `woken`, at the end of a wait.
+    /// and with several reactors `woken`, at the end of a wait. Empty where the source is not known: that of a reader's own program.
     pub fn points(&self) -> Vec<&'static str> {
+        if self.source.text.is_empty() {
+            return Vec::new();
+        }
         let named = self.source.text.split("point(\"").skip(1).filter_map(|rest| rest.split('"').next());
         let several = matches!(self.threads, Threads::Reactors | Threads::Shards);
         let mut points: Vec<_> = named.chain(["free"]).chain(several.then_some("woken")).collect();

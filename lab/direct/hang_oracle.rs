@@ -96,9 +96,9 @@ impl HangOracle {
         self.until_asleep(find_futex_deadlock)
     }
 
-    /// Waits until all threads of the server sleep, for an event or for each other, or the limit is over.
-    pub fn wait_for_rest(&self) {
-        self.until_asleep(at_rest);
+    /// Waits until all threads of the server sleep, for an event or for each other; `None` if they did not within the limit.
+    pub fn wait_for_rest(&self) -> Option<Vec<Sleeper>> {
+        self.until_asleep(at_rest)
     }
 
     fn until_asleep(&self, look: Look) -> Option<Vec<Sleeper>> {

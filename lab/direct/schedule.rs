@@ -165,7 +165,7 @@ pub fn client_of(role: &str) -> Option<usize> {
 const CLIENT_STEPS: [&str; 6] = ["plan", "connect", "send", "fin", "reset", "receive"];
 
 impl Schedule {
-    /// Reads a schedule for a server whose stage has these `points` and so many `workers`.
+    /// Reads a schedule for a server whose stage has these `points` (any, if none is known) and so many `workers`.
     ///
     /// ```
     /// use lab::schedule::{Action, Plan, Schedule};
@@ -251,7 +251,7 @@ impl Schedule {
                 }
                 Action::Stop
             } else {
-                if !points.contains(&name) {
+                if !points.is_empty() && !points.contains(&name) {
                     let known = points.iter().copied();
                     return Err(fail(format!("this stage has no point `{}`{}", shown(name), nearest(name, known))));
                 }
@@ -477,6 +477,13 @@ mod tests {
         assert_eq!(schedule.to_string(), text);
         assert_eq!(schedule.steps[3].action, Action::Pass { point: "read".into(), occurrence: Some(2) });
         assert_eq!(schedule.steps[3].line, 5);
+    }
+
+    #[test]
+    fn where_no_point_is_known_any_word_is_one() {
+        let schedule = Schedule::parse("main anything 3", &[], 2).expect("it may be a point");
+        assert_eq!(schedule.steps[0].action, Action::Pass { point: "anything".into(), occurrence: Some(3) });
+        Schedule::parse("main anything 0", &[], 2).expect_err("that is no occurrence");
     }
 
     #[test]

@@ -187,7 +187,10 @@ fn command(stage: &Stage) -> Command {
                         Threads::None => "client, main",
                         Threads::Reactors | Threads::Shards => "client, main, reactor-1 ..., or `reactors` for each of them",
                     },
-                    stage.points().join(", "),
+                    match stage.points() {
+                        none if none.is_empty() => "those in its source".to_string(),
+                        points => points.join(", "),
+                    },
                     stage.schedule.path
                 )),
         )

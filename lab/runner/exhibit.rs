@@ -17,8 +17,8 @@ use crate::direct::client::{Client, Misdelivery};
 use crate::direct::director::{Direction, Director};
 use crate::direct::hang_oracle::{ANOTHER, HangOracle, Judged};
 use crate::direct::in_order::InOrder;
-use crate::direct::outcome::{Ending, Evidence, Hang, Loss, Outcome, Run, Step};
-use crate::direct::quiescence::Proof;
+use crate::direct::outcome::{Ending, Evidence, Hang, Loss, Outcome, Run, Step, Stuck};
+use crate::direct::quiescence::{Proof, Sleeper};
 use crate::direct::schedule::{CLIENTS, MAX_LENGTH, OPERATOR, Schedule};
 use crate::direct::strategy::Strategy;
 use crate::record::blackbox::{Blackbox, Mode, ServedCounts};
@@ -29,6 +29,8 @@ use crate::world::heap::Heap;
 use crate::world::kernel::{Stop, any_port};
 use crate::world::sync::spawn_scoped;
 
+/// After how long a server that was told to stop, and is still there, is looked at.
+const A_WHILE: Duration = Duration::from_millis(300);
 /// How long a server may take to listen, or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -48,7 +50,7 @@ pub struct Plan<'a> {
 impl Plan<'_> {
     /// Whether the director stays after the steps, to see how it ends. It moves one at a time, so what clients have still to send
     /// is not to be much; else they are watched while everybody is free.
-    fn stays(&self) -> bool {
+    pub fn stays(&self) -> bool {
         let is_short = self.own_order && self.schedule.unsent() <= STAYS_FOR;
         is_short || verdicts::case(self.stage.expect).needs_rest() || self.schedule.stops()
     }
@@ -140,6 +142,19 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
             oracle.wait_for_rest();
         }
         process.stop();
+        // What an order of one's own has left behind may keep it from its end. Who drains may wait for its limit.
+        if plan.own_order
+            && !plan.stage.drains
+            && verdict == Direction::Over
+            && !process.wait_for(A_WHILE, |_| false)
+            && process.is_alive()
+            && let Some(asleep) = oracle.wait_for_rest()
+            && process.is_alive()
+        {
+            let doing = waiting_in(&asleep);
+            verdict = Direction::Shown(Evidence::NeverStops(Stuck { doing, joins: None, asleep }));
+            process.kill();
+        }
     }
     let (ending, in_time) = process.end(PATIENCE);
     match verdict {
@@ -186,8 +201,7 @@ fn finish(
         match finished {
             Judged::Served => {}
             Judged::Hangs(proof) => {
-                let doing = proof.threads.iter().map(|one| (one.name.clone(), format!("waits in {}", one.call)));
-                let (unread, owed, doing) = (proof.connection.unread, client.owed(), doing.collect());
+                let (unread, owed, doing) = (proof.connection.unread, client.owed(), waiting_in(&proof.threads));
                 let mut hang = Hang { session: 0, fd: 0, unread, owed, doing, proof: None, serves_another };
                 found_in(&mut hang, proof, oracle.blackbox);
                 *verdict = Direction::Shown(Evidence::Hangs(hang));
@@ -201,6 +215,11 @@ fn finish(
             }
         }
     }
+}
+
+/// What the kernel says that each of them does.
+fn waiting_in(threads: &[Sleeper]) -> Vec<(String, String)> {
+    threads.iter().map(|thread| (thread.name.clone(), format!("waits in {}", thread.call))).collect()
 }
 
 /// What the proof of a hang says of the session.

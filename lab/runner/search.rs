@@ -38,7 +38,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, search: &Sear
     let order = found.order(&script);
     let mut kept = Kept::new(search.output.as_deref(), stage, options, &found);
     kept.keep(&order);
-    let shorter = shorten(&mut lab, &order, &found.without_waits(&script), &found.shown)?;
+    let shorter = shorten(&mut lab, &found, &order, &found.without_waits(&script))?;
     kept.keep(&shorter.order);
-    report::found(options, &campaign, &found, took, order.steps.len(), shorter, &kept)
+    report::found(options, &campaign, found, took, order.steps.len(), shorter, &kept)
 }

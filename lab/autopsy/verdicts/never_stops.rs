@@ -134,10 +134,15 @@ fn never_stops(page: &mut Page, timeline: &Timeline<'_>, stuck: &Stuck) {
     page.entry("proved by", &format!("{}, asked again, and nothing has changed", together(&stuck.doing)));
     if !stuck.asleep.is_empty() {
         let threads = count(stuck.asleep.len() as u64, "thread");
-        let text = format!(
-            "then, nobody directing: {threads} left, all asleep in futex, none woke between three looks; no packet and no \
-             time can wake them"
-        );
+        let text = match stuck.asleep.iter().all(|thread| thread.call == "futex") {
+            true => format!(
+                "then, nobody directing: {threads} left, all asleep in futex, none woke between three looks; no packet and \
+                 no time can wake them"
+            ),
+            false => {
+                format!("{threads} left, all asleep, none woke between three looks, and no client is left to wake one")
+            }
+        };
         page.entry("", &text);
     }
 }

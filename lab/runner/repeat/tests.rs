@@ -24,7 +24,7 @@ const WITH_CORE: fn(i32) -> ExitStatus = |signal| ExitStatus::from_raw(signal | 
 
 /// How it ended, if that is wrong.
 fn wrong(name: &str, flags: &[&str], status: ExitStatus, stderr: &str) -> Option<String> {
-    wrong_end(stage(name), &options(name, flags), status, stderr)
+    wrong_end(stage(name), &options(name, flags), &mut None, status, stderr)
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn once_in(environment: &Environment, flags: &[&str], name: &str, code: i32) -> 
     std::fs::write(&path, format!("#!/bin/sh\necho \"{says}\" >&2\nexit {code}\n")).expect("it can be written");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
     let stage = stage(name);
-    let started = std::iter::repeat_with(|| once(&path, stage, &options(name, flags), environment))
+    let started = std::iter::repeat_with(|| once(&path, stage, &options(name, flags), environment, &mut None))
         .take(1000)
         // Another test may have forked while the file was open for writing (ETXTBSY).
         .find(|result| result.is_ok())
@@ -146,7 +146,8 @@ fn each_environment_is_what_its_name_says() {
     assert_eq!(ENVIRONMENTS.iter().filter(|one| one.one_core).count(), 1);
     assert_eq!(ENVIRONMENTS.iter().filter(|one| one.busy).map(|one| one.name).collect::<Vec<_>>(), ["two busy loops"]);
     assert_eq!(once_in(&PLAIN, &[], "stage3_fixed", 0), None);
-    let nowhere = once(std::path::Path::new("/nowhere"), stage("stage3_fixed"), &options("stage3_fixed", &[]), &PLAIN);
+    let nowhere =
+        once(std::path::Path::new("/nowhere"), stage("stage3_fixed"), &options("stage3_fixed", &[]), &PLAIN, &mut None);
     assert!(nowhere.is_err_and(|error| error.to_string() == "cannot run /nowhere"));
 }
 
@@ -167,7 +168,7 @@ fn one_run_that_ended_wrong_is_a_failure_of_the_lab() {
 #[test]
 fn the_table_has_a_row_for_each_environment_that_was_run_and_the_first_five_wrong_ends() {
     assert_eq!(
-        table(stage("stage3_fixed"), &rows(), 10),
+        table(stage("stage3_fixed"), &rows(), 10, None),
         "stage3_fixed --repeat 10: each run must end by exit 0
 
   environment               runs   right    median       max
@@ -190,7 +191,7 @@ fn the_table_has_a_row_for_each_environment_that_was_run_and_the_first_five_wron
 
 #[test]
 fn the_json_has_all_environments() {
-    let value = to_json(stage("stage3_broken"), &rows(), 10);
+    let value = to_json(stage("stage3_broken"), &rows(), 10, None);
     assert_eq!(
         (&value["stage"], &value["runs"], &value["must_end_by"]),
         (&"stage3_broken".into(), &10.into(), &"SIGSEGV".into())
@@ -206,4 +207,24 @@ fn the_json_has_all_environments() {
 #[test]
 fn a_median_is_the_one_in_the_middle() {
     assert_eq!((median(&[]), median(&[3.0]), median(&[9.0, 1.0, 5.0]), max(&[1.0, 7.0, 3.0])), (0.0, 3.0, 5.0, 7.0));
+}
+
+#[test]
+fn under_an_order_of_the_readers_own_all_must_end_as_the_first() {
+    let own = options("stage4_fixed", &["--schedule", "own.schedule"]);
+    let stage = stage("stage4_fixed");
+    let mut first = None;
+    let text = "double free or corruption (!prev)\n";
+    let mut ends = |status, stderr: &str| wrong_end(stage, &own, &mut first, status, stderr);
+    assert_eq!(ends(SIGNAL(libc::SIGABRT), text), None);
+    assert_eq!(ends(WITH_CORE(libc::SIGABRT), text), None);
+    assert_eq!(ends(EXIT(0), ""), Some("exit 0".to_string()));
+    assert_eq!(ends(SIGNAL(libc::SIGABRT), "munmap_chunk(): x\n"), Some("SIGABRT munmap_chunk(): x".to_string()));
+    assert_eq!(must(stage, first.as_deref()), "SIGABRT double free or corruption (!prev), as the first");
+    // The lab's own failure is no end, also if it comes each time.
+    let mut first = None;
+    assert!((0..2).all(|_| wrong_end(stage, &own, &mut first, EXIT(LAB_FAILED), "").is_some()));
+    let started =
+        once_in(&PLAIN, &["--schedule", "own.schedule"], "stage4_fixed", LAB_FAILED).expect("it ends with 70");
+    assert!(started.starts_with("exit 70 --workers 4 --schedule own.schedule core="), "{started}");
 }

@@ -23,6 +23,9 @@ use crate::direct::schedule::{Schedule, Step};
 /// How often a run is made that leaves the order that it is to repeat.
 const TRIES: usize = 3;
 
+/// How often an order must show something when all are free.
+pub const AGAIN: usize = 3;
+
 /// The runs so far, and what they were chosen by.
 pub struct Campaign {
     which: Which,
@@ -38,6 +41,8 @@ pub struct Campaign {
     calm: Option<(Vec<Taken>, Touches)>,
     runs: u64,
     orders: HashSet<u64>,
+    /// Runs that showed something by chance, when their order was over; and the first of them.
+    by_chance: (u64, Option<Found>),
     shown: bool,
 }
 
@@ -67,6 +72,8 @@ pub struct Found {
     /// The how-manieth run it was.
     pub run: u64,
     from: Next,
+    /// The run itself.
+    pub made: Made,
 }
 
 impl Found {
@@ -106,6 +113,7 @@ impl Campaign {
             calm: None,
             runs: 0,
             orders: HashSet::new(),
+            by_chance: (0, None),
             shown: false,
         }
     }
@@ -134,13 +142,20 @@ impl Campaign {
                 Next::Sampled(kind, _) => self.sampled[*kind as usize] += 1,
             }
             if let Some(shown) = made.shown() {
-                return Ok(Looked::Found(Found { taken, shown, run: self.runs, from: next }));
+                let found = Found { taken, shown, run: self.runs, from: next, made };
+                if found.made.is_directed() || comes_again(lab, &found)? {
+                    return Ok(Looked::Found(found));
+                }
+                self.by_chance.0 += 1;
+                self.by_chance.1.get_or_insert(found);
+                continue;
             }
             if made.end != End::Code(0) {
                 return Ok(Looked::Cannot(made.end));
             }
         }
-        Ok(Looked::Nothing)
+        // Not what was looked for, and not to be lost either.
+        Ok(self.by_chance.1.take().map_or(Looked::Nothing, Looked::Found))
     }
 
     /// The next run; `None` if there was enough.
@@ -193,6 +208,11 @@ impl Campaign {
         }
     }
 
+    /// Runs that showed something by chance, when their order was over and everybody was free.
+    pub fn by_chance(&self) -> u64 {
+        self.by_chance.0
+    }
+
     pub fn runs(&self) -> u64 {
         self.runs
     }
@@ -239,6 +259,17 @@ impl Campaign {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
+}
+
+/// What came when all were free is the order's if it comes again and again.
+fn comes_again(lab: &mut Lab<'_>, found: &Found) -> Result<bool> {
+    let order = found.order(lab.plan.schedule);
+    for _ in 0..AGAIN {
+        if lab.ordered(&order)?.shown().as_ref() != Some(&found.shown) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn fingerprint(taken: &[Taken]) -> u64 {

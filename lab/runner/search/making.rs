@@ -15,7 +15,7 @@ use crate::direct::director::Direction;
 use crate::direct::explore::{Exploration, Scheduler, Taken};
 use crate::direct::in_order::InOrder;
 use crate::direct::outcome::{Ending, Run};
-use crate::direct::schedule::Schedule;
+use crate::direct::schedule::{Schedule, is_thread};
 use crate::direct::strategy::Strategy;
 use crate::record::blackbox::{Blackbox, Mode};
 use crate::server::Serve;
@@ -54,6 +54,8 @@ pub struct Lab<'a> {
 pub struct Made {
     pub run: Run,
     pub end: End,
+    /// Whether the director stayed after the steps.
+    stayed: bool,
 }
 
 /// What a run has shown, as far as two runs can be compared by it.
@@ -85,6 +87,13 @@ impl Shown {
 }
 
 impl Made {
+    /// Whether it was shown while everybody was directed, and not by chance when all were free.
+    pub fn is_directed(&self) -> bool {
+        let run = &self.run;
+        let is_over = || run.records.iter().any(|record| record.over && is_thread(&run.roles[record.role]));
+        (self.stayed && run.evidence.is_some()) || !is_over()
+    }
+
     /// What was shown; `None` if nothing was.
     pub fn shown(&self) -> Option<Shown> {
         let run = &self.run;
@@ -126,7 +135,7 @@ impl<'a> Lab<'a> {
         self.runs += 1;
         self.millis.push(start.elapsed().as_secs_f64() * 1000.0);
         let end = judge(&run, &verdict, true);
-        Ok(Made { run, end })
+        Ok(Made { run, end, stayed: plan.stays() })
     }
 
     /// A run in which `scheduler` chooses.

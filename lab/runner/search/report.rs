@@ -21,15 +21,17 @@ use crate::words::{at_most_one_in, count, signal_name, thousands};
 pub fn found(
     options: &Options,
     campaign: &Campaign,
-    found: &Found,
+    found: Found,
     took: Duration,
     steps: usize,
     shorter: Shorter,
     kept: &Kept,
 ) -> Result<End> {
-    let run = &shorter.made.run;
+    let by = found.by();
+    let made = shorter.made.unwrap_or(found.made);
+    let run = &made.run;
     let of = campaign.of().map(|of| format!(" of {of}")).unwrap_or_default();
-    let (now, by) = (shorter.order.steps.len(), found.by());
+    let now = shorter.order.steps.len();
     let place = kept.path().map_or("standard output".to_string(), |path| path.display().to_string());
     let last = format!("found in run {}{of}, {by}; shrunk to {now} steps; written to {place}", found.run);
     if options.json {
@@ -48,7 +50,7 @@ pub fn found(
         });
         write_trace(run, options.trace.as_deref())?;
         say(&format!("{:#}\n", json!({ "search": search, "run": autopsy::json(run) })))?;
-        return Ok(shorter.made.end);
+        return Ok(made.end);
     }
     let mut text = format!("search    run {}{of} ({by}): {}\n", found.run, found.shown.text());
     writeln!(text, "          {}", time(campaign, took))?;
@@ -56,16 +58,17 @@ pub fn found(
     writeln!(text, "          its order has {steps}; {runs} made {now} of them")?;
     writeln!(text, "          which show it in {} of {} runs", shorter.held, shorter.of)?;
     text.extend(diverged(campaign));
+    text.extend(by_chance(campaign));
     say(&format!("{text}\n"))?;
     publish(run, options.trace.as_deref(), false)?;
-    if let End::Signal(signal) = shorter.made.end {
+    if let End::Signal(signal) = made.end {
         say(&autopsy::ending(signal))?;
     }
     if kept.path().is_none() {
         say(&format!("\n{}\n", kept.text()))?;
     }
     say(&format!("{last}\n"))?;
-    Ok(shorter.made.end)
+    Ok(made.end)
 }
 
 /// Nothing was found: what that is worth.
@@ -137,6 +140,16 @@ fn median(millis: &[f64]) -> f64 {
     let mut sorted = millis.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+/// Deaths that are no order's.
+fn by_chance(campaign: &Campaign) -> Option<String> {
+    let runs = campaign.by_chance();
+    let text = || {
+        let runs = count(runs, "run");
+        format!("chance    {runs} showed it when the order was over and everybody was free, as under --wild\n")
+    };
+    (runs > 0).then(text)
 }
 
 /// Which choices were not the search's.

@@ -1,22 +1,27 @@
 //! Makes an order shorter that showed something.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use super::super::process::Setup;
+use super::campaign::{AGAIN, Found};
 use super::making::{Lab, Made, Shown, told};
 use crate::catalogue::Stage;
 use crate::direct::explore::shrink::shrink;
-use crate::direct::outcome::{Ending, Outcome, Run};
-use crate::direct::schedule::{Schedule, is_thread};
+use crate::direct::outcome::{Outcome, Run};
+use crate::direct::schedule::Schedule;
 
+/// The longest time for it; what is found by then is short enough.
+const LIMIT: Duration = Duration::from_secs(30);
 /// How often the order that was found is run in the end.
 const REPLAYS: u64 = 20;
 
 /// An order that was made shorter.
 pub struct Shorter {
     pub order: Schedule,
-    /// The last run of it.
-    pub made: Made,
+    /// The last run of it that showed the same, if one did.
+    pub made: Option<Made>,
     /// How often it showed the same, of so many runs.
     pub held: u64,
     pub of: u64,
@@ -25,39 +30,42 @@ pub struct Shorter {
 }
 
 /// Makes an order shorter that showed something, and runs it again and again. Told to end, it leaves it at what there is.
-pub fn shorten(lab: &mut Lab<'_>, order: &Schedule, better: &Schedule, shown: &Shown) -> Result<Shorter> {
-    let before = lab.runs;
-    let (mut failed, stage, setup) = (None, lab.plan.stage, lab.plan.setup);
-    let mut fewest = usize::MAX;
+pub fn shorten(lab: &mut Lab<'_>, found: &Found, order: &Schedule, better: &Schedule) -> Result<Shorter> {
+    let (before, start) = (lab.runs, Instant::now());
+    let (is_directed, mut fewest) = (found.made.is_directed(), usize::MAX);
+    let times = if is_directed { 1 } else { AGAIN };
+    let mut does_show = |order: &Schedule| -> Result<bool> {
+        if !is_well_formed(lab.plan.stage, lab.plan.setup, order) {
+            return Ok(false);
+        }
+        let mut now = 0;
+        for _ in 0..times {
+            let made = lab.ordered(order)?;
+            now = waits(&made.run);
+            let is_it = made.shown().as_ref() == Some(&found.shown) && (made.is_directed() || !is_directed);
+            // No order is the shorter for a step that has to wait.
+            if !is_it || !all_came(&made.run) || now > fewest {
+                return Ok(false);
+            }
+        }
+        fewest = now;
+        Ok(true)
+    };
+    let mut failed = None;
     let mut shows = |order: &Schedule| {
-        if told().is_some() || failed.is_some() {
+        if told().is_some() || start.elapsed() > LIMIT {
             return None;
         }
-        if !is_well_formed(stage, setup, order) {
-            return Some(false);
-        }
-        match lab.ordered(order) {
-            Ok(made) => {
-                let does = made.shown().as_ref() == Some(shown) && is_directed(&made.run);
-                let waits = waits(&made.run);
-                // No order is the shorter for a step that has to wait.
-                let does = does && waits <= fewest;
-                fewest = if does { waits } else { fewest };
-                Some(does)
-            }
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        }
+        does_show(order).map_err(|error| failed = Some(error)).ok()
     };
     let shorter = shrink(order, better, &mut shows);
     if let Some(error) = failed {
         return Err(error);
     }
     // Where the shorter one does not hold, chance helped it.
-    let replay = replayed(lab, &shorter, shown)?;
-    let replay = if replay.held < replay.of && shorter != *order { replayed(lab, order, shown)? } else { replay };
+    let replay = replayed(lab, &shorter, &found.shown)?;
+    let replay =
+        if replay.held < replay.of && shorter != *order { replayed(lab, order, &found.shown)? } else { replay };
     Ok(Shorter { runs: lab.runs - before, ..replay })
 }
 
@@ -66,11 +74,9 @@ fn is_well_formed(stage: &Stage, setup: Setup, order: &Schedule) -> bool {
     Schedule::parse_for(&order.to_string(), &stage.points(), setup.threads, setup.workers).is_ok()
 }
 
-/// Whether every step came that the server lived to see, and it did not die when all were over: then it would be chance.
-fn is_directed(run: &Run) -> bool {
-    let is_over = || run.records.iter().any(|record| record.over && is_thread(&run.roles[record.role]));
-    let came = run.steps.iter().all(|step| !matches!(step.outcome, Outcome::Unmet(_)));
-    came && !(matches!(run.ending, Ending::Signal(_)) && run.evidence.is_none() && is_over())
+/// Whether every step came that the server lived to see.
+fn all_came(run: &Run) -> bool {
+    run.steps.iter().all(|step| !matches!(step.outcome, Outcome::Unmet(_)))
 }
 
 /// How many steps did not pass in their place.
@@ -79,13 +85,16 @@ fn waits(run: &Run) -> usize {
 }
 
 fn replayed(lab: &mut Lab<'_>, order: &Schedule, shown: &Shown) -> Result<Shorter> {
-    let (mut held, mut of) = (0, 0);
+    let mut replays = Shorter { order: order.clone(), made: None, held: 0, of: 0, runs: 0 };
     loop {
         let made = lab.ordered(order)?;
-        of += 1;
-        held += u64::from(made.shown().as_ref() == Some(shown));
-        if of == REPLAYS || told().is_some() {
-            return Ok(Shorter { order: order.clone(), made, held, of, runs: 0 });
+        replays.of += 1;
+        if made.shown().as_ref() == Some(shown) {
+            replays.held += 1;
+            replays.made = Some(made);
+        }
+        if replays.of == REPLAYS || told().is_some() {
+            return Ok(replays);
         }
     }
 }
