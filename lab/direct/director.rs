@@ -20,11 +20,15 @@ use crate::record::blackbox::{Blackbox, State, futex_wait, futex_wake};
 use crate::record::event::{Kind, Waiting};
 
 /// How long a role that waits for an event may take to notice one that the kernel is still delivering.
-const GRACE: Duration = Duration::from_millis(200);
+pub const GRACE: Duration = Duration::from_millis(200);
 
 /// How long a role that sleeps in the kernel is looked at before it counts as not woken. Only for kernels that spread packets
 /// over cores (RPS): elsewhere whoever is woken was woken before the client's step ended.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// Who has passed so many points since anybody else did something comes to no rest: what a client may send at once is read in a
+/// few.
+const RESTLESS: usize = 20_000;
 
 /// How a direction ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub enum Direction {
     Died,
     /// After the steps nobody could move.
     Shown(Evidence),
+    /// After the steps the server moved on and on, and came to no rest.
+    Restless,
     /// The lab itself failed: what did not come in time, or what the client could not do.
     Failed(String),
     /// The machine does not allow what the client was to do; a sentence says what it lacks.
@@ -59,11 +65,14 @@ pub struct Director<'a> {
     pub stays: bool,
     /// Tells the server to stop.
     pub stop: &'a dyn Fn(),
+    /// How long nothing must move before it is a hang: a packet may be on its way. [`GRACE`], unless there are many runs to make.
+    pub grace: Duration,
 }
 
 /// What ends a direction early.
 enum Stop {
     Died,
+    Restless,
     Failed(String),
     Unable(String),
 }
@@ -90,6 +99,7 @@ impl Director<'_> {
             Ok(None) => Direction::Over,
             Ok(Some(verdict)) => verdict,
             Err(Stop::Died) => Direction::Died,
+            Err(Stop::Restless) => Direction::Restless,
             Err(Stop::Failed(why)) => Direction::Failed(why),
             Err(Stop::Unable(why)) => Direction::Unable(why),
         };
@@ -343,7 +353,7 @@ impl Directing<'_, '_> {
     /// now can never move again, since all that could wake it is in this room: a hang is seen, not waited for. Only time is not
     /// in the room: as soon as somebody waits for it, the points are opened, and the clock decides.
     fn run_to_quiescence(&mut self) -> Result<Option<Hang>, Stop> {
-        let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * GRACE);
+        let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * self.director.grace);
         let mut still_since: Option<(Instant, SocketQueues)> = None;
         while let Some(waits) = self.clients.iter().position(|client| !client.is_served())
             && self.director.stays
@@ -365,7 +375,7 @@ impl Directing<'_, '_> {
             match still_since {
                 Some((since, then)) if !moved && then == connection => {
                     // A packet may still be on its way through the kernel.
-                    if since.elapsed() > GRACE && connection.untaken == 0 {
+                    if since.elapsed() > self.director.grace && connection.untaken == 0 {
                         let hang = self.hang(waits, connection);
                         self.note(self.clients[waits].role(), Kind::Hang, [hang.owed, hang.unread, 0]);
                         return Ok(Some(hang));
@@ -427,11 +437,16 @@ impl Directing<'_, '_> {
 
     /// Lets everybody pass point after point, until all wait for something.
     fn run_undirected(&mut self) -> Result<(), Stop> {
+        let mut passed = 0;
         loop {
             self.wait_until_all_parked_or_blocked()?;
             let blackbox = self.director.blackbox;
             match (0..blackbox.role_count()).find(|role| blackbox.slot(*role).state() == State::Parked) {
-                Some(role) => self.grant(role),
+                Some(_) if passed == RESTLESS => return Err(Stop::Restless),
+                Some(role) => {
+                    passed += 1;
+                    self.grant(role);
+                }
                 None => {
                     let before = blackbox.written();
                     self.retry_the_blocked()?;
@@ -501,7 +516,17 @@ mod tests {
         alive: &'a mut dyn FnMut() -> bool,
         traced: &'a dyn Fn() -> bool,
     ) -> Director<'a> {
-        Director { blackbox, strategy, outside: Vec::new(), limit, alive, traced, stays: false, stop: &|| () }
+        Director {
+            blackbox,
+            strategy,
+            outside: Vec::new(),
+            limit,
+            alive,
+            traced,
+            stays: false,
+            stop: &|| (),
+            grace: GRACE,
+        }
     }
 
     /// The last role that could move, at each point, until nobody can.

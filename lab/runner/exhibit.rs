@@ -14,7 +14,7 @@ use crate::autopsy;
 use crate::autopsy::verdicts::{self, Survival};
 use crate::catalogue::Stage;
 use crate::direct::client::{Client, Misdelivery};
-use crate::direct::director::{Direction, Director};
+use crate::direct::director::{Direction, Director, GRACE};
 use crate::direct::hang_oracle::{ANOTHER, HangOracle, Judged};
 use crate::direct::in_order::InOrder;
 use crate::direct::outcome::{Ending, Evidence, Hang, Loss, Outcome, Run, Step, Stuck};
@@ -43,6 +43,8 @@ pub struct Plan<'a> {
     pub setup: Setup,
     pub schedule: &'a Schedule,
     pub limit: Option<Duration>,
+    /// See [`Director::grace`].
+    pub grace: Duration,
     /// Whether the order is not the stage's own. Then whatever is seen of the server is a finding, and not only what it is to show.
     pub own_order: bool,
 }
@@ -67,7 +69,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
         Setup { serve, workers, flags, drain, threads, heap, mode: Mode::Directed, address, core: true, aloud: true };
     let blackbox = process::new_blackbox()?;
     let own_order = options.schedule.is_some();
-    let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit, own_order };
+    let plan = Plan { stage, setup, schedule: &schedule, limit: options.limit, grace: GRACE, own_order };
     add_outside(&plan, blackbox);
     let (run, verdict) = match options.bare {
         true => bare(&plan, blackbox, options)?,
@@ -127,15 +129,15 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
         let event = process.stop_event().try_clone().context("no descriptor is left")?;
         let (mut alive, stop) = (|| process.is_alive(), || event.raise());
         let (limit, stays, outside) = (plan.limit, plan.stays(), plan.schedule.outside());
-        let (alive, traced, stop) = (&mut alive, &traced, &stop);
-        let mut director = Director { blackbox, strategy, outside, limit, alive, traced, stays, stop };
+        let (alive, traced, stop, grace) = (&mut alive, &traced, &stop, plan.grace);
+        let mut director = Director { blackbox, strategy, outside, limit, alive, traced, stays, stop, grace };
         (steps, verdict) = director.run(&mut clients);
         let oracle = HangOracle { blackbox, server: pid, port, limit: PATIENCE };
         if verdict == Direction::Over {
             finish(&mut clients, &mut verdict, plan, oracle, &mut || process.is_alive());
         }
         confirm(&mut verdict, &mut clients, oracle);
-        if matches!(verdict, Direction::Shown(Evidence::NeverStops(_))) {
+        if matches!(verdict, Direction::Shown(Evidence::NeverStops(_)) | Direction::Restless) {
             process.kill();
         } else if plan.stage.drains && !plan.schedule.stops() && process.is_alive() {
             // The order to stop is not what this exhibit is about. Once all are asleep, nobody can miss it.
@@ -158,7 +160,7 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
     }
     let (ending, in_time) = process.end(PATIENCE);
     match verdict {
-        Direction::Failed(_) | Direction::Unable(_) => {}
+        Direction::Failed(_) | Direction::Unable(_) | Direction::Restless => {}
         _ if !in_time => verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}")),
         Direction::Shown(Evidence::NeverStops(_)) => {}
         _ if ending == Ending::Signal(libc::SIGKILL) => {
@@ -312,8 +314,17 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             let mut alive = || blackbox.message().is_none();
             let (stays, outside, stop) = (plan.stays(), plan.schedule.outside(), || ours.raise());
             let (strategy, alive) = (&mut InOrder::new(plan.schedule), &mut alive);
-            let mut director =
-                Director { blackbox, strategy, outside, limit, alive, traced: &traced, stays, stop: &stop };
+            let mut director = Director {
+                blackbox,
+                strategy,
+                outside,
+                limit,
+                alive,
+                traced: &traced,
+                stays,
+                stop: &stop,
+                grace: GRACE,
+            };
             let (steps, mut verdict) = director.run(&mut clients);
             let oracle = HangOracle { blackbox, server: std::process::id() as libc::pid_t, port, limit: PATIENCE };
             if verdict == Direction::Over {
@@ -378,6 +389,12 @@ fn gather(
 pub fn judge(run: &Run, verdict: &Direction, own_order: bool) -> End {
     if let Direction::Failed(why) = verdict {
         return End::Failed(why.clone());
+    }
+    if *verdict == Direction::Restless {
+        return End::Said(
+            1,
+            "the server never comes to rest: it passes point after point, and nobody asks for anything".into(),
+        );
     }
     // A step that never came is of what was shown, then.
     if let Some(evidence) = &run.evidence

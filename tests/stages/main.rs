@@ -3,6 +3,7 @@
 //! - [`catalogue`]: each exhibit ends as its entry says, and all that belongs to a stage is there
 //! - [`command_line`]: what each flag does, what a mistake is told, every exit code
 //! - [`own`]: servers of the reader's own
+//! - [`search`]: orders that nobody wrote
 //! - [`director`]: orders of the reader's own, refusals, limits
 //! - [`faults`]: system calls that fail, each at each line that makes it
 //! - [`limits`]: no descriptor left, clients that read late, an order to stop in the middle of it
@@ -22,6 +23,7 @@ mod faults;
 mod handoff;
 mod limits;
 mod own;
+mod search;
 mod stage5;
 mod stage6;
 mod stage7;

@@ -19,16 +19,15 @@ fn rustc() -> Command {
     rustc
 }
 
-/// A stage's source, changed, under this name: what it says when it is run.
-fn run_own(name: &str, source: &str, changes: &[(&str, &str)], arguments: &[&str]) -> Output {
+/// A stage's source, changed, built under this name.
+pub fn build_own(folder: &Path, name: &str, source: &str, changes: &[(&str, &str)]) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("lab/stages/{source}.rs"));
     let mut text = std::fs::read_to_string(path).expect("it is there");
     for (from, to) in changes {
         assert!(text.contains(from), "{source} has no `{from}`");
         text = text.replace(from, to);
     }
-    let folder = tempfile::tempdir().expect("there is room for a folder");
-    let (own, program) = (folder.path().join("own.rs"), folder.path().join(name));
+    let (own, program) = (folder.join("own.rs"), folder.join(name));
     std::fs::write(&own, text).expect("it can be written");
     let packages = binary("lab").with_file_name("deps");
     let mut rustc = rustc();
@@ -37,9 +36,19 @@ fn run_own(name: &str, source: &str, changes: &[(&str, &str)], arguments: &[&str
     rustc.args(["--extern", &lab, "-L"]).arg(format!("dependency={}", packages.display()));
     let built = rustc.output().expect("rustc runs");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let mut command = command_of(&program);
-    command.args(arguments);
+    program
+}
+
+/// Runs such a program in its own folder.
+pub fn run_program(program: &Path, arguments: &[&str]) -> Output {
+    let mut command = command_of(program);
+    command.args(arguments).current_dir(program.parent().expect("it is in a folder"));
     finish(command)
+}
+
+fn run_own(name: &str, source: &str, changes: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    run_program(&build_own(folder.path(), name, source, changes), arguments)
 }
 
 fn survives(output: &Output, says: &str) {

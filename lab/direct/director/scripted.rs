@@ -130,6 +130,7 @@ fn direct(
             traced: &|| false,
             stays,
             stop: &stop,
+            grace: GRACE,
         };
         director.run(clients)
     });
@@ -401,6 +402,7 @@ fn a_client_that_cannot_do_its_step_is_the_machines_failure_or_the_servers_death
             traced: &|| false,
             stays: false,
             stop: &|| (),
+            grace: GRACE,
         };
         let (steps, found) = director.run(std::slice::from_mut(&mut client));
         match (&found, &verdict) {
@@ -441,6 +443,7 @@ fn bytes_that_are_not_its_own_end_the_clients_step_and_not_the_direction() {
             traced: &|| false,
             stays: false,
             stop: &|| (),
+            grace: GRACE,
         };
         director.run(clients)
     });
@@ -670,6 +673,7 @@ fn a_strategy_is_told_who_moved_and_whether_it_had_to_wait() {
             traced: &|| false,
             stays: false,
             stop: &|| (),
+            grace: GRACE,
         };
         assert_eq!(director.run(&mut []).1, Direction::Over);
     });
@@ -735,6 +739,7 @@ fn a_strategy_sees_what_each_outside_the_server_does_next() {
         traced: &|| false,
         stays: false,
         stop: &|| (),
+        grace: GRACE,
     };
     director.run(&mut []);
     let none = |name: &str| (name.to_string(), None, false);
@@ -771,6 +776,7 @@ fn who_waits_for_another_thread_cannot_be_moved() {
                 traced: &|| false,
                 stays: false,
                 stop: &|| (),
+                grace: GRACE,
             };
             director.run(&mut [])
         });

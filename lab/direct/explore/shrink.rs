@@ -27,7 +27,7 @@ pub fn shrink(order: &Schedule, better: &Schedule, shows: &mut Shows<'_>) -> Sch
     if keep(better.steps.clone(), &mut best).is_none() {
         return best;
     }
-    let passes = [fewer_passes, fewer_switches, fewer_steps, plain_names];
+    let passes = [its_beginning, fewer_passes, fewer_switches, fewer_steps, plain_names];
     for pass in passes {
         if pass(&mut best, &mut keep).is_none() {
             break;
@@ -38,6 +38,19 @@ pub fn shrink(order: &Schedule, better: &Schedule, shows: &mut Shows<'_>) -> Sch
 
 /// Tries steps in the place of those of the best order, and says whether they are the best now.
 type Keep<'a> = dyn FnMut(Vec<Step>, &mut Schedule) -> Option<bool> + 'a;
+
+/// The longest order of which no beginning is tried.
+const LONG: usize = 200;
+
+/// Of a long order, what was shown early: a server that never comes to rest makes many steps.
+fn its_beginning(best: &mut Schedule, keep: &mut Keep<'_>) -> Option<()> {
+    let mut length = 4;
+    while best.steps.len() > LONG && length < best.steps.len() {
+        keep(best.steps[..length].to_vec(), best)?;
+        length *= 2;
+    }
+    Some(())
+}
 
 /// Of the steps that a role makes one after another only the first says when it goes on; and of its last ones the last, how far.
 fn fewer_passes(best: &mut Schedule, keep: &mut Keep<'_>) -> Option<()> {

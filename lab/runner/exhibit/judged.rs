@@ -225,7 +225,7 @@ fn setup(name: &str) -> Setup {
 }
 
 fn plan<'a>(name: &str, schedule: &'a Schedule) -> super::Plan<'a> {
-    super::Plan { stage: stage(name), setup: setup(name), schedule, limit: None, own_order: false }
+    super::Plan { stage: stage(name), setup: setup(name), schedule, limit: None, grace: GRACE, own_order: false }
 }
 
 fn order(text: &str) -> Schedule {

@@ -41,6 +41,8 @@ pub struct Campaign {
     calm: Option<(Vec<Taken>, Touches)>,
     runs: u64,
     orders: HashSet<u64>,
+    /// What was chosen in the last run.
+    last: Vec<Taken>,
     /// Runs that showed something by chance, when their order was over; and the first of them.
     by_chance: (u64, Option<Found>),
     shown: bool,
@@ -113,6 +115,7 @@ impl Campaign {
             calm: None,
             runs: 0,
             orders: HashSet::new(),
+            last: Vec::new(),
             by_chance: (0, None),
             shown: false,
         }
@@ -141,6 +144,7 @@ impl Campaign {
                 Next::Delayed(run) => self.bounded.made(run, &taken, &made.run.records),
                 Next::Sampled(kind, _) => self.sampled[*kind as usize] += 1,
             }
+            self.last = taken.clone();
             if let Some(shown) = made.shown() {
                 let found = Found { taken, shown, run: self.runs, from: next, made };
                 if found.made.is_directed() || comes_again(lab, &found)? {
@@ -211,6 +215,11 @@ impl Campaign {
     /// Runs that showed something by chance, when their order was over and everybody was free.
     pub fn by_chance(&self) -> u64 {
         self.by_chance.0
+    }
+
+    /// The order of the last run, for the clients of `script`.
+    pub fn last_order(&self, script: &Schedule) -> Schedule {
+        explore::order(&self.last, script)
     }
 
     pub fn runs(&self) -> u64 {

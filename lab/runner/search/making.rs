@@ -1,7 +1,7 @@
 //! Makes runs of a search, and says what each has shown.
 
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -22,11 +22,18 @@ use crate::server::Serve;
 use crate::words::signal_name;
 use crate::world::kernel::any_port;
 
+/// See [`Plan::grace`]: what is seen is proved by the kernel anyway.
+const GRACE: Duration = Duration::from_millis(50);
+
 /// The signal that told the search to end; 0 if none did.
 static TOLD: AtomicI32 = AtomicI32::new(0);
 
 extern "C" fn on_told(signal: libc::c_int) {
-    TOLD.store(signal, Ordering::Relaxed);
+    if TOLD.swap(signal, Ordering::Relaxed) != 0 {
+        // Told again, it does not wait for the run that is under way. What was found is written; the server dies with this process.
+        // SAFETY: _exit(2) may be called here (`signal-safety(7)`).
+        unsafe { libc::_exit(128 + signal) }
+    }
 }
 
 /// The signal that told the search to end.
@@ -65,6 +72,8 @@ pub enum Shown {
     Died(i32, Option<String>),
     /// The server panicked.
     Panicked,
+    /// The server came to no rest.
+    Restless,
     /// What the director, the kernel or a client has shown.
     Verdict(&'static str),
 }
@@ -76,6 +85,7 @@ impl Shown {
             Shown::Died(signal, Some(said)) => format!("{}: {said}", signal_name(*signal)),
             Shown::Died(signal, None) => signal_name(*signal),
             Shown::Panicked => "the server panics".to_string(),
+            Shown::Restless => "the server never comes to rest".to_string(),
             Shown::Verdict("hangs") => "a client waits, and nobody can move".to_string(),
             Shown::Verdict("misdelivers") => "a client gets bytes that are not its own".to_string(),
             Shown::Verdict("never_stops") => "told to stop, the server never ends".to_string(),
@@ -105,6 +115,7 @@ impl Made {
             (End::Code(1), Some(evidence)) => Some(Shown::Verdict(evidence.verdict().id())),
             (End::Code(1), None) => Some(Shown::Verdict(Verdict::Herds.id())),
             (End::Said(1, _), _) if run.ending == Ending::Exit(PANICKED) => Some(Shown::Panicked),
+            (End::Said(1, _), _) if run.ending == Ending::Signal(libc::SIGKILL) => Some(Shown::Restless),
             // A server that is not to wake everybody, and does.
             (End::Said(1, _), _) => Some(Shown::Verdict(Verdict::Herds.id())),
             _ => None,
@@ -117,7 +128,7 @@ impl<'a> Lab<'a> {
         let (workers, flags, drain, threads) = (options.workers, options.flags, options.drain, stage.threads);
         let (heap, address, mode) = (options.heap.unwrap_or(stage.heap), any_port(), Mode::Directed);
         let setup = Setup { serve, workers, flags, drain, threads, heap, mode, address, core: false, aloud: false };
-        let plan = Plan { stage, setup, schedule: script, limit: options.limit, own_order: true };
+        let plan = Plan { stage, setup, schedule: script, limit: options.limit, grace: GRACE, own_order: true };
         Ok(Lab { plan, blackbox: process::new_blackbox()?, runs: 0, millis: Vec::new() })
     }
 

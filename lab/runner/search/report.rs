@@ -95,6 +95,7 @@ pub fn nothing(stage: &Stage, options: &Options, campaign: &Campaign, lab: &Lab<
             "bound_complete": complete,
             "orders_of_bound": bounds.map(|bounds| bounds.orders),
             "sampled": campaign.sampled().map(sampled).collect::<Vec<_>>(),
+            "last_order": campaign.last_order(lab.plan.schedule).to_string(),
             "told": told().map(signal_name),
         });
         say(&format!("{:#}\n", json!({ "search": search })))?;
