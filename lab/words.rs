@@ -82,11 +82,10 @@ pub fn remedy(number: i32) -> Option<&'static str> {
     })
 }
 
-/// Of how many runs at most one comes to what none of `runs` came to, at a confidence of 95%: the largest n with
-/// (1 - 1/n)^runs < 5% is too small; for many runs about a third of them.
+/// If none of `runs` came to something: at a confidence of 95% at most one of so many does. For many runs it is about a third of them.
 ///
 /// ```
-/// assert_eq!(lab::words::at_most_one_in(2000), 667);
+/// assert_eq!(lab::words::at_most_one_in(2000), 668);
 /// ```
 pub fn at_most_one_in(runs: u64) -> u64 {
     (1.0 / highest_share(0, runs)).floor() as u64
@@ -101,6 +100,16 @@ pub fn at_most_one_in(runs: u64) -> u64 {
 /// ```
 pub fn share(hits: u64, runs: u64) -> (f64, f64) {
     (1.0 - highest_share(runs - hits, runs), highest_share(hits, runs))
+}
+
+/// A share in per cent, to two figures.
+///
+/// ```
+/// assert_eq!([0.348, 0.0348, 0.00348, 1.0].map(lab::words::percent), ["35%", "3.5%", "0.35%", "100%"]);
+/// ```
+pub fn percent(share: f64) -> String {
+    let decimals = if share == 0.0 { 0 } else { (1.0 - (share * 100.0).log10()).ceil().clamp(0.0, 4.0) as usize };
+    format!("{:.decimals$}%", share * 100.0)
 }
 
 /// The share at which as few hits as these are just likely enough.

@@ -5,7 +5,7 @@
 //! - `findings` looks for the cause of a survival, and says nothing that the records do not bear out
 //! - [`verdicts`] has a file for each way to end: what shows it, how it is reported, what is said of it elsewhere
 //! - `page` is what a report is written on
-//! - `text` and `json` write it down
+//! - `text` and `json` write it down, and `perfetto` for a tool that draws traces
 //!
 //! # The trace
 //!
@@ -42,7 +42,7 @@
 //! - `stuck`: `null`, or of a server that was told to stop and never does: what each of its `threads` (`role`) was `doing`,
 //!   which thread `waits_for_the_end_of` which (`role` and `other`), and in which system `call` each `thread` was `asleep` once nobody
 //!   directed. It was killed after it, so its `ending` is that
-//! - `loss`: `null`, or the `client` (its role) that was not served though it came to its end in order, the replies it was
+//! - `loss`: `null`, or the `client` (its role) that was not served though its stream came to an end, the replies it was
 //!   `owed`, and the `error` that it saw (`null` for the end of the stream)
 //! - `dropped`: how many older records the box has lost; `stderr`: what the server's process wrote there
 //!
@@ -89,6 +89,7 @@ mod findings;
 mod json;
 pub mod lanes;
 mod page;
+mod perfetto;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -97,4 +98,5 @@ mod verdict;
 pub mod verdicts;
 
 pub use json::{VERSION, json, trace_json};
+pub use perfetto::perfetto_json;
 pub use text::{ending, report};

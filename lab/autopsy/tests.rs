@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 mod causes;
+mod perfetto;
 mod rows;
 mod shown;
 

@@ -84,7 +84,7 @@ struct Entry {
 macro_rules! events {
     ($($(#[$meaning:meta])+ $kind:ident $(= $code:literal)? { $name:literal, $numbers:expr, $lane:expr $(,)? })+) => {
         /// What a [`Record`] says. The meaning of its three numbers `a`, `b`, `c` stands beside it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Kind {
             $($(#[$meaning])+ $kind $(= $code)?,)+

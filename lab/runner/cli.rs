@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 
-use super::end::read_arguments;
+use super::end::{Format, Trace, read_arguments};
 use crate::autopsy::verdicts;
 use crate::catalogue::Stage;
 use crate::direct::explore::which::Which;
@@ -27,7 +27,7 @@ pub struct Options {
     pub drain: u64,
     pub heap: Option<Heap>,
     pub schedule: Option<PathBuf>,
-    pub trace: Option<PathBuf>,
+    pub trace: Option<Trace>,
     pub json: bool,
     pub bare: bool,
     /// With `--serve`: system calls that fail; `None` if not even their calls are counted.
@@ -200,6 +200,15 @@ fn command(stage: &Stage) -> Command {
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help("Write the run as JSON: roles, points, results, allocations, source lines, the end"),
+        )
+        .arg(
+            Arg::new("format")
+                .long("format")
+                .value_name("FORMAT")
+                .value_parser(["json", "perfetto"])
+                .default_value("json")
+                .requires("trace")
+                .help("With --trace: `json`, the lab's own, or `perfetto`, which https://ui.perfetto.dev opens"),
         )
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("The report as JSON"))
         .arg(
@@ -444,7 +453,13 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
             _ => Heap::Malloc,
         }),
         schedule: matches.get_one("schedule").cloned(),
-        trace: matches.get_one("trace").cloned(),
+        trace: matches.get_one("trace").cloned().map(|path| Trace {
+            path,
+            format: match matches.get_one::<String>("format").map(String::as_str) {
+                Some("perfetto") => Format::Perfetto,
+                _ => Format::Json,
+            },
+        }),
         json: matches.get_flag("json"),
         bare: matches.get_flag("bare"),
         faults: matches.get_many::<Option<Fault>>("fault").map(|faults| faults.flatten().copied().collect()),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -111,16 +111,35 @@ pub fn explain(error: io::Error, what: &str) -> anyhow::Error {
     error.context(what.to_string())
 }
 
+/// Where the trace goes, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    pub path: PathBuf,
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The lab's own.
+    Json,
+    /// What Perfetto opens.
+    Perfetto,
+}
+
 /// Writes what the reader asked for: the report, or its JSON, and the trace.
-pub fn publish(run: &Run, trace: Option<&Path>, as_json: bool) -> Result<()> {
+pub fn publish(run: &Run, trace: Option<&Trace>, as_json: bool) -> Result<()> {
     write_trace(run, trace)?;
     if as_json { say(&format!("{:#}\n", autopsy::json(run))) } else { say(&autopsy::report(run, width(), colour())) }
 }
 
 /// Writes the trace, if the reader asked for one.
-pub fn write_trace(run: &Run, trace: Option<&Path>) -> Result<()> {
-    let Some(path) = trace else { return Ok(()) };
-    let text = format!("{:#}\n", autopsy::trace_json(run));
+pub fn write_trace(run: &Run, trace: Option<&Trace>) -> Result<()> {
+    let Some(Trace { path, format }) = trace else { return Ok(()) };
+    let trace = match format {
+        Format::Json => autopsy::trace_json(run),
+        Format::Perfetto => autopsy::perfetto_json(run),
+    };
+    let text = format!("{trace:#}\n");
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -79,7 +79,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     if let Direction::Unable(why) = verdict {
         bail!(why);
     }
-    publish(&run, options.trace.as_deref(), options.json)?;
+    publish(&run, options.trace.as_ref(), options.json)?;
     let end = judge(&run, &verdict, own_order);
     if let End::Signal(signal) = end
         && !options.json
@@ -334,7 +334,7 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             if let Direction::Shown(Evidence::NeverStops(_)) = verdict {
                 // The server's thread is this process's first, and never comes back.
                 let run = gather(plan, &blackbox, &clients, steps, Ending::Signal(libc::SIGKILL), &verdict);
-                let code = publish(&run, options.trace.as_deref(), options.json)
+                let code = publish(&run, options.trace.as_ref(), options.json)
                     .map_or_else(|error| refuse(plan.stage.name, &error), |()| 1);
                 std::process::exit(code.into());
             }

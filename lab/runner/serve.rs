@@ -113,7 +113,7 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
     process::check(ending, &blackbox)?;
     let run = Run::of(&blackbox, stage, setup.heap, ending);
     let run = Run { millis: process.millis(), stderr: process.stderr(), ..run };
-    publish(&run, options.trace.as_deref(), options.json)?;
+    publish(&run, options.trace.as_ref(), options.json)?;
     Ok(match ending {
         Ending::Exit(0) => End::Code(0),
         Ending::Exit(_) => End::Failed(blackbox.message().unwrap_or_default()),

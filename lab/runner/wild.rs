@@ -23,7 +23,7 @@ use crate::record::blackbox::{Blackbox, Mode};
 use crate::record::event::Kind;
 use crate::record::wakeups::Herd;
 use crate::server::Serve;
-use crate::words::signal_name;
+use crate::words::{count, percent, share, signal_name};
 use crate::world::heap::Heap;
 use crate::world::kernel::any_port;
 use crate::world::sync::spawn_scoped;
@@ -286,6 +286,21 @@ impl Odds {
         }
     }
 
+    /// What so many rounds say of the next one.
+    fn share(&self) -> String {
+        let (failed, rounds) = (self.rounds.saturating_sub(self.survived), self.rounds);
+        let (low, high) = share(failed, rounds);
+        let rounds = count(rounds, "round");
+        match (failed, self.survived) {
+            (0, _) => format!("none of {rounds} failed: at 95% at most {} of all do", percent(high)),
+            (_, 0) => format!("all of {rounds} failed: at 95% at least {} of all do", percent(low)),
+            _ => {
+                let now = percent(failed as f64 / self.rounds as f64);
+                format!("{now} of {rounds} failed; at 95% {} to {} of all do", percent(low), percent(high))
+            }
+        }
+    }
+
     fn report(&self, stage: &Stage, heap: Heap) -> String {
         let mut text = format!(
             "{} --wild: {}, {} rounds; {}, nobody directing\n\n  {:>6}  survived\n",
@@ -298,6 +313,9 @@ impl Odds {
         for (end, count) in &self.ends {
             text += &format!("  {count:>6}  {end}\n");
         }
+        text += &format!("\n  odds      {}\n", self.share());
+        let release = if cfg!(debug_assertions) { "; a build with --release plays more rounds" } else { "" };
+        text += &format!("  next      {} --search looks for the order in which it fails{release}\n", stage.program());
         if !self.herd.reactors.is_empty() {
             let (ratio, wakeups, spread) = (self.herd.ratio(), self.herd.wakeups(), self.herd.spread());
             let sleeps = self.herd.sleeps();
@@ -326,6 +344,7 @@ impl Odds {
             "used_freed_memory": self.abused,
             "ends": self.ends,
             "lives": self.lives,
+            "failing_share_95": share(self.rounds.saturating_sub(self.survived), self.rounds),
             "herd": verdicts::herd_json(&self.herd),
         })
     }

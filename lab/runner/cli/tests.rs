@@ -33,13 +33,37 @@ fn what_is_to_be_done_is_one_of_four() {
 }
 
 #[test]
+fn a_search_has_two_workers_and_limits_of_its_own() {
+    let search = |flags: &[&str]| {
+        let options = parsed("stage4_broken", flags);
+        let What::Search(search) = options.what else { panic!("{:?}", options.what) };
+        (options.workers, search)
+    };
+    let (workers, all) = search(&["--search"]);
+    assert_eq!((workers, all.which, all.runs, all.seconds), (2, Which::Several, 300, 60));
+    assert_eq!((all.seed, all.depth, all.stops, all.output, all.clients.len()), (1, 2, false, None, 0));
+    let flags = "--search --workers 3 --strategy pct --runs 7 --seconds 8 --seed 9 --depth 3 --client a --client b --stop --output o";
+    let (workers, all) = search(&flags.split(' ').collect::<Vec<_>>());
+    assert_eq!((workers, all.runs, all.seconds, all.seed, all.depth, all.stops), (3, 7, 8, 9, 3, true));
+    assert_eq!((all.clients, all.output), (vec!["a".to_string(), "b".to_string()], Some("o".into())));
+    for (name, which) in Which::all() {
+        assert_eq!(search(&["--search", "--strategy", name]).1.which, which);
+    }
+    // The seconds of a wild run are as they were.
+    assert!(what(&["--wild"]).contains("seconds: 20"));
+}
+
+#[test]
 fn each_flag_is_its_own() {
     let flags =
         ["--json", "--bare", "--heap", "pages", "--workers", "9", "--limit", "3", "--trace", "t", "--schedule", "s"];
     let options = parsed("stage4_fixed", &flags);
     assert!(options.json && options.bare);
     assert_eq!((options.heap, options.workers, options.limit), (Some(Heap::Pages), 9, Some(Duration::from_secs(3))));
-    assert_eq!((options.trace, options.schedule), (Some("t".into()), Some("s".into())));
+    let trace = Trace { path: "t".into(), format: Format::Json };
+    assert_eq!((options.trace, options.schedule), (Some(trace), Some("s".into())));
+    let perfetto = parsed("stage3_broken", &["--trace", "t", "--format", "perfetto"]).trace.map(|trace| trace.format);
+    assert_eq!(perfetto, Some(Format::Perfetto));
     let options = parsed("stage4_fixed", &["--json", "--heap", "malloc", "--limit", "0"]);
     assert!(options.json && !options.bare);
     assert_eq!((options.heap, options.limit), (Some(Heap::Malloc), None), "0 is for ever");

@@ -48,7 +48,7 @@ pub fn found(
             "file": kept.path(),
             "schedule": kept.text(),
         });
-        write_trace(run, options.trace.as_deref())?;
+        write_trace(run, options.trace.as_ref())?;
         say(&format!("{:#}\n", json!({ "search": search, "run": autopsy::json(run) })))?;
         return Ok(made.end);
     }
@@ -60,7 +60,7 @@ pub fn found(
     text.extend(diverged(campaign));
     text.extend(by_chance(campaign));
     say(&format!("{text}\n"))?;
-    publish(run, options.trace.as_deref(), false)?;
+    publish(run, options.trace.as_ref(), false)?;
     if let End::Signal(signal) = made.end {
         say(&autopsy::ending(signal))?;
     }
