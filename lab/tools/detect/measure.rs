@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use super::reports::{self, Kinds, MARKER};
 use super::{Cell, Order, Tool, is_correct};
@@ -15,6 +16,11 @@ use crate::words::signal_name;
 
 /// A run that has not ended after so many seconds never will: a safety net, since under valgrind a run takes seconds.
 const LIMIT: u32 = 600;
+
+/// The most runs of a search.
+const SEARCHED: u64 = 300;
+/// A correct program is searched from one seed where a broken one is from so many.
+const CONTROL: u64 = 10;
 
 /// What clippy knows of locks, threads and ownership beyond its default lints. (The rest of `pedantic` and `nursery` is
 /// about documentation and style, and has something to say of every file.)
@@ -43,10 +49,9 @@ pub fn version(tool: Tool) -> Result<String, String> {
         Tool::Rustc | Tool::Nothing => ("rustc", &["--version"], "rustc is missing"),
         Tool::Clippy => ("cargo", &["clippy", "--version"], "clippy is missing: rustup component add clippy"),
         Tool::Models => return Ok(loom_version()),
+        _ if tool.is_search() => return Ok(concat!("epoll-autopsy ", env!("CARGO_PKG_VERSION")).to_string()),
         Tool::Address | Tool::Thread | Tool::ThreadAlone => ("rustc", &["+nightly", "--version"], nightly),
-        Tool::Memcheck | Tool::Helgrind | Tool::Drd => {
-            ("valgrind", &["--version"], "valgrind is missing: apt install valgrind, or your system's own")
-        }
+        _ => ("valgrind", &["--version"], "valgrind is missing: apt install valgrind, or your system's own"),
     };
     let output = clean(program).args(arguments).output().map_err(|_| missing.to_string())?;
     if !output.status.success() {
@@ -110,6 +115,14 @@ pub fn measure(stage: &'static Stage, tool: Tool, order: Order, settings: Settin
                 cell.add(kind.into_iter().collect());
             }
         }
+        _ if tool.is_search() => {
+            let built = build(program, tool)?;
+            // A correct program is under as many seeds as a control needs.
+            let seeds = if is_correct(stage) { settings.runs.div_ceil(CONTROL) } else { settings.runs };
+            for seed in 0..seeds {
+                search(&mut cell, clean(&built).args(flags.split_whitespace()), seed)?;
+            }
+        }
         _ => {
             let built = build(program, tool)?;
             for _ in 0..settings.runs {
@@ -131,6 +144,24 @@ pub fn measure(stage: &'static Stage, tool: Tool, order: Order, settings: Settin
     Ok(cell)
 }
 
+/// Lets the program search once, from a seed of its own, and puts what it found into the cell, and in which run.
+fn search(cell: &mut Cell, command: &mut Command, seed: u64) -> Result<()> {
+    let (runs, seed) = (SEARCHED.to_string(), (1 + seed * SEARCHED).to_string());
+    command.args(["--search", "--strategy", cell.tool.id(), "--depth", if cell.tool == Tool::Pct { "3" } else { "2" }]);
+    command.args(["--runs", &runs, "--seed", &seed, "--seconds", "600", "--output", "/dev/null", "--json"]);
+    let (output, _) = finish(command)?;
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("no JSON from {command:?}: {}\n{}", output.status, text(&output.stderr)))?;
+    let found = said["search"]["found"].as_str();
+    if found.is_some() {
+        let run = said["search"]["run"].as_u64().context("no number of the run")?;
+        // The calm run comes before the orders that are drawn.
+        cell.tries.push(if cell.tool == Tool::Delays { run } else { run.saturating_sub(1) });
+    }
+    cell.add(found.map(str::to_string).into_iter().collect());
+    Ok(())
+}
+
 /// The folder of the builds for the tools.
 fn folder() -> PathBuf {
     PathBuf::from(std::env::var_os("CARGO_TARGET_DIR").unwrap_or("target".into())).join("caught")
@@ -146,7 +177,7 @@ fn build(program: &str, tool: Tool) -> Result<PathBuf> {
         Tool::ThreadAlone => ("tsan-alone", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"),
         _ => ("plain", ""),
     };
-    let release = tool == Tool::Nothing;
+    let release = tool == Tool::Nothing || tool.is_search();
     let target = folder().join(name);
     if !flags.is_empty() {
         command.arg("+nightly").env("RUSTFLAGS", flags);

@@ -30,6 +30,16 @@ pub enum Tool {
     Clippy,
     /// The models under loom (`tests/loom/`).
     Models,
+    /// `--search`, all orders with up to two delays.
+    Delays,
+    /// `--search`, random walks.
+    Random,
+    /// `--search`, PCT.
+    Pct,
+    /// `--search`, POS.
+    Pos,
+    /// `--search`, SURW.
+    Surw,
     /// Nothing but the program itself, and somebody who looks at how it ends.
     Nothing,
     /// AddressSanitizer.
@@ -49,7 +59,7 @@ pub enum Tool {
 /// In which order things happen while the tool looks on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
-    /// The program does not run, or a model runs in every order.
+    /// The program does not run, or a model runs in every order, or a search chooses it.
     None,
     /// The order of the exhibit's schedule, forced by the director.
     Directed,
@@ -59,10 +69,15 @@ pub enum Order {
 
 impl Tool {
     /// All, in the order of the table.
-    pub const ALL: [Tool; 10] = [
+    pub const ALL: [Tool; 15] = [
         Tool::Rustc,
         Tool::Clippy,
         Tool::Models,
+        Tool::Delays,
+        Tool::Random,
+        Tool::Pct,
+        Tool::Pos,
+        Tool::Surw,
         Tool::Nothing,
         Tool::Address,
         Tool::Thread,
@@ -78,6 +93,11 @@ impl Tool {
             Tool::Rustc => "rustc",
             Tool::Clippy => "clippy",
             Tool::Models => "models",
+            Tool::Delays => "delays",
+            Tool::Random => "random",
+            Tool::Pct => "pct",
+            Tool::Pos => "pos",
+            Tool::Surw => "surw",
             Tool::Nothing => "none",
             Tool::Address => "asan",
             Tool::Thread => "tsan",
@@ -94,6 +114,11 @@ impl Tool {
             Tool::Rustc => "the compiler",
             Tool::Clippy => "clippy, with its lints on locks",
             Tool::Models => "the models (loom)",
+            Tool::Delays => "a search: delays, at most two",
+            Tool::Random => "a search: random walks",
+            Tool::Pct => "a search: PCT, depth 3",
+            Tool::Pos => "a search: POS",
+            Tool::Surw => "a search: SURW",
             Tool::Nothing => "no tool",
             Tool::Address => "AddressSanitizer",
             Tool::Thread => "ThreadSanitizer, told of std's locks",
@@ -108,6 +133,7 @@ impl Tool {
     pub fn orders(self) -> &'static [Order] {
         match self {
             Tool::Rustc | Tool::Clippy | Tool::Models => &[Order::None],
+            _ if self.is_search() => &[Order::None],
             // They are slow, and have said all that they can say once they have reported a correct program.
             Tool::Helgrind | Tool::Drd => &[Order::Directed],
             _ => &[Order::Directed, Order::Stress],
@@ -118,12 +144,19 @@ impl Tool {
     /// otherwise: valgrind is slow.
     fn effort(self) -> (u64, u64) {
         match self {
-            Tool::Rustc | Tool::Clippy | Tool::Models => (1, 1),
+            Tool::Rustc | Tool::Clippy | Tool::Models | Tool::Delays => (1, 1),
+            // Seeds.
+            Tool::Random | Tool::Pct | Tool::Pos | Tool::Surw => (20, 1),
             Tool::Nothing => (3, 100),
             Tool::Address | Tool::Thread | Tool::ThreadAlone => (3, 10),
             Tool::Memcheck => (2, 1),
             Tool::Helgrind | Tool::Drd => (1, 1),
         }
+    }
+
+    /// Whether it is `--search`, by the strategy of that name.
+    pub fn is_search(self) -> bool {
+        matches!(self, Tool::Delays | Tool::Random | Tool::Pct | Tool::Pos | Tool::Surw)
     }
 
     fn of(id: &str) -> Option<Tool> {
@@ -166,7 +199,7 @@ pub fn is_correct(stage: &Stage) -> bool {
 pub fn command() -> Command {
     let (first, last) = chapters();
     Command::new("caught")
-        .about("Measure which tool catches which bug: compiler, clippy, models, sanitizers, valgrind")
+        .about("Measure which tool catches which bug: compiler, clippy, models, searches, sanitizers, valgrind")
         .long_about(format!(
             "Runs the stages of chapters {first} to {last} under each tool, the broken ones and, as controls, the correct \
              ones; directed (the order of the exhibit) and under stress (nobody directs). A cell counts the runs in which \

@@ -29,6 +29,8 @@ pub struct Cell {
     pub rounds: u64,
     /// Where the tool itself came to a bad end: how, and how often.
     pub ends: BTreeMap<String, u64>,
+    /// Of a search that found something: in which run of its own, for each.
+    pub tries: Vec<u64>,
 }
 
 /// What the cell of a broken program means, seen beside those of the correct ones.
@@ -60,7 +62,17 @@ impl Cell {
     /// Nothing measured yet.
     pub fn new(program: &str, tool: Tool, order: Order) -> Cell {
         let (kinds, ends) = (BTreeMap::new(), BTreeMap::new());
-        Cell { program: program.to_string(), tool, order, runs: 0, reported: 0, kinds, rounds: 0, ends }
+        Cell {
+            program: program.to_string(),
+            tool,
+            order,
+            runs: 0,
+            reported: 0,
+            kinds,
+            rounds: 0,
+            ends,
+            tries: Vec::new(),
+        }
     }
 
     /// One more run, and what kinds of reports it had.
@@ -79,6 +91,16 @@ impl Cell {
         format!("{program} {tool} {order}: {} of {}: {}", self.reported, self.runs, kinds.join(", "))
     }
 
+    /// In which run it was found: the median, and the first and the last.
+    fn in_run(&self) -> String {
+        let mut tries = self.tries.clone();
+        tries.sort_unstable();
+        match tries[..] {
+            [one] => one.to_string(),
+            _ => format!("{} ({} to {})", tries[tries.len() / 2], tries[0], tries[tries.len() - 1]),
+        }
+    }
+
     fn to_json(&self) -> Value {
         json!({
             "program": self.program,
@@ -89,6 +111,7 @@ impl Cell {
             "kinds": self.kinds,
             "rounds": self.rounds,
             "ends": self.ends,
+            "tries": self.tries,
         })
     }
 
@@ -105,6 +128,7 @@ impl Cell {
             kinds: counts("kinds")?,
             rounds: value["rounds"].as_u64()?,
             ends: counts("ends")?,
+            tries: value["tries"].as_array().into_iter().flatten().map(Value::as_u64).collect::<Option<_>>()?,
         })
     }
 }
@@ -193,6 +217,9 @@ impl Data {
         let total = cell.runs;
         match self.verdict(cell) {
             Verdict::Silent => format!("silent ({total})"),
+            Verdict::Found { runs, .. } if !cell.tries.is_empty() => {
+                format!("**found**, {runs} of {total}, in run {}", cell.in_run())
+            }
             Verdict::Found { runs, amid_false_alarms: false } => format!("**found**, {runs} of {total}"),
             Verdict::Found { runs, amid_false_alarms: true } => {
                 format!("**found**, {runs} of {total}, amid false alarms")
@@ -339,6 +366,19 @@ mod tests {
         assert_eq!((data.cells.len(), &data.cells[1]), (2, &newer));
         assert_eq!(Data::from_json(&data.to_json()).expect("it was written so"), data);
         assert!(Data::from_json("{}").is_err() && Data::from_json(r#"{"tools":{},"cells":[{}]}"#).is_err());
+    }
+
+    #[test]
+    fn of_a_search_it_is_said_in_which_run() {
+        let found = |tries: &[u64]| {
+            let mut cell = cell("stage4_broken", &vec![&["a"][..]; tries.len()]);
+            cell.tries = tries.to_vec();
+            let data = data([cell]);
+            let stage = programs().into_iter().find(|stage| stage.name == "stage4_broken").expect("it is of the table");
+            data.said_of_broken(stage, Tool::Thread, Order::Stress)
+        };
+        assert_eq!(found(&[11]), "**found**, 1 of 1, in run 11");
+        assert_eq!(found(&[30, 2, 7, 5]), "**found**, 4 of 4, in run 7 (2 to 30)");
     }
 
     #[test]
