@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::Command;
 
 use lab::catalogue::{self, Stage};
-use lab::tools::detect::{Cell, Data, Order, Settings, Tool, Verdict, is_correct, load, measure, programs, version};
+use lab::tools::detect::{
+    Cell, Data, Order, SEARCHES, Settings, Tool, Verdict, is_correct, load, measure, programs, version,
+};
 
 const DATA: &str = "chapters/recorded/caught.json";
 const TABLE: &str = "chapters/recorded/caught.md";
@@ -41,6 +43,8 @@ fn correct() -> impl Iterator<Item = &'static Stage> {
 fn the_table_is_made_from_the_data() {
     let table = std::fs::read_to_string(TABLE).unwrap_or_default();
     assert!(table == data().markdown(), "{TABLE} is not the table of {DATA}; {ADVICE}");
+    let searches = std::fs::read_to_string(Path::new(TABLE).with_file_name(SEARCHES)).unwrap_or_default();
+    assert!(searches == data().searches(), "{SEARCHES} is not of {DATA}; {ADVICE}");
 }
 
 #[test]
@@ -86,6 +90,11 @@ fn the_data_says_what_the_chapter_says() {
             "{name}: models"
         );
         assert!(every_run(Tool::Nothing, Order::Directed), "{name}: the exhibit shows it every time");
+        assert!(every_run(Tool::Delays, Order::None), "{name}: within two delays");
+        for tool in Tool::ALL.into_iter().filter(|tool| tool.is_search()) {
+            let cell = cell(&data, stage, tool, Order::None);
+            assert_eq!(cell.tries.len() as u64, cell.reported, "{}", cell.line());
+        }
         for tool in [Tool::Address, Tool::Thread, Tool::ThreadAlone, Tool::Memcheck] {
             if data.tools[&tool].is_err() {
                 continue;
@@ -100,7 +109,9 @@ fn the_data_says_what_the_chapter_says() {
         }
     }
     for stage in correct() {
-        for tool in [Tool::Rustc, Tool::Models, Tool::Nothing, Tool::Address, Tool::Memcheck] {
+        let searches = Tool::ALL.into_iter().filter(|tool| tool.is_search());
+        let others = [Tool::Rustc, Tool::Models, Tool::Nothing, Tool::Address, Tool::Memcheck];
+        for tool in searches.chain(others) {
             for order in tool.orders().iter().filter(|_| data.tools[&tool].is_ok()) {
                 let cell = cell(&data, stage, tool, *order);
                 assert_eq!(cell.reported, 0, "a false alarm: {}", cell.line());

@@ -85,7 +85,7 @@ const STAGE8: [(&str, &str, &[&str]); 2] = [
 ];
 
 /// Odds and timings, and the command that gives them.
-const MEASURED: [(&str, &str); 19] = [
+const MEASURED: [(&str, &str); 22] = [
     ("cost_of_sharing", "rustc -O --edition 2024 -o /tmp/sharing chapters/cost/sharing.rs"),
     ("point_cost", "cargo run --release --bin lab -- point-cost"),
     ("cost", "cargo run --release --bin lab -- cost --connections 1000,10000"),
@@ -108,6 +108,9 @@ const MEASURED: [(&str, &str); 19] = [
     ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 300 --seconds 100"),
     ("wild_stage6_fixed", "cargo run --release --bin stage6_fixed -- --wild --rounds 300 --seconds 100"),
     ("repeat_stage6_broken", "cargo run --release --bin stage6_broken -- --repeat 210"),
+    ("search_stage4_broken", "cargo run --release --bin stage4_broken -- --search --output /tmp/stage4.schedule"),
+    ("search_stage5_broken", "cargo run --release --bin stage5_broken -- --search --output /tmp/stage5.schedule"),
+    ("search_stage4_fixed", "cargo run --release --bin stage4_fixed -- --search"),
 ];
 
 fn path(name: &str) -> String {
@@ -297,6 +300,21 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
                 assert_eq!(runs, right, "{name}: every run ended as it must: {row}");
             }
             assert!(text.contains("\n  all "), "{name}: the sum of all");
+        } else if name.starts_with("search_") {
+            let bound = |bound: u64| format!(", bound {bound}; shrunk to ");
+            let is_told = match name {
+                // One delay, and two, as the chapter says.
+                "search_stage4_broken" => {
+                    text.contains(&bound(1)) && text.contains("SIGABRT: double free or corruption")
+                }
+                "search_stage5_broken" => text.contains(&bound(2)) && text.contains("bytes that are not its own"),
+                _ => {
+                    text.contains("\nnothing found: bound 2 complete, ")
+                        && text.contains("0 of 29: at 95% at most 1 in 10")
+                }
+            };
+            assert!(is_told, "{name}: {text}");
+            assert!(name.ends_with("_fixed") || text.contains("show it in 20 of 20 runs"), "{name}: {text}");
         } else if name == "point_cost" || name == "cost_of_sharing" {
             assert!(text.contains(" ns"), "{name}: nanoseconds");
         } else {

@@ -161,3 +161,6 @@ impl<'a> Lab<'a> {
         self.directed(order, &mut InOrder::new(order))
     }
 }
+
+#[cfg(test)]
+mod tests;

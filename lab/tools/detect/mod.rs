@@ -19,7 +19,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::catalogue::{self, Stage};
 use crate::runner::say;
 pub use measure::{Settings, measure, version};
-pub use table::{Cell, Data, Verdict};
+pub use table::{Cell, Data, SEARCHES, Verdict};
 
 /// Who might have caught it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

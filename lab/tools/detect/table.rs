@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::{Order, Tool, is_correct, programs};
 use crate::catalogue::Stage;
 
+/// The file of [`Data::searches`], beside the table.
+pub const SEARCHES: &str = "caught_search.md";
+
 /// One program under one tool in one order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
@@ -174,7 +177,12 @@ impl Data {
     /// Writes the data, and the table beside it.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
         ensure!(path.extension().is_some_and(|end| end == "json"), "the file's name ends in .json");
-        for (path, text) in [(path.to_path_buf(), self.to_json()), (path.with_extension("md"), self.markdown())] {
+        let searches = path.with_file_name(SEARCHES);
+        for (path, text) in [
+            (path.to_path_buf(), self.to_json()),
+            (path.with_extension("md"), self.markdown()),
+            (searches, self.searches()),
+        ] {
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
@@ -242,6 +250,15 @@ impl Data {
 
     /// The table of the book.
     pub fn markdown(&self) -> String {
+        self.rows(|_| true) + &self.words() + &self.versions()
+    }
+
+    /// The part of it that is about searches.
+    pub fn searches(&self) -> String {
+        self.rows(Tool::is_search)
+    }
+
+    fn rows(&self, is_wanted: fn(Tool) -> bool) -> String {
         let broken: Vec<_> = programs().into_iter().filter(|stage| !is_correct(stage)).collect();
         let mut text = String::from("| who looks, and in which order |");
         for stage in &broken {
@@ -250,7 +267,7 @@ impl Data {
         text += " the correct programs |\n|---|";
         text += &"---|".repeat(broken.len() + 1);
         text.push('\n');
-        for tool in Tool::ALL {
+        for tool in Tool::ALL.into_iter().filter(|tool| is_wanted(*tool)) {
             for order in tool.orders() {
                 let name = match order {
                     Order::None => tool.name().to_string(),
@@ -263,7 +280,7 @@ impl Data {
                 let _ = writeln!(text, " {} |", self.said_of_correct(tool, *order));
             }
         }
-        text + &self.words() + &self.versions()
+        text
     }
 
     /// What the tools said, in their own words.
