@@ -27,6 +27,11 @@ pub fn build_own(folder: &Path, name: &str, source: &str, changes: &[(&str, &str
         assert!(text.contains(from), "{source} has no `{from}`");
         text = text.replace(from, to);
     }
+    build_text(folder, name, &text)
+}
+
+/// Builds a program of that text under this name.
+pub fn build_text(folder: &Path, name: &str, text: &str) -> PathBuf {
     let (own, program) = (folder.join("own.rs"), folder.join(name));
     std::fs::write(&own, text).expect("it can be written");
     let packages = binary("lab").with_file_name("deps");

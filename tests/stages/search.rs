@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::own::{build_own, run_program};
+use crate::own::{build_own, build_text, run_program};
 use crate::support::{Output, command, finish, run};
 
 /// Searches in a folder of its own.
@@ -259,27 +259,140 @@ fn the_json_has_all_that_the_text_says() {
     );
 }
 
-/// Wrong fixes that somebody could write, of which each is found on the real kernel: the change, what its clients do, and what is said.
-const WRONG: [(&str, &[(&str, &str)], &[&str], &str); 2] = [
-    (
-        "stage4_handoff",
-        &[("Interest::READ.edge_triggered().one_shot()", "Interest::READ.edge_triggered()")],
-        &[],
-        "double free or corruption",
-    ),
-    ("stage6_fixed", &[("        point(\"rearm\");\n", "        return;\n")], &[], "a client waits"),
+#[allow(dead_code)]
+#[path = "../loom/wrong/patch.rs"]
+mod patch;
+
+/// What clients may do, besides what they do in the stage's own schedule.
+const SCRIPTS: [&[&str]; 6] = [
+    &[],
+    &["--client", "plan GET 3; send 20; send 38; send 29; receive"],
+    &["--client", "plan GET 2; send 58; fin; receive"],
+    &["--client", "plan POST 6000; send 3000; send 3059; receive"],
+    &["--client", "plan GET 1; send 29; reset", "--client", "plan GET 1; send 10; send 19; receive"],
+    &["--client", "plan GET 2; send 29; send 29; receive", "--client", "plan GET 1; send 29; fin", "--stop"],
 ];
 
-#[test]
-fn wrong_fixes_are_found() {
-    for (stage, changes, clients, says) in WRONG {
+/// A wrong fix of the gallery: its stage, the program, and what it said of each script until one found something.
+fn search_wrong(folder: &Path, path: &Path, runs: &str) -> (String, Option<(usize, Output)>) {
+    let text = std::fs::read_to_string(path).expect("a patch is text");
+    let patch = patch::Patch::parse(&text).expect("it is a patch");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("lab/stages/{}.rs", patch.stage));
+    let source = std::fs::read_to_string(source).expect("the stage is there");
+    let program = build_text(folder, &patch.stage, &patch.apply(&source).expect("it fits"));
+    let found = SCRIPTS.iter().enumerate().find_map(|(script, clients)| {
+        // The two clients of stage 7 are two exhibits.
+        let flags: &[&[&str]] = if patch.stage == "stage7_fixed" { &[&[], &["--tail"]] } else { &[&[]] };
+        flags.iter().find_map(|flags| {
+            let arguments = [flags, &["--search", "--runs", runs, "--output", "order"][..], clients].concat();
+            let output = run_program(&program, &arguments);
+            let said = output.stdout.lines().last().unwrap_or_default();
+            assert!(said.starts_with("found in run ") || said.starts_with("nothing found: "), "{}", output.all());
+            said.starts_with("found in run ").then_some((script, output))
+        })
+    });
+    (patch.stage, found)
+}
+
+/// Wrong fixes that the search finds on the real kernel: each with what is shown of it, and by which of [`SCRIPTS`].
+const FOUND: [(&str, usize, &str); 9] = [
+    ("stage3/join_before_close", 0, "told to stop, the server never ends"),
+    ("stage3/read_unwrapped", 0, "the server panics"),
+    ("stage4/edge_is_once", 0, "SIGABRT: double free or corruption"),
+    ("stage4/new_buffer_after_the_rearm", 0, "SIGABRT: double free or corruption"),
+    ("stage4/rearm_first", 0, "SIGABRT: double free or corruption"),
+    ("stage4/try_lock_goes_home", 0, "a client waits, and nobody can move"),
+    ("stage5/bumped_when_occupied", 0, "a client gets bytes that are not its own"),
+    ("stage5/checked_once", 0, "a client gets bytes that are not its own"),
+    ("stage7/join_before_close", 0, "told to stop, the server never ends"),
+];
+
+fn wrong_fixes_are_found(stage: &str) {
+    let gallery = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/loom/wrong");
+    for (name, script, says) in FOUND.into_iter().filter(|(name, ..)| name.starts_with(stage)) {
         let folder = folder();
-        let program = build_own(folder.path(), stage, stage, changes);
-        let mut arguments = vec!["--search", "--output", "order"];
-        arguments.extend(clients.iter().flat_map(|client| ["--client", client]));
-        let output = run_program(&program, &arguments);
-        assert!(output.stdout.contains(says) && output.stdout.contains("\nfound in run "), "{stage}: {}", output.all());
+        let (_, found) = search_wrong(folder.path(), &gallery.join(format!("{name}.patch")), "120");
+        let (by, output) = found.unwrap_or_else(|| panic!("{name}: nothing found"));
+        assert!(output.stdout.contains(says), "{name}: {}", output.all());
+        assert_eq!(by, script, "{name}");
     }
+}
+
+// Each in a test of its own, so that they run beside each other.
+#[test]
+fn wrong_fixes_of_stage_3_are_found() {
+    wrong_fixes_are_found("stage3");
+}
+
+#[test]
+fn wrong_fixes_of_stage_4_are_found() {
+    wrong_fixes_are_found("stage4");
+}
+
+#[test]
+fn wrong_fixes_of_stage_5_are_found() {
+    wrong_fixes_are_found("stage5");
+}
+
+#[test]
+fn wrong_fixes_of_stage_7_are_found() {
+    wrong_fixes_are_found("stage7");
+}
+
+#[test]
+fn a_server_that_is_not_to_wake_everybody_and_does_is_found() {
+    let folder = folder();
+    let change = [("Interest::READ.exclusive()", "Interest::READ")];
+    let program = build_own(folder.path(), "stage8_fixed", "stage8_fixed", &change);
+    let output = run_program(&program, &["--search", "--output", "order"]);
+    assert_eq!(output.code(), Some(1), "{}", output.all());
+    assert!(output.stdout.contains("one connection wakes everybody"), "{}", output.all());
+    assert!(output.stderr.contains("the fixed server woke everybody for one connection"), "{}", output.all());
+}
+
+#[test]
+fn a_server_that_comes_to_no_rest_is_found() {
+    let folder = folder();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/loom/wrong/stage5/input_after_the_end.patch");
+    let text = std::fs::read_to_string(path).expect("a patch is text");
+    let patch = patch::Patch::parse(&text).expect("it is a patch");
+    let source = lab::catalogue::find(&patch.stage).expect("a stage").source.text;
+    let program = build_text(folder.path(), &patch.stage, &patch.apply(source).expect("it fits"));
+    let client = "plan POST 1024; send 1082; fin";
+    let output = run_program(&program, &["--search", "--runs", "2", "--client", client, "--output", "order"]);
+    assert_eq!(output.code(), Some(1), "{}", output.all());
+    assert!(output.stderr.contains("the server never comes to rest"), "{}", output.all());
+    assert!(!output.stderr.contains("the lab itself failed"), "{}", output.all());
+}
+
+/// `LAB_LONG=1 cargo test --test stages search::the_whole_gallery -- --nocapture`: a line for each.
+#[test]
+fn the_whole_gallery() {
+    if std::env::var_os("LAB_LONG").is_none() {
+        eprintln!("skipped: it takes some twenty minutes; LAB_LONG=1 has it run");
+        return;
+    }
+    let gallery = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/loom/wrong");
+    let stages = std::fs::read_dir(gallery).expect("it is there").filter_map(|entry| Some(entry.ok()?.path()));
+    let mut patches: Vec<_> = stages
+        .filter(|path| path.is_dir())
+        .flat_map(|stage| std::fs::read_dir(stage).expect("a folder").filter_map(|entry| Some(entry.ok()?.path())))
+        .collect();
+    patches.sort();
+    let mut count = 0;
+    for path in &patches {
+        let folder = folder();
+        let (stage, found) = search_wrong(folder.path(), path, "300");
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        let said = found.map(|(script, output)| {
+            let shown = output.stdout.lines().next().unwrap_or_default().to_string();
+            format!("script {script}: {shown}")
+        });
+        count += usize::from(said.is_some());
+        println!("{stage} {name}: {}", said.unwrap_or("nothing".to_string()));
+    }
+    println!("{count} of {} found", patches.len());
+    assert!(count >= FOUND.len(), "those were found by themselves");
 }
 
 #[test]

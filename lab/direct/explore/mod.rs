@@ -17,7 +17,7 @@ use crate::direct::strategy::{Choice, Move, Now, Standing, Strategy};
 use crate::record::blackbox::State;
 
 /// The longest run, in steps: a server that spins would have no end.
-pub const MAX_STEPS: usize = 5_000;
+pub const MAX_STEPS: usize = 2_000;
 
 /// Who goes next, of those who could move.
 pub trait Scheduler {
