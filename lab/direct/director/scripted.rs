@@ -103,6 +103,18 @@ fn direct(
     main: impl FnOnce(&Thread) + Send,
     worker: impl FnOnce(&Thread) + Send,
 ) -> Directed {
+    direct_within(Duration::from_secs(20), blackbox, text, stays, clients, main, worker)
+}
+
+fn direct_within(
+    limit: Duration,
+    blackbox: Blackbox,
+    text: &str,
+    stays: bool,
+    clients: &mut [Client],
+    main: impl FnOnce(&Thread) + Send,
+    worker: impl FnOnce(&Thread) + Send,
+) -> Directed {
     let schedule = Schedule::parse(text, &POINTS, 1).expect("it is well formed");
     if schedule.stops() {
         blackbox.add_client(OPERATOR).expect("there is room");
@@ -125,7 +137,7 @@ fn direct(
             blackbox,
             strategy: order,
             outside: schedule.outside(),
-            limit: Some(Duration::from_secs(20)),
+            limit: Some(limit),
             alive: &mut || true,
             traced: &|| false,
             stays,
@@ -776,5 +788,53 @@ fn who_waits_for_another_thread_cannot_be_moved() {
         });
         let why = Direction::Failed("worker-1 was to go next, and cannot move".to_string());
         assert_eq!(verdict, why, "{waiting:?}");
+    }
+}
+
+/// What the lab's own failure is told as, of a server that has nothing to do but does not come to rest either.
+fn restless(text: &str, worker: impl FnOnce(&Thread) + Send) -> String {
+    let blackbox = new_box();
+    let (client, _server) = connected(blackbox, Plan::Get(1));
+    let limit = Duration::from_millis(300);
+    let run = direct_within(limit, blackbox, text, true, &mut [client], |main| main.point("first", 1), worker);
+    match run.verdict {
+        Direction::Failed(why) => why,
+        verdict => panic!("{text}: {verdict:?}"),
+    }
+}
+
+#[test]
+fn who_passes_point_after_point_and_never_rests_is_given_up() {
+    let round_and_round = |worker: &Thread| {
+        (1..).take_while(|_| !worker.blackbox.is_open()).for_each(|n| worker.point("first", n));
+    };
+    // On the way to a step that never comes, and after the steps.
+    for text in ["main first\nworker-1 second\n", "main first\n", "main first\noperator stop\n"] {
+        let why = restless(text, round_and_round);
+        assert!(why.starts_with("worker-1 did not come to rest in "), "{text}: {why}");
+    }
+}
+
+#[test]
+fn who_tells_of_each_look_in_vain_or_serves_strangers_is_given_up() {
+    for (every, kind, begins) in [
+        (1, Kind::AtomicLoad, "the server did not come to rest in "),
+        (2, Kind::AtomicLoad, "the server goes on, and no client got "),
+        (2, Kind::Accept, "the server goes on, and no client got "),
+    ] {
+        for text in ["main first\n", "main first\noperator stop\n"] {
+            let why = restless(text, |worker| {
+                let mut looks = 0;
+                worker.wait(Waiting::Task, 0, 0, || {
+                    looks += 1;
+                    if looks % every == 0 {
+                        worker.record(kind, 0);
+                    }
+                    false
+                });
+            });
+            assert!(why.starts_with(begins), "{text}: {why}");
+            assert_eq!(why.ends_with("somebody else has connected to it"), kind == Kind::Accept, "{why}");
+        }
     }
 }
