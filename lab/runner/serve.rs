@@ -54,6 +54,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
         let setup = Setup { serve, workers, flags, drain, threads, heap, mode: Mode::Recorded, address, core: true };
         return recorded(stage, setup, options);
     }
+    if let Some(faults) = &options.faults {
+        fault::plan(faults.clone());
+    }
     heap::choose(heap);
     heap::raise_trim_threshold();
     kernel::set_sched_batch();
@@ -63,9 +66,6 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
     let kept = stop.try_clone().context("no descriptor is left")?;
     stop_on_signals(&kept);
-    if let Some(faults) = &options.faults {
-        fault::plan(faults.clone());
-    }
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name))?;
     let (workers, flags, drain) = (options.workers, options.flags, options.drain);
     let served = process::serve(serve, Server { listener, stop, workers, flags, drain })?;

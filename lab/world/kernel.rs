@@ -133,7 +133,9 @@ impl Epoll {
     ///
     /// # Errors
     /// Those of `epoll_create1(2)`.
+    #[track_caller]
     pub fn new() -> io::Result<Epoll> {
+        fault::check(Call::Epoll, Location::caller())?;
         // SAFETY: the result is checked, and nobody else owns the new descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
         Ok(Epoll { fd })
@@ -153,9 +155,7 @@ impl Epoll {
     #[track_caller]
     pub fn add(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         note(Kind::Add, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.0)]);
-        if let Some(Answer::Errno(errno)) = fault::next(Call::Add, Location::caller()) {
-            return Err(io::Error::from_raw_os_error(errno));
-        }
+        fault::check(Call::Add, Location::caller())?;
         self.control(libc::EPOLL_CTL_ADD, source.as_fd(), token, interest)
     }
 
@@ -310,7 +310,9 @@ impl Listener {
     ///
     /// # Errors
     /// Those of `bind(2)` and `listen(2)`: `EADDRINUSE` if somebody has the port.
+    #[track_caller]
     pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        fault::check(Call::Listen, Location::caller())?;
         let inner = TcpListener::bind(address)?;
         inner.set_nonblocking(true)?;
         // std asks for a queue of 128, and listen(2) may be called again to ask for another.
@@ -327,7 +329,9 @@ impl Listener {
     ///
     /// # Errors
     /// Those of `socket(2)`, `setsockopt(2)`, `bind(2)` and `listen(2)`.
+    #[track_caller]
     pub fn bind_shared(address: SocketAddr) -> io::Result<Listener> {
+        fault::check(Call::Listen, Location::caller())?;
         let fd = stream_socket(address)?;
         set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
         bind(&fd, address)?;
@@ -344,6 +348,7 @@ impl Listener {
     ///
     /// # Errors
     /// Those of [`Listener::bind_shared`]: `EADDRINUSE` if the address is not shared.
+    #[track_caller]
     pub fn sibling(&self) -> io::Result<Listener> {
         Listener::bind_shared(self.local_addr()?)
     }
@@ -833,6 +838,7 @@ impl Timer {
     ///
     /// # Errors
     /// Those of `timerfd_create(2)` and `timerfd_settime(2)`.
+    #[track_caller]
     pub fn after(milliseconds: u64) -> io::Result<Timer> {
         // An all-zero time would switch the timer off.
         let nanos = (milliseconds % 1000 * 1_000_000).max(1);
@@ -849,6 +855,7 @@ impl Timer {
     ///
     /// # Errors
     /// Those of `timerfd_create(2)` and `timerfd_settime(2)`.
+    #[track_caller]
     pub fn every_second() -> io::Result<Timer> {
         let period = libc::timespec { tv_sec: if directed() { 0 } else { 1 }, tv_nsec: 0 };
         Timer::start(period, period)
@@ -861,7 +868,9 @@ impl Timer {
         unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut times).cast(), size_of_val(&times)) };
     }
 
+    #[track_caller]
     fn start(first: libc::timespec, then: libc::timespec) -> io::Result<Timer> {
+        fault::check(Call::Timer, Location::caller())?;
         let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
         // SAFETY: the result is checked, and nobody else owns the new descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags))?) };
@@ -888,7 +897,9 @@ impl Stop {
     ///
     /// # Errors
     /// Those of `eventfd(2)`.
+    #[track_caller]
     pub fn new() -> io::Result<Stop> {
+        fault::check(Call::Event, Location::caller())?;
         // SAFETY: the result is checked, and nobody else owns the new descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?) };
         Ok(Stop { fd })
@@ -903,7 +914,9 @@ impl Stop {
     ///
     /// # Errors
     /// Those of `fcntl(2)`: `EMFILE` when the file limit is reached.
+    #[track_caller]
     pub fn try_clone(&self) -> io::Result<Stop> {
+        fault::check(Call::Event, Location::caller())?;
         Ok(Stop { fd: self.fd.try_clone()? })
     }
 }

@@ -15,6 +15,7 @@ pub use std::cell::UnsafeCell;
 pub use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub use std::time::Duration;
 
+use super::fault::{self, Call};
 use super::tsan;
 use crate::record::blackbox::{self, Blackbox, State};
 use crate::record::event::{Kind, Waiting};
@@ -757,6 +758,7 @@ pub(crate) fn spawn_scoped<'scope, R: Send + 'scope>(
 #[track_caller]
 pub fn try_spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle> {
     let at = Location::caller();
+    fault::check(Call::Spawn, at)?;
     let role = Blackbox::current().and_then(|blackbox| blackbox.add_role(name));
     let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || {
         let watch = Blackbox::current().zip(role);

@@ -7,6 +7,7 @@
 //! that arrive are lent out of a set of buffers that the kernel takes from, and go back to it when they are dropped.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::Location;
@@ -19,6 +20,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::record::blackbox;
 use crate::record::event::{Kind, Waiting};
+use crate::world::fault::{self, Answer, Call};
 use crate::world::kernel::{Stop, is_about_one_connection};
 use crate::world::point::{asleep, kernel_chooses_wakeups, point, tracing_enabled, try_or_park};
 
@@ -60,6 +62,8 @@ pub struct Ring {
     /// What the kernel is busy with; the index is the request's user data. An entry stays until the request's last
     /// completion, and with it the memory and the socket of the request.
     requests: Vec<Option<Request>>,
+    /// Requests that were not handed over, since they are to fail so, with a negated errno ([`fault`]).
+    planned: VecDeque<(u32, i32)>,
     /// Entries of `requests` that are free.
     free: Vec<u32>,
     buffers: Rc<Buffers>,
@@ -168,7 +172,9 @@ impl Ring {
     /// # Errors
     /// `Unsupported`, with a sentence, where the kernel has no io_uring, forbids it, or has one that is too old. Otherwise
     /// those of `io_uring_setup(2)` and `mmap(2)`.
+    #[track_caller]
     pub fn new(room: Room) -> io::Result<Ring> {
+        fault::check(Call::Ring, Location::caller())?;
         let ring = IoUring::builder()
             // One thread asks, and looks at the answers when it chooses to: the kernel need not interrupt it.
             .setup_single_issuer()
@@ -185,7 +191,8 @@ impl Ring {
         for id in 0..room.buffers {
             buffers.give(id);
         }
-        Ok(Ring { ring, requests: Vec::new(), free: Vec::new(), buffers, sends: 0, came: 0, entered: 0 })
+        let (requests, planned, free) = (Vec::new(), VecDeque::new(), Vec::new());
+        Ok(Ring { ring, requests, planned, free, buffers, sends: 0, came: 0, entered: 0 })
     }
 
     /// Asks to be told when `stop` is raised: [`Outcome::Raised`], once.
@@ -201,10 +208,12 @@ impl Ring {
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
+    #[track_caller]
     pub fn accept(&mut self, listener: &impl AsFd, token: u64) -> io::Result<()> {
+        let planned = fault::next(Call::Accept, Location::caller());
         let fd = Fd(listener.as_fd().as_raw_fd());
         let entry = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
-        self.ask(token, Work::Accept, entry).map(drop)
+        self.ask_or_fail(token, Work::Accept, entry, planned).map(drop)
     }
 
     /// Receives what arrives, one [`Outcome::Received`] for each buffer full, until one has `more` unset. Does nothing if
@@ -212,6 +221,7 @@ impl Ring {
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
+    #[track_caller]
     pub fn receive(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
         self.receive_with(socket, token, 0)
     }
@@ -221,15 +231,18 @@ impl Ring {
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
+    #[track_caller]
     pub fn receive_rest(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
         self.stop_receiving(socket)?;
         self.receive_with(socket, token, libc::MSG_DONTWAIT)
     }
 
+    #[track_caller]
     fn receive_with(&mut self, socket: &Socket, token: u64, flags: libc::c_int) -> io::Result<()> {
         if socket.open.receive.get() == NONE {
+            let planned = fault::next(Call::Read, Location::caller());
             let entry = opcode::RecvMulti::new(Fd(socket.open.fd.as_raw_fd()), GROUP).flags(flags).build();
-            let request = self.ask(token, Work::Receive(socket.open.clone()), entry)?;
+            let request = self.ask_or_fail(token, Work::Receive(socket.open.clone()), entry, planned)?;
             socket.open.receive.set(request);
         }
         Ok(())
@@ -256,13 +269,15 @@ impl Ring {
     ///
     /// # Panics
     /// If `from` is past the end of `bytes`.
+    #[track_caller]
     pub fn send(&mut self, socket: &Socket, token: u64, bytes: Vec<u8>, from: usize) -> io::Result<()> {
-        let rest = &bytes[from..];
+        let planned = fault::next(Call::Write, Location::caller());
+        let rest = if planned == Some(Answer::Short) { &bytes[from..][..1] } else { &bytes[from..] };
         let (fd, length) = (Fd(socket.open.fd.as_raw_fd()), u32::try_from(rest.len()).unwrap_or(u32::MAX));
         let entry = opcode::Send::new(fd, rest.as_ptr(), length).flags(libc::MSG_NOSIGNAL).build();
         self.sends += 1;
         // A Vec's bytes stay where they are when the Vec moves.
-        self.ask(token, Work::Send(socket.open.clone(), bytes), entry).map(drop)
+        self.ask_or_fail(token, Work::Send(socket.open.clone(), bytes), entry, planned).map(drop)
     }
 
     /// Hands over what was asked, and sleeps until there is an answer, or for `seconds`, if there is a limit. In a directed
@@ -275,6 +290,9 @@ impl Ring {
     /// # Errors
     /// Those of `io_uring_enter(2)`, without those that mean "look at the answers first".
     pub fn wait_for(&mut self, seconds: Option<u32>) -> io::Result<()> {
+        if !self.planned.is_empty() {
+            return self.enter(0, None);
+        }
         if kernel_chooses_wakeups() {
             // Who was woken first is chance; who goes on first is the director's.
             asleep(|| self.enter(1, None))?;
@@ -299,11 +317,15 @@ impl Ring {
     #[track_caller]
     pub fn next_event(&mut self) -> Option<Event> {
         let at = Location::caller();
+        if let Some((index, result)) = self.planned.pop_front() {
+            self.came += 1;
+            return Some(self.event(index, result, 0, at));
+        }
         loop {
             let completion = self.ring.completion().next()?;
             if completion.user_data() != UNNAMED {
                 self.came += 1;
-                return Some(self.event(&completion, at));
+                return Some(self.event(completion.user_data() as u32, completion.result(), completion.flags(), at));
             }
         }
     }
@@ -313,9 +335,8 @@ impl Ring {
         self.entered
     }
 
-    fn event(&mut self, completion: &cqueue::Entry, at: &'static Location<'static>) -> Event {
-        let (index, flags) = (completion.user_data() as u32, completion.flags());
-        let result = match completion.result() {
+    fn event(&mut self, index: u32, answer: i32, flags: u32, at: &'static Location<'static>) -> Event {
+        let result = match answer {
             negative @ ..0 => Err(io::Error::from_raw_os_error(-negative)),
             count => Ok(count as usize),
         };
@@ -336,7 +357,7 @@ impl Ring {
                 Err(error) => (work, Outcome::Accepted(Err(error))),
             },
             Work::Receive(open) => {
-                note(Kind::Read, at, open.fd.as_raw_fd(), completion.result());
+                note(Kind::Read, at, open.fd.as_raw_fd(), answer);
                 if !more {
                     open.receive.set(NONE);
                 }
@@ -356,7 +377,7 @@ impl Ring {
                 (Work::Receive(open), outcome)
             }
             Work::Send(open, bytes) => {
-                note(Kind::Write, at, open.fd.as_raw_fd(), completion.result());
+                note(Kind::Write, at, open.fd.as_raw_fd(), answer);
                 self.came -= 1;
                 self.free.push(index);
                 return Event { token, more: false, outcome: Outcome::Sent(result, bytes) };
@@ -370,13 +391,36 @@ impl Ring {
         Event { token, more, outcome }
     }
 
-    /// Puts a request into the ring, and returns its number.
-    fn ask(&mut self, token: u64, work: Work, entry: squeue::Entry) -> io::Result<u32> {
+    /// Names a request: its number.
+    fn number(&mut self, token: u64, work: Work) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.requests.push(None);
             (self.requests.len() - 1) as u32
         });
         self.requests[index as usize] = Some(Request { token, work });
+        index
+    }
+
+    /// As [`Ring::ask`]; or the kernel is not asked, and the answer is the planned error.
+    fn ask_or_fail(
+        &mut self,
+        token: u64,
+        work: Work,
+        entry: squeue::Entry,
+        planned: Option<Answer>,
+    ) -> io::Result<u32> {
+        let Some(Answer::Errno(errno)) = planned else { return self.ask(token, work, entry) };
+        if let Work::Receive(open) | Work::Send(open, _) = &work {
+            fault::fail(errno, open.fd.as_raw_fd());
+        }
+        let index = self.number(token, work);
+        self.planned.push_back((index, -errno));
+        Ok(index)
+    }
+
+    /// Puts a request into the ring, and returns its number.
+    fn ask(&mut self, token: u64, work: Work, entry: squeue::Entry) -> io::Result<u32> {
+        let index = self.number(token, work);
         let pushed = self.push(&entry.user_data(u64::from(index)));
         if pushed.is_err() {
             self.requests[index as usize] = None;
@@ -428,11 +472,13 @@ impl Ring {
         if self.requests.iter().any(Option::is_some) {
             self.push(&opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(UNNAMED))?;
         }
-        while self.requests.iter().any(Option::is_some) {
-            self.enter(1, None)?;
+        loop {
             while self.next_event().is_some() {}
+            if self.requests.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            self.enter(1, None)?;
         }
-        Ok(())
     }
 }
 
