@@ -8,7 +8,6 @@ use std::fs;
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -318,20 +317,7 @@ fn without_a_descriptor_a_client_waits_until_another_has_gone() {
     if !offered() {
         return;
     }
-    let mut command = command();
-    // SAFETY: a system call on a local, between fork and exec.
-    unsafe {
-        command.pre_exec(|| {
-            let files = libc::rlimit { rlim_cur: 40, rlim_max: 40 };
-            libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
-            if libc::setrlimit(libc::RLIMIT_NOFILE, &files) == 0 {
-                Ok(())
-            } else {
-                Err(std::io::Error::last_os_error())
-            }
-        });
-    }
-    let server = Process::start(command, &["--workers", "1"], PATIENCE);
+    let server = Process::start(support::limited("stage10_uring", 40), &["--workers", "1"], PATIENCE);
     let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.write_all(GET).expect("there is room");

@@ -195,13 +195,7 @@ impl Client {
     pub fn receive(&mut self) -> io::Result<()> {
         // A server that has closed its side has nothing under way any more.
         self.wait_until("the replies", || Ok(self.connection().map_or(0, |connection| connection.untaken) == 0))?;
-        self.stream()?.set_nonblocking(true)?;
-        let result = self.receive_some();
-        self.stream()?.set_nonblocking(false)?;
-        match result {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            other => other.map(|_| ()),
-        }
+        self.without_waiting(Client::receive_some).map(|_| ())
     }
 
     /// Reads once; `Ok(0)` is the end of the stream.
@@ -269,11 +263,7 @@ impl Client {
         while self.left() > 0 {
             let piece = &mut piece[..CHUNK.min(self.left() as usize)];
             self.plan.fill(self.totals.sent, piece);
-            match self.without_waiting(|stream| stream.write(piece)) {
-                Ok(sent) => self.totals.sent += sent as u64,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+            self.without_waiting(|client| client.write_some(piece))?;
             while self.left() > 0 && self.poll(libc::POLLIN | libc::POLLOUT)? & libc::POLLIN != 0 {
                 self.receive_more()?;
             }
@@ -311,12 +301,22 @@ impl Client {
         }
     }
 
-    fn without_waiting<R>(&self, call: impl FnOnce(&mut &TcpStream) -> io::Result<R>) -> io::Result<R> {
-        let mut stream = self.stream()?;
-        stream.set_nonblocking(true)?;
-        let result = call(&mut stream);
-        stream.set_nonblocking(false)?;
-        result
+    /// Writes once. Counted before anything is received: what is due depends on it.
+    fn write_some(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let sent = self.stream()?.write(piece)?;
+        self.totals.sent += sent as u64;
+        Ok(sent)
+    }
+
+    /// Does `call`, in which reads and writes do not wait; `None` if one would have had to.
+    fn without_waiting<R>(&mut self, call: impl FnOnce(&mut Client) -> io::Result<R>) -> io::Result<Option<R>> {
+        self.stream()?.set_nonblocking(true)?;
+        let result = call(self);
+        self.stream()?.set_nonblocking(false)?;
+        match result {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            result => result.map(Some),
+        }
     }
 
     /// As [`Client::finish`], and the sending side is closed right after the last byte, before any reply is taken.
@@ -371,20 +371,13 @@ impl Client {
     pub fn go_on(&mut self) -> io::Result<()> {
         let mut piece = vec![0; MAX_SEND.min(self.left()) as usize];
         self.plan.fill(self.totals.sent, &mut piece);
-        self.stream()?.set_nonblocking(true)?;
-        let sent = if piece.is_empty() { Ok(0) } else { self.stream()?.write(&piece) };
-        // Counted before anything is received: what is due depends on it.
-        self.totals.sent += *sent.as_ref().unwrap_or(&0) as u64;
-        let received = self.receive_some();
-        self.stream()?.set_nonblocking(false)?;
-        let now = |result: io::Result<usize>| match result {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-            result => result.map(Some),
-        };
-        if let Some(sent @ 1..) = now(sent)? {
+        let sent =
+            if piece.is_empty() { Ok(Some(0)) } else { self.without_waiting(|client| client.write_some(&piece)) };
+        let received = self.without_waiting(Client::receive_some);
+        if let Some(sent @ 1..) = sent? {
             self.note(Kind::ClientSend, sent as u64, self.totals.sent);
         }
-        match now(received)? {
+        match received? {
             Some(0) if self.owed() > 0 => Err(ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }

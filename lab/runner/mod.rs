@@ -19,8 +19,8 @@ pub use crate::server::{Flags, LIMIT, LISTENER, STOP, Serve, Served, Server, TIC
 use crate::world::kernel::raise_file_limit;
 use crate::world::sync::unless_refused;
 use cli::{Options, What};
-pub(crate) use end::say;
-use end::{End, NOT_HERE, complain, die_of, explain, refuse};
+use end::{End, NOT_HERE, complain, die_of, refuse};
+pub(crate) use end::{explain, say};
 pub use end::{read_arguments, say_all};
 
 /// The whole of a stage's `main`: `path` is its `module_path!()`, `serve` its server.

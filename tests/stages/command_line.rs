@@ -186,6 +186,9 @@ fn a_refused_thread_is_one_sentence() {
         ("stage4_fixed", vec!["--bare"], 1),
         ("stage4_fixed", vec!["--bare", "--limit", "0"], 2),
         ("stage4_fixed", vec!["--trace=/dev/null", "--serve", "127.0.0.1:0"], 4),
+        // The first client, and one in the middle.
+        ("lab", vec!["soak", "--stage", "stage2_reactor", "--clients", "8"], 2),
+        ("lab", vec!["soak", "--stage", "stage2_reactor", "--clients", "8"], 6),
     ];
     for (name, arguments, count) in exhibits.chain(servers).chain(others) {
         let mut command = command(name);
