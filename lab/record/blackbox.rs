@@ -922,4 +922,10 @@ mod tests {
         blackbox.set_message(&format!("x{}", "é".repeat(MESSAGE)));
         assert_eq!(blackbox.message(), Some(format!("x{}", "é".repeat(MESSAGE / 2 - 1))));
     }
+
+    /// No unit test installs a box for the whole process.
+    #[test]
+    fn nobody_watches_until_a_box_is_installed() {
+        assert_eq!((mode(), Blackbox::current().is_none()), (Mode::Off as u8, true));
+    }
 }

@@ -472,3 +472,15 @@ fn a_descriptor_that_is_moved_out_of_the_way_is_the_same_connection() {
     // SAFETY: fcntl(2) on an open descriptor.
     assert_eq!(unsafe { libc::fcntl(moved.as_raw_fd(), libc::F_GETFD) }, libc::FD_CLOEXEC);
 }
+
+#[test]
+fn what_a_machine_lacks_is_told_with_the_error_and_a_wrong_server_lacks_nothing() {
+    let room = lacks(&ErrorKind::StorageFull.into()).expect("there is a remedy");
+    assert!(room.contains("net.ipv4.tcp_rmem"), "{room}");
+    let files = lacks(&io::Error::from_raw_os_error(libc::EMFILE)).expect("there is a remedy");
+    assert!(files.contains("ulimit -n") && files.contains("os error 24"), "{files}");
+    for errno in [libc::ECONNREFUSED, libc::ECONNRESET, libc::EPIPE] {
+        assert_eq!(lacks(&io::Error::from_raw_os_error(errno)), None);
+    }
+    assert_eq!(lacks(&ErrorKind::InvalidData.into()), None);
+}

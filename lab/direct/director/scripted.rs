@@ -838,3 +838,20 @@ fn who_tells_of_each_look_in_vain_or_serves_strangers_is_given_up() {
         }
     }
 }
+
+#[test]
+fn a_client_goes_on_with_a_server_that_was_told_to_stop() {
+    let blackbox = new_box();
+    let (client, mut server) = connected(blackbox, Plan::Get(1));
+    server.set_nonblocking(true).expect("a socket has the option");
+    let main = |main: &Thread| {
+        main.point("first", 1);
+        let mut got = [0; 64];
+        main.wait(Waiting::Event, 0, 0, || matches!(std::io::Read::read(&mut server, &mut got), Ok(29)));
+        main.end();
+        server.write_all(&Plan::Get(1).reply()).expect("there is room");
+    };
+    let clients = &mut [client];
+    let run = direct(blackbox, "main first\noperator stop\n", true, clients, main, |_| ());
+    assert_eq!((run.verdict, clients[0].totals().sent), (Direction::Over, 29));
+}

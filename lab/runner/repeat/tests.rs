@@ -207,3 +207,18 @@ fn the_json_has_all_environments() {
 fn a_median_is_the_one_in_the_middle() {
     assert_eq!((median(&[]), median(&[3.0]), median(&[9.0, 1.0, 5.0]), max(&[1.0, 7.0, 3.0])), (0.0, 3.0, 5.0, 7.0));
 }
+
+#[test]
+fn each_environment_has_a_name_of_its_own_and_what_that_says() {
+    let names: std::collections::BTreeSet<_> = ENVIRONMENTS.iter().map(|one| one.name).collect();
+    assert_eq!((names.len(), ENVIRONMENTS[0].name), (ENVIRONMENTS.len(), "plain"));
+    for Environment { name, variable, one_core, busy } in &ENVIRONMENTS {
+        let says = variable.map(|(variable, value)| match variable {
+            "GLIBC_TUNABLES" => value.trim_start_matches("glibc.malloc.").to_string(),
+            _ => format!("{variable}={value}"),
+        });
+        assert_eq!(says.is_some(), name.contains('='), "{name}");
+        assert!(says.is_none_or(|says| says == *name), "{name}");
+        assert_eq!((*one_core, *busy), (*name == "one core", *name == "two busy loops"));
+    }
+}
