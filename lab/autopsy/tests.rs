@@ -377,6 +377,8 @@ fn a_share_that_was_given_up_in_time_is_harmless() {
         ],
     );
     assert_eq!(json(&run)["kept_alive"]["freed"]["role"], "worker-1");
+    let died = records.run("stage3_fixed", &steps, Ending::Signal(libc::SIGTERM));
+    assert!(json(&died)["kept_alive"].is_null(), "it was of no use");
 }
 
 #[test]

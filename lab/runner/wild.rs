@@ -209,6 +209,10 @@ fn hang_of(proof: &Proof, serves_another: bool) -> String {
     format!("hang: all asleep, {bytes}, {armed}; {another}")
 }
 
+fn plan_of(number: u64, visit: u64, stays: bool) -> Plan {
+    if stays { Plan::Post(number * VISITS + visit + 1) } else { Plan::Get(BURST) }
+}
+
 /// One round of visits. Half of the clients send many requests at once and break off at once, which leaves the server with
 /// replies to prepare for nobody. The others each upload a length of their own, so that none takes another's reply for its
 /// own, and check what they get.
@@ -216,8 +220,7 @@ fn crowd(port: u16) -> io::Result<()> {
     let one = |number: u64| {
         for visit in 0..VISITS {
             let stays = number.is_multiple_of(2);
-            let plan = if stays { Plan::Post(number * VISITS + visit + 1) } else { Plan::Get(BURST) };
-            client::visit(port, plan, stays, ROUND)?;
+            client::visit(port, plan_of(number, visit, stays), stays, ROUND)?;
         }
         Ok(())
     };

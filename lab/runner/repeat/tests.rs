@@ -222,3 +222,10 @@ fn each_environment_has_a_name_of_its_own_and_what_that_says() {
         assert_eq!((*one_core, *busy), (*name == "one core", *name == "two busy loops"));
     }
 }
+
+#[test]
+fn the_json_says_how_each_run_must_end() {
+    for (name, ends) in [("stage3_fixed", "exit 0"), ("stage6_broken", "exit 1, a hang")] {
+        assert_eq!(to_json(stage(name), &rows(), 10)["must_end_by"], ends);
+    }
+}

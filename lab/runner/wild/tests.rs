@@ -171,3 +171,11 @@ fn a_server_that_sleeps_in_futex_never_stops_and_one_that_has_ended_has() {
     process.end(ROUND);
     assert!(!never_stops(&mut process, &oracle(sleeper.0)), "it has ended");
 }
+
+#[test]
+fn no_two_uploads_of_a_round_have_the_same_reply() {
+    let all = (0..CLIENTS).flat_map(|number| (0..VISITS).map(move |visit| plan_of(number, visit, true).reply()));
+    let replies: std::collections::BTreeSet<_> = all.collect();
+    assert_eq!(replies.len() as u64, CLIENTS * VISITS);
+    assert_eq!(plan_of(1, 2, false), Plan::Get(BURST));
+}
