@@ -1,5 +1,5 @@
-//! `lab bench`, run as a reader does. Its figures are different every time: what is checked is that they are counted from
-//! what happened, that a wrong server is found out, and that what is missing is named.
+//! `lab bench`, run as a reader does. Its figures are different every time: what is checked is that they are counted
+//! from what happened, that a wrong server is found out, and that what is missing is named.
 //!
 //! ```text
 //! cargo test --features bench --test bench
@@ -55,7 +55,8 @@ mod with_the_feature {
         row["rounds"].as_array().expect("a row has rounds")
     }
 
-    /// A server of the test's own: `reply` gives what is due to the request of that number (from 1), or `None` to close.
+    /// A server of the test's own: `reply` gives what is due to the request of that number (from 1), or `None` to
+    /// close.
     fn server(reply: impl Fn(u64) -> Option<Vec<u8>> + Send + Sync + 'static) -> SocketAddr {
         server_that_looks(reply).0
     }
@@ -156,8 +157,8 @@ mod with_the_feature {
                 assert!(report["notes"].to_string().contains("system calls were not counted"), "{report:#}");
                 continue;
             }
-            // From the connections' being open to their being closed, a reply is one send and at least one read. (strace
-            // may miss the first calls of a thread.)
+            // From the connections' being open to their being closed, a reply is one send and at least one read.
+            // (strace may miss the first calls of a thread.)
             assert!(number(&calls["all"]) > number(&calls["requests"]) || calls["tool"] == "strace", "{calls}");
             if missing(calls, "sendto") || missing(calls, "recvfrom") {
                 eprintln!("skipped: the system calls were not counted by name: {calls}");

@@ -345,7 +345,8 @@ fn without_a_descriptor_a_client_waits_until_another_has_gone() {
     assert!(last.ends_with(", 260 replies\n"), "{last}");
 }
 
-/// As many connections at once as the file limit allows, up to 10,000; each is served, and costs little while it is idle.
+/// As many connections at once as the file limit allows, up to 10,000; each is served, and costs little while it is
+/// idle.
 #[test]
 fn ten_thousand_connections_are_served_and_an_idle_one_costs_at_most_256_bytes() {
     if !offered() {

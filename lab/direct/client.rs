@@ -1,7 +1,7 @@
 //! The client: a TCP connection from outside the server's process.
 //!
-//! Its directed steps end when they have arrived: sent bytes when they wait in the server's socket, or have been acknowledged
-//! (`SIOCOUTQ` of `tcp(7)` is 0), a FIN when it is, an RST when the server's side is gone (`sockets.rs`).
+//! Its directed steps end when they have arrived: sent bytes when they wait in the server's socket, or have been
+//! acknowledged (`SIOCOUTQ` of `tcp(7)` is 0), a FIN when it is, an RST when the server's side is gone (`sockets.rs`).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -19,8 +19,8 @@ const CHUNK: usize = 64 * 1024;
 /// Bytes that have not even been sent for so long, with all before them acknowledged, have no room on the other side.
 const HELD_BACK: Duration = Duration::from_millis(500);
 
-/// The lowest number of a client's descriptor. Where server and client are one process, the server's sockets must get the
-/// numbers that they would get without a client beside them.
+/// The lowest number of a client's descriptor. Where server and client are one process, the server's sockets must get
+/// the numbers that they would get without a client beside them.
 const LOWEST: libc::c_int = 24;
 
 /// One client and what it has done.
@@ -121,7 +121,8 @@ impl Client {
         self.wait_until("the connection", || Ok(self.server_state(port)? == Some(ESTABLISHED)))
     }
 
-    /// Sends the next `bytes` of the plan, and waits until they have arrived. The server's side must stand still meanwhile.
+    /// Sends the next `bytes` of the plan, and waits until they have arrived. The server's side must stand still
+    /// meanwhile.
     ///
     /// # Errors
     /// Those of `write(2)`, and `StorageFull` if the other side has no room for them.
@@ -256,8 +257,8 @@ impl Client {
         Ok(())
     }
 
-    /// Sends what is left of the plan. Between two pieces it takes the replies that are there: a server that is asked much at
-    /// once reads on only when they are taken, or gives the client up.
+    /// Sends what is left of the plan. Between two pieces it takes the replies that are there: a server that is asked
+    /// much at once reads on only when they are taken, or gives the client up.
     fn write_rest(&mut self) -> io::Result<()> {
         let (rest, mut piece) = (self.left(), vec![0; CHUNK]);
         while self.left() > 0 {
@@ -333,8 +334,8 @@ impl Client {
         self.finish()
     }
 
-    /// As [`Client::finish`], and what is left to send goes out in two writes, one right after the other. Nagle's algorithm is
-    /// off, so each is a packet of its own.
+    /// As [`Client::finish`], and what is left to send goes out in two writes, one right after the other. Nagle's
+    /// algorithm is off, so each is a packet of its own.
     ///
     /// # Errors
     /// Those of [`Client::finish`].
@@ -449,8 +450,8 @@ pub(crate) fn break_off(stream: TcpStream) -> io::Result<()> {
     if result != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// One visit of a crowd, which nobody records: connects, sends all of `plan`, waits for the reply if it `stays`, and breaks
-/// the connection off.
+/// One visit of a crowd, which nobody records: connects, sends all of `plan`, waits for the reply if it `stays`, and
+/// breaks the connection off.
 ///
 /// # Errors
 /// `InvalidData` for a reply that is not its own, `UnexpectedEof` for none, and those of `connect(2)`, `read(2)` and
@@ -501,8 +502,8 @@ impl ConnectionProbe {
         connection(&self.stream, self.server)
     }
 
-    /// Bytes of the client that are on their way: sent, and neither acknowledged nor held back because the other side has
-    /// no room for them.
+    /// Bytes of the client that are on their way: sent, and neither acknowledged nor held back because the other side
+    /// has no room for them.
     ///
     /// # Errors
     /// Those of `ioctl(2)`.

@@ -76,7 +76,8 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
 
 /// The lowest limit on open files that the exhibits can do with.
 const FILES: libc::rlim_t = 32;
-/// The memory that every run needs beside the program's own, in MiB, and that of a thread: its stack, and what it allocates.
+/// The memory that every run needs beside the program's own, in MiB, and that of a thread: its stack, and what it
+/// allocates.
 const MEMORY: usize = 11;
 const MEMORY_OF_A_THREAD: usize = 3;
 

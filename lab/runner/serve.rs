@@ -34,7 +34,8 @@ extern "C" fn on_stop(signal: libc::c_int) {
     }
 }
 
-/// The first SIGINT or SIGTERM raises `stop`, which the caller keeps open. The second kills, whatever is still under way.
+/// The first SIGINT or SIGTERM raises `stop`, which the caller keeps open. The second kills, whatever is still under
+/// way.
 fn stop_on_signals(stop: &Stop) {
     STOP_FD.store(stop.as_fd().as_raw_fd(), Ordering::Relaxed);
     for signal in [libc::SIGINT, libc::SIGTERM] {

@@ -1,5 +1,5 @@
-//! `lab soak`: a stage under a mixed load for as long as somebody likes. Every byte of every reply is compared; memory and
-//! descriptors are sampled, and the server must end as small as it began.
+//! `lab soak`: a stage under a mixed load for as long as somebody likes. Every byte of every reply is compared; memory
+//! and descriptors are sampled, and the server must end as small as it began.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -90,8 +90,8 @@ impl Manner {
         (Manner::ReadsLate, "many requests, read late"),
     ];
 
-    /// Whether a stage promises to serve such a client. Stage 3 answers what arrives whole; until chapter 7 a client that leaves
-    /// its replies untaken may be cut.
+    /// Whether a stage promises to serve such a client. Stage 3 answers what arrives whole; until chapter 7 a client
+    /// that leaves its replies untaken may be cut.
     fn suits(self, stage: &Stage) -> bool {
         match self {
             Manner::AtOnce | Manner::Upload => stage.chapter != 3,

@@ -1,8 +1,8 @@
 //! Faults by construction: a system call of a stage fails at a chosen line, at a chosen time, in a chosen way.
 //!
-//! The kernel's rarer answers (no memory, no descriptor, a short write) come when they are least wanted and not when a test asks
-//! for them. Here a plan names the call, the line of the stage, and the answer. Without a plan it costs nothing: the look
-//! whether there is one is the look whether anybody watches.
+//! The kernel's rarer answers (no memory, no descriptor, a short write) come when they are least wanted and not when a
+//! test asks for them. Here a plan names the call, the line of the stage, and the answer. Without a plan it costs
+//! nothing: the look whether there is one is the look whether anybody watches.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,7 +67,8 @@ impl Call {
         (Call::Ring, "ring"),
     ];
 
-    /// What the call can answer besides what a test sees anyway: the errors of its manual page that a sound program meets.
+    /// What the call can answer besides what a test sees anyway: the errors of its manual page that a sound program
+    /// meets.
     pub fn answers(self) -> &'static [Answer] {
         use Answer::{Errno, Short};
         match self {

@@ -1,10 +1,11 @@
 //! io_uring: requests go to the kernel through one ring in shared memory, and its answers come back through another
-//! (`io_uring(7)`). One system call, `io_uring_enter(2)`, hands over all that was asked since the last one, and sleeps until
-//! something is answered.
+//! (`io_uring(7)`). One system call, `io_uring_enter(2)`, hands over all that was asked since the last one, and sleeps
+//! until something is answered.
 //!
-//! epoll says that a call would succeed now. io_uring makes the call, and says how it went: until it has, the memory of the
-//! call belongs to the kernel. So this facade owns it. Bytes to send are moved in, and come back with their completion; bytes
-//! that arrive are lent out of a set of buffers that the kernel takes from, and go back to it when they are dropped.
+//! epoll says that a call would succeed now. io_uring makes the call, and says how it went: until it has, the memory of
+//! the call belongs to the kernel. So this facade owns it. Bytes to send are moved in, and come back with their
+//! completion; bytes that arrive are lent out of a set of buffers that the kernel takes from, and go back to it when
+//! they are dropped.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -28,8 +29,8 @@ use crate::world::point::{asleep, kernel_chooses_wakeups, point, tracing_enabled
 const GROUP: u16 = 0;
 /// The user data of requests whose completion says nothing.
 const UNNAMED: u64 = u64::MAX;
-/// As many answers are waited for at most. The kernel makes as many of the calls at once, and what they work on is to stay in
-/// the processor's cache until the replies go; nor are there to be more of them than buffers.
+/// As many answers are waited for at most. The kernel makes as many of the calls at once, and what they work on is to
+/// stay in the processor's cache until the replies go; nor are there to be more of them than buffers.
 const MOST: usize = 128;
 /// How long more than one answer is waited for: microseconds.
 const LINGER: u32 = 50;
@@ -109,8 +110,8 @@ pub enum Outcome {
     Accepted(io::Result<Socket>),
     /// Bytes have arrived; none is the end of the stream.
     Received(io::Result<Bytes>),
-    /// The request is over, and nothing is lost: all buffers were out, or the receive was stopped, or somebody had gone again
-    /// before it was accepted. Who wants more asks again.
+    /// The request is over, and nothing is lost: all buffers were out, or the receive was stopped, or somebody had gone
+    /// again before it was accepted. Who wants more asks again.
     Stalled,
     /// All that had arrived was received: the answer to [`Ring::receive_rest`].
     Emptied,
@@ -118,8 +119,8 @@ pub enum Outcome {
     Sent(io::Result<usize>, Vec<u8>),
 }
 
-/// One connection. When it is dropped both directions end, so that what the kernel still does with it comes to an end too;
-/// it is closed with the last such request.
+/// One connection. When it is dropped both directions end, so that what the kernel still does with it comes to an end
+/// too; it is closed with the last such request.
 #[derive(Debug)]
 pub struct Socket {
     open: Rc<Open>,
@@ -170,8 +171,8 @@ impl Ring {
     /// A ring for this thread.
     ///
     /// # Errors
-    /// `Unsupported`, with a sentence, where the kernel has no io_uring, forbids it, or has one that is too old. Otherwise
-    /// those of `io_uring_setup(2)` and `mmap(2)`.
+    /// `Unsupported`, with a sentence, where the kernel has no io_uring, forbids it, or has one that is too old.
+    /// Otherwise those of `io_uring_setup(2)` and `mmap(2)`.
     #[track_caller]
     pub fn new(room: Room) -> io::Result<Ring> {
         fault::check(Call::Ring, Location::caller())?;
@@ -216,8 +217,8 @@ impl Ring {
         self.ask_or_fail(token, Work::Accept, entry, planned).map(drop)
     }
 
-    /// Receives what arrives, one [`Outcome::Received`] for each buffer full, until one has `more` unset. Does nothing if
-    /// the socket is receiving.
+    /// Receives what arrives, one [`Outcome::Received`] for each buffer full, until one has `more` unset. Does nothing
+    /// if the socket is receiving.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
@@ -226,8 +227,8 @@ impl Ring {
         self.receive_with(socket, token, 0)
     }
 
-    /// Receives what has arrived, without waiting for more: [`Outcome::Emptied`] comes behind it. A receive that waits has to
-    /// be stopped first; it ends with [`Outcome::Stalled`], and who still wants the rest asks again.
+    /// Receives what has arrived, without waiting for more: [`Outcome::Emptied`] comes behind it. A receive that waits
+    /// has to be stopped first; it ends with [`Outcome::Stalled`], and who still wants the rest asks again.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
@@ -248,8 +249,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Asks the kernel to receive no more. What it has received comes, and then an event with `more` unset. Something may
-    /// have arrived that is not received.
+    /// Asks the kernel to receive no more. What it has received comes, and then an event with `more` unset. Something
+    /// may have arrived that is not received.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
@@ -261,8 +262,8 @@ impl Ring {
         self.push(&opcode::AsyncCancel::new(u64::from(request)).build().user_data(UNNAMED))
     }
 
-    /// Sends `bytes`, from the one at `from`, and gives them back with [`Outcome::Sent`]. One at a time for each socket:
-    /// the order of two is the kernel's to choose. A peer that is gone gives an error, never a signal.
+    /// Sends `bytes`, from the one at `from`, and gives them back with [`Outcome::Sent`]. One at a time for each
+    /// socket: the order of two is the kernel's to choose. A peer that is gone gives an error, never a signal.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
@@ -280,12 +281,12 @@ impl Ring {
         self.ask_or_fail(token, Work::Send(socket.open.clone(), bytes), entry, planned).map(drop)
     }
 
-    /// Hands over what was asked, and sleeps until there is an answer, or for `seconds`, if there is a limit. In a directed
-    /// run there is none, as time stands still ([`crate::world::kernel::seconds`]).
+    /// Hands over what was asked, and sleeps until there is an answer, or for `seconds`, if there is a limit. In a
+    /// directed run there is none, as time stands still ([`crate::world::kernel::seconds`]).
     ///
-    /// Where many answers came the last time, as many are waited for again, but not longer than for `LINGER`: one wake-up
-    /// and one system call bring them all. (The kernel completes only a few more than it was asked to wait for, even if more
-    /// could be.)
+    /// Where many answers came the last time, as many are waited for again, but not longer than for `LINGER`: one
+    /// wake-up and one system call bring them all. (The kernel completes only a few more than it was asked to wait for,
+    /// even if more could be.)
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, without those that mean "look at the answers first".
@@ -554,8 +555,8 @@ impl Buffers {
         (usize::from(count) * size_of::<BufRingEntry>()).next_multiple_of(4096)
     }
 
-    /// Bytes from one buffer to the next. Not a power of two: the first lines of all buffers, which are the ones in use,
-    /// would fall into a few sets of the processor's cache.
+    /// Bytes from one buffer to the next. Not a power of two: the first lines of all buffers, which are the ones in
+    /// use, would fall into a few sets of the processor's cache.
     fn stride(size: usize) -> usize {
         size.next_multiple_of(64) + 64
     }
@@ -572,8 +573,9 @@ impl Buffers {
     /// Gives a buffer to the kernel.
     fn give(&self, id: u16) {
         let (tail, start) = (self.tail.get(), self.buffer(id));
-        // SAFETY: the place is in the ring. There are as many places as buffers, so this one is not the kernel's: it reads
-        // those before the tail only. The tail is the 16 bits that `BufRingEntry::tail` finds, and shared as an atomic.
+        // SAFETY: the place is in the ring. There are as many places as buffers, so this one is not the kernel's: it
+        // reads those before the tail only. The tail is the 16 bits that `BufRingEntry::tail` finds, and shared as an
+        // atomic.
         unsafe {
             let place = &mut *self.base.add(usize::from(tail & (self.count - 1)));
             place.set_addr(start as u64);
@@ -882,8 +884,8 @@ mod tests {
         assert!(calls[2] <= 2, "{calls:?}");
     }
 
-    /// Each wait hands over the replies to the one before. Were their answers waited for besides as many others, each wait would
-    /// receive more than the last one, until no buffer is left.
+    /// Each wait hands over the replies to the one before. Were their answers waited for besides as many others, each
+    /// wait would receive more than the last one, until no buffer is left.
     #[test]
     fn however_many_have_sent_the_buffers_are_enough() {
         let Some(mut ring) = ring(Room { buffers: 256, ..Room::default() }) else { return };

@@ -1,6 +1,7 @@
-//! Faults by construction: every stage that must serve, every line of it that makes a system call, every answer that the manual
-//! page of the call knows. However the call ends, no client waits for ever, none gets a byte that it is not owed, the others
-//! are served, and nothing is left open. A server that is refused what it needs to begin ends with a sentence.
+//! Faults by construction: every stage that must serve, every line of it that makes a system call, every answer that
+//! the manual page of the call knows. However the call ends, no client waits for ever, none gets a byte that it is not
+//! owed, the others are served, and nothing is left open. A server that is refused what it needs to begin ends with a
+//! sentence.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,5 +1,5 @@
-//! The client against servers that are wrong: each byte that it gets is compared with what is due, and each count with what
-//! was sent.
+//! The client against servers that are wrong: each byte that it gets is compared with what is due, and each count with
+//! what was sent.
 
 use super::*;
 use std::net::TcpListener;

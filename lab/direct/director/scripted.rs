@@ -1,4 +1,5 @@
-//! The director with threads that follow a script: each says where it stands and for what it waits, as the facades do for a stage.
+//! The director with threads that follow a script: each says where it stands and for what it waits, as the facades do
+//! for a stage.
 
 use super::*;
 use std::io::Write;

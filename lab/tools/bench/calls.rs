@@ -1,6 +1,6 @@
-//! System calls for each request, in a run of its own: counted by `perf stat`, which hardly slows the server down, or else
-//! by `strace -c`, which stops it twice at each call. A server that is slowed down finds more in its sockets at each read
-//! and more events in each wait, so what strace counts is a lower bound.
+//! System calls for each request, in a run of its own: counted by `perf stat`, which hardly slows the server down, or
+//! else by `strace -c`, which stops it twice at each call. A server that is slowed down finds more in its sockets at
+//! each read and more events in each wait, so what strace counts is a lower bound.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
