@@ -508,8 +508,8 @@ pub fn find(name: &str) -> Option<&'static Stage> {
     STAGES.iter().find(|stage| stage.name == name)
 }
 
-/// The entry of a program of the reader's own: that of the first stage with its number, under its name. `stage3_mine` is
-/// judged as `stage3_broken` is.
+/// The entry of a program of the reader's own: that of the first stage with its number, under its name. `stage3_mine`
+/// is judged as `stage3_broken` is.
 pub fn as_another(name: &str) -> Option<&'static Stage> {
     let (number, _) = name.strip_prefix("stage")?.split_once('_')?;
     let chapter: u32 = number.parse().ok()?;

@@ -1,15 +1,15 @@
 //! epoll-autopsy: how an epoll server really breaks, on demand.
 //!
-//! A *stage* (`lab/stages/`) is one small server in one file. It reaches the outside only through four facades, which in this
-//! library are the real world ([`world`]): std, libc, malloc.
+//! A *stage* (`lab/stages/`) is one small server in one file. It reaches the outside only through four facades, which
+//! in this library are the real world ([`world`]): std, libc, malloc.
 //!
 //! - [`sync`]: `Arc`, `Mutex`, atomics, the task queue, threads
 //! - [`kernel`]: epoll, the listener, sockets
 //! - [`heap`]: memory that the programmer frees by hand
 //! - [`point`]: named schedule points
 //!
-//! The model tests (`tests/loom/`) mount the same stage files over a second set of facades, where loom chooses who runs next.
-//! With the feature `uring` there is one facade more, `uring`, for stage 10: the kernel by way of io_uring.
+//! The model tests (`tests/loom/`) mount the same stage files over a second set of facades, where loom chooses who runs
+//! next. With the feature `uring` there is one facade more, `uring`, for stage 10: the kernel by way of io_uring.
 //!
 //! The house is built in floors, and a floor knows only those below it (`tests/house/`), from the ground up:
 //!

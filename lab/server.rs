@@ -36,12 +36,12 @@ pub struct Server {
     pub drain: u64,
 }
 
-/// The sessions that used up the limit of a drain, and what they lost by that: connections, bytes without an answer, replies
-/// not written.
+/// The sessions that used up the limit of a drain, and what they lost by that: connections, bytes without an answer,
+/// replies not written.
 pub(crate) static CUT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
-/// Says that a session is given up with its client not served: so many bytes that it read are of a request without an answer,
-/// and so many replies are not written. What waits in the socket is without an answer too.
+/// Says that a session is given up with its client not served: so many bytes that it read are of a request without an
+/// answer, and so many replies are not written. What waits in the socket is without an answer too.
 #[track_caller]
 pub fn cut(socket: &Socket, unanswered: u64, replies: u64) {
     let unanswered = unanswered + socket.unread().unwrap_or(0) as u64;
@@ -53,8 +53,8 @@ pub fn cut(socket: &Socket, unanswered: u64, replies: u64) {
     }
 }
 
-/// The reader's choice between edge and level, and between reading until `EAGAIN` and reading once. The default is what a
-/// server should do under edge-triggered epoll.
+/// The reader's choice between edge and level, and between reading until `EAGAIN` and reading once. The default is what
+/// a server should do under edge-triggered epoll.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     /// Level-triggered, not edge-triggered.
@@ -96,7 +96,8 @@ pub enum Threads {
 
 static TOLD: Mutex<Vec<(usize, Counts)>> = Mutex::new(Vec::new());
 
-/// What the reactor `number` (from 1) has counted, at its end. The report, the odds and the last line of `--serve` show it.
+/// What the reactor `number` (from 1) has counted, at its end. The report, the odds and the last line of `--serve` show
+/// it.
 pub fn tell(number: usize, counts: Counts) {
     let counts = Counts { slept: kernel::voluntary_context_switches(), ..counts };
     TOLD.lock().unwrap_or_else(PoisonError::into_inner).push((number, counts));

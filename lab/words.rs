@@ -68,8 +68,8 @@ pub fn errno(number: i32) -> String {
     name.to_string()
 }
 
-/// What a machine lacks whose system calls fail with this errno, and what to do about it; `None` for an error that says nothing
-/// about the machine.
+/// What a machine lacks whose system calls fail with this errno, and what to do about it; `None` for an error that says
+/// nothing about the machine.
 pub fn remedy(number: i32) -> Option<&'static str> {
     Some(match number {
         libc::EMFILE | libc::ENFILE => "the limit on open files is reached; raise it (`ulimit -n 65536`)",

@@ -1,8 +1,8 @@
 //! "Who would have caught it": the recorded table is made from its data, has every program under every tool, and still
 //! says what is true.
 //!
-//! With `CI=true` some cells under AddressSanitizer and valgrind are measured again; otherwise this would cost a build for
-//! each in every test run.
+//! With `CI=true` some cells under AddressSanitizer and valgrind are measured again; otherwise this would cost a build
+//! for each in every test run.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;

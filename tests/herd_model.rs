@@ -1,8 +1,9 @@
-//! Whom a connection wakes: the modelled kernel against Linux, for every way in which three epoll instances can wait for one
-//! listener: each exclusively or not, and each with a thread asleep in it or not.
+//! Whom a connection wakes: the modelled kernel against Linux, for every way in which three epoll instances can wait
+//! for one listener: each exclusively or not, and each with a thread asleep in it or not.
 //!
-//! Nothing here is timed. A thread sleeps when the kernel says so, and which thread a connection wakes is settled once the client's
-//! first bytes are acknowledged: until then the kernel holds the lock of the new connection while it wakes.
+//! Nothing here is timed. A thread sleeps when the kernel says so, and which thread a connection wakes is settled once
+//! the client's first bytes are acknowledged: until then the kernel holds the lock of the new connection while it
+//! wakes.
 #![allow(dead_code)]
 
 #[path = "support/net.rs"]

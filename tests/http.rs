@@ -13,8 +13,8 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 /// As a stage reads.
 const READ: usize = 16 * 1024;
 
-/// A server's loop around one connection, as the stages have it; returns what the client got. Reads are of the lengths of
-/// `reads` and writes take no more than `writes`, each list again and again; a 0 among the writes is `EAGAIN`.
+/// A server's loop around one connection, as the stages have it; returns what the client got. Reads are of the lengths
+/// of `reads` and writes take no more than `writes`, each list again and again; a 0 among the writes is `EAGAIN`.
 fn serve(stream: &[u8], reads: &[usize], writes: &[usize]) -> Vec<u8> {
     let (mut connection, mut replies, mut got) = (Connection::new(0), Vec::new(), Vec::new());
     let (mut reads, mut writes) = (reads.iter().cycle(), writes.iter().cycle());
@@ -52,8 +52,8 @@ fn whole(stream: &[u8]) -> Vec<u8> {
     serve(stream, &[usize::MAX], &[usize::MAX])
 }
 
-/// As the stages have it that keep a buffer of 4,096 bytes around a [`Parser`]; with what is sent, and how many replies are
-/// final.
+/// As the stages have it that keep a buffer of 4,096 bytes around a [`Parser`]; with what is sent, and how many replies
+/// are final.
 fn serve_from_a_buffer(stream: &[u8], reads: &[usize]) -> (Vec<u8>, u64) {
     let (mut parser, mut got, mut answers) = (Parser::new(), Vec::new(), 0);
     let (mut receive, mut filled) = ([0; 4096], 0);

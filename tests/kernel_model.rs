@@ -1,5 +1,5 @@
-//! The modelled network, loom's and the game's, against Linux: the same random scripts of calls to both, every result and
-//! every event compared.
+//! The modelled network, loom's and the game's, against Linux: the same random scripts of calls to both, every result
+//! and every event compared.
 //!
 //! `LAB_SCRIPTS=100000 cargo test --test kernel_model -- --nocapture` runs more of them, from a new seed.
 //!

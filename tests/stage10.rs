@@ -8,7 +8,6 @@ use std::fs;
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -318,20 +317,7 @@ fn without_a_descriptor_a_client_waits_until_another_has_gone() {
     if !offered() {
         return;
     }
-    let mut command = command();
-    // SAFETY: a system call on a local, between fork and exec.
-    unsafe {
-        command.pre_exec(|| {
-            let files = libc::rlimit { rlim_cur: 40, rlim_max: 40 };
-            libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
-            if libc::setrlimit(libc::RLIMIT_NOFILE, &files) == 0 {
-                Ok(())
-            } else {
-                Err(std::io::Error::last_os_error())
-            }
-        });
-    }
-    let server = Process::start(command, &["--workers", "1"], PATIENCE);
+    let server = Process::start(support::limited("stage10_uring", 40), &["--workers", "1"], PATIENCE);
     let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.write_all(GET).expect("there is room");
@@ -359,7 +345,8 @@ fn without_a_descriptor_a_client_waits_until_another_has_gone() {
     assert!(last.ends_with(", 260 replies\n"), "{last}");
 }
 
-/// As many connections at once as the file limit allows, up to 10,000; each is served, and costs little while it is idle.
+/// As many connections at once as the file limit allows, up to 10,000; each is served, and costs little while it is
+/// idle.
 #[test]
 fn ten_thousand_connections_are_served_and_an_idle_one_costs_at_most_256_bytes() {
     if !offered() {

@@ -60,8 +60,8 @@ impl Directed {
     }
 }
 
-/// Directs a server whose `main` starts the threads of `server` and waits for their end; `after` is done once the points are
-/// open. The director goes on to the end where it is told to stop.
+/// Directs a server whose `main` starts the threads of `server` and waits for their end; `after` is done once the
+/// points are open. The director goes on to the end where it is told to stop.
 fn direct(order: &str, server: impl FnOnce() -> Vec<JoinHandle> + Send + 'static, after: impl FnOnce()) -> Directed {
     let _alone = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
     let blackbox = Blackbox::new(1024).expect("there is a memfd");

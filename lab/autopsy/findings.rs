@@ -5,7 +5,8 @@ use crate::direct::outcome::{Ending, Outcome};
 use crate::record::event::{Kind, Record, Waiting};
 use crate::record::names::Block;
 
-/// A worker that left a session without a reply, and armed its socket again on the way out: there the broken twin does not.
+/// A worker that left a session without a reply, and armed its socket again on the way out: there the broken twin does
+/// not.
 #[derive(Clone, Debug)]
 pub struct LeftEarly {
     pub rearmed: Place,

@@ -34,8 +34,8 @@ pub(super) const DIM: &str = "2";
 pub(super) const RED: &str = "1;31";
 
 /// Draws the lanes of `roles` (only those that occur in `rows`), at most `width` columns wide. Where the columns do not
-/// fit, they are folded into one: `worker-1  read 16,384 bytes`. With `colour`, marks and step numbers carry ANSI codes.
-/// Each line ends with a newline.
+/// fit, they are folded into one: `worker-1  read 16,384 bytes`. With `colour`, marks and step numbers carry ANSI
+/// codes. Each line ends with a newline.
 pub fn draw(roles: &[String], rows: &[Row], width: usize, colour: bool) -> String {
     let width = width.max(1);
     let mut used: Vec<usize> = rows.iter().map(|row| row.role).filter(|role| *role < roles.len()).collect();
@@ -199,8 +199,8 @@ impl Table<'_> {
     }
 }
 
-/// Makes columns narrower until they fit into `room`: each time the one whose text then needs the fewest more lines, and
-/// of several the widest. None gets narrower than its `least`. `lines` says how many lines a lane has at a width.
+/// Makes columns narrower until they fit into `room`: each time the one whose text then needs the fewest more lines,
+/// and of several the widest. None gets narrower than its `least`. `lines` says how many lines a lane has at a width.
 fn shrink(
     natural: &[usize],
     least: &[usize],
@@ -279,7 +279,8 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// `text` as lines of at most `width` columns, broken at blanks where there are any; lines after the first are indented.
+/// `text` as lines of at most `width` columns, broken at blanks where there are any; lines after the first are
+/// indented.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
     let width = width.max(1);
     let indent = if indent < width { indent } else { 0 };

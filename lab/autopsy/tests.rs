@@ -7,6 +7,7 @@ mod perfetto;
 mod rows;
 mod shown;
 
+use super::timeline::Timeline;
 use super::*;
 use crate::catalogue;
 use crate::direct::client::{ClientTotals, Misdelivery};
@@ -377,6 +378,8 @@ fn a_share_that_was_given_up_in_time_is_harmless() {
         ],
     );
     assert_eq!(json(&run)["kept_alive"]["freed"]["role"], "worker-1");
+    let died = records.run("stage3_fixed", &steps, Ending::Signal(libc::SIGTERM));
+    assert!(json(&died)["kept_alive"].is_null(), "it was of no use");
 }
 
 #[test]
@@ -647,4 +650,19 @@ fn a_hang_names_the_connection_the_bytes_that_wait_and_what_each_thread_does() {
     let Some(Evidence::Hangs(hang)) = &mut run.evidence else { unreachable!("set above") };
     hang.unread = 0;
     assert!(!report(&run, 80, false).contains("the edge was reported"));
+}
+
+#[test]
+fn what_a_server_that_came_to_its_end_has_not_freed_has_leaked() {
+    let leaked = |ending, served| {
+        let mut records = Records::default();
+        records.session(SESSION).buffer(BUFFER).add(MAIN, Kind::Free, "Buffer", [BUFFER, 4096, 0]);
+        let run = Run { served, ..records.run("stage3_fixed", &[], ending) };
+        findings::leaked(&Timeline::new(&run)).iter().map(|block| block.address).collect::<Vec<_>>()
+    };
+    let served = Some(ServedCounts { received: 0, replies: 0 });
+    assert_eq!(leaked(Ending::Exit(0), served), [SESSION]);
+    for (ending, served) in [(Ending::Exit(70), served), (Ending::Exit(0), None), (Ending::Signal(9), served)] {
+        assert!(leaked(ending, served).is_empty(), "it may not have come so far");
+    }
 }

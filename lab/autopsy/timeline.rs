@@ -29,7 +29,8 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub role: usize,
-    /// The step of the schedule that its role was in; `None` before the first, after the last, and where nobody directed.
+    /// The step of the schedule that its role was in; `None` before the first, after the last, and where nobody
+    /// directed.
     pub step: Option<usize>,
     pub file: &'static str,
     pub line: u32,

@@ -1,7 +1,7 @@
 //! The client: a TCP connection from outside the server's process.
 //!
-//! Its directed steps end when they have arrived: sent bytes when they wait in the server's socket, or have been acknowledged
-//! (`SIOCOUTQ` of `tcp(7)` is 0), a FIN when it is, an RST when the server's side is gone (`sockets.rs`).
+//! Its directed steps end when they have arrived: sent bytes when they wait in the server's socket, or have been
+//! acknowledged (`SIOCOUTQ` of `tcp(7)` is 0), a FIN when it is, an RST when the server's side is gone (`sockets.rs`).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -19,8 +19,8 @@ const CHUNK: usize = 64 * 1024;
 /// Bytes that have not even been sent for so long, with all before them acknowledged, have no room on the other side.
 const HELD_BACK: Duration = Duration::from_millis(500);
 
-/// The lowest number of a client's descriptor. Where server and client are one process, the server's sockets must get the
-/// numbers that they would get without a client beside them.
+/// The lowest number of a client's descriptor. Where server and client are one process, the server's sockets must get
+/// the numbers that they would get without a client beside them.
 const LOWEST: libc::c_int = 24;
 
 /// One client and what it has done.
@@ -121,7 +121,8 @@ impl Client {
         self.wait_until("the connection", || Ok(self.server_state(port)? == Some(ESTABLISHED)))
     }
 
-    /// Sends the next `bytes` of the plan, and waits until they have arrived. The server's side must stand still meanwhile.
+    /// Sends the next `bytes` of the plan, and waits until they have arrived. The server's side must stand still
+    /// meanwhile.
     ///
     /// # Errors
     /// Those of `write(2)`, and `StorageFull` if the other side has no room for them.
@@ -195,13 +196,7 @@ impl Client {
     pub fn receive(&mut self) -> io::Result<()> {
         // A server that has closed its side has nothing under way any more.
         self.wait_until("the replies", || Ok(self.connection().map_or(0, |connection| connection.untaken) == 0))?;
-        self.stream()?.set_nonblocking(true)?;
-        let result = self.receive_some();
-        self.stream()?.set_nonblocking(false)?;
-        match result {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            other => other.map(|_| ()),
-        }
+        self.without_waiting(Client::receive_some).map(|_| ())
     }
 
     /// Reads once; `Ok(0)` is the end of the stream.
@@ -262,17 +257,15 @@ impl Client {
         Ok(())
     }
 
-    /// Sends what is left of the plan. Between two pieces it takes the replies that are there: a server that is asked much at
-    /// once reads on only when they are taken, or gives the client up.
+    /// Sends what is left of the plan. Between two pieces it takes the replies that are there: a server that is asked
+    /// much at once reads on only when they are taken, or gives the client up.
     fn write_rest(&mut self) -> io::Result<()> {
         let (rest, mut piece) = (self.left(), vec![0; CHUNK]);
         while self.left() > 0 {
             let piece = &mut piece[..CHUNK.min(self.left() as usize)];
             self.plan.fill(self.totals.sent, piece);
-            match self.without_waiting(|stream| stream.write(piece)) {
-                Ok(sent) => self.totals.sent += sent as u64,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return self.fails(error),
+            if let Err(error) = self.without_waiting(|client| client.write_some(piece)) {
+                return self.fails(error);
             }
             while self.left() > 0 && self.poll(libc::POLLIN | libc::POLLOUT)? & libc::POLLIN != 0 {
                 self.receive_more()?;
@@ -314,12 +307,22 @@ impl Client {
         }
     }
 
-    fn without_waiting<R>(&self, call: impl FnOnce(&mut &TcpStream) -> io::Result<R>) -> io::Result<R> {
-        let mut stream = self.stream()?;
-        stream.set_nonblocking(true)?;
-        let result = call(&mut stream);
-        stream.set_nonblocking(false)?;
-        result
+    /// Writes once. Counted before anything is received: what is due depends on it.
+    fn write_some(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let sent = self.stream()?.write(piece)?;
+        self.totals.sent += sent as u64;
+        Ok(sent)
+    }
+
+    /// Does `call`, in which reads and writes do not wait; `None` if one would have had to.
+    fn without_waiting<R>(&mut self, call: impl FnOnce(&mut Client) -> io::Result<R>) -> io::Result<Option<R>> {
+        self.stream()?.set_nonblocking(true)?;
+        let result = call(self);
+        self.stream()?.set_nonblocking(false)?;
+        match result {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            result => result.map(Some),
+        }
     }
 
     /// As [`Client::finish`], and the sending side is closed right after the last byte, before any reply is taken.
@@ -336,8 +339,8 @@ impl Client {
         self.finish()
     }
 
-    /// As [`Client::finish`], and what is left to send goes out in two writes, one right after the other. Nagle's algorithm is
-    /// off, so each is a packet of its own.
+    /// As [`Client::finish`], and what is left to send goes out in two writes, one right after the other. Nagle's
+    /// algorithm is off, so each is a packet of its own.
     ///
     /// # Errors
     /// Those of [`Client::finish`].
@@ -374,22 +377,15 @@ impl Client {
     pub fn go_on(&mut self) -> io::Result<()> {
         let mut piece = vec![0; MAX_SEND.min(self.left()) as usize];
         self.plan.fill(self.totals.sent, &mut piece);
-        self.stream()?.set_nonblocking(true)?;
-        let sent = if piece.is_empty() { Ok(0) } else { self.stream()?.write(&piece) };
-        // Counted before anything is received: what is due depends on it.
-        self.totals.sent += *sent.as_ref().unwrap_or(&0) as u64;
-        let received = self.receive_some();
-        self.stream()?.set_nonblocking(false)?;
-        let now = |result: io::Result<usize>| match result {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-            result => result.map(Some),
-        };
-        match now(sent) {
+        let sent =
+            if piece.is_empty() { Ok(Some(0)) } else { self.without_waiting(|client| client.write_some(&piece)) };
+        let received = self.without_waiting(Client::receive_some);
+        match sent {
             Ok(Some(sent @ 1..)) => self.note(Kind::ClientSend, sent as u64, self.totals.sent),
             Ok(_) => {}
             Err(error) => return self.fails(error),
         }
-        match now(received) {
+        match received {
             Ok(Some(0)) if self.owed() > 0 => self.fails(ErrorKind::UnexpectedEof.into()),
             Ok(_) => Ok(()),
             Err(error) => self.fails(error),
@@ -462,8 +458,8 @@ pub(crate) fn break_off(stream: TcpStream) -> io::Result<()> {
     if result != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// One visit of a crowd, which nobody records: connects, sends all of `plan`, waits for the reply if it `stays`, and breaks
-/// the connection off.
+/// One visit of a crowd, which nobody records: connects, sends all of `plan`, waits for the reply if it `stays`, and
+/// breaks the connection off.
 ///
 /// # Errors
 /// `InvalidData` for a reply that is not its own, `UnexpectedEof` for none, and those of `connect(2)`, `read(2)` and
@@ -514,8 +510,8 @@ impl ConnectionProbe {
         connection(&self.stream, self.server)
     }
 
-    /// Bytes of the client that are on their way: sent, and neither acknowledged nor held back because the other side has
-    /// no room for them.
+    /// Bytes of the client that are on their way: sent, and neither acknowledged nor held back because the other side
+    /// has no room for them.
     ///
     /// # Errors
     /// Those of `ioctl(2)`.

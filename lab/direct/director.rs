@@ -4,7 +4,8 @@
 //! a step is over when its role has come to a point that is not on the way, waits for something, or has ended. So the same
 //! choices give the same run on one core, on many, and under load.
 //!
-//! Nothing here blocks for ever: each wait has the limit of [`Director::limit`], which does not run under a debugger.
+//! Nothing here goes on for ever, not with a server that never comes to rest either: each wait has the limit of
+//! [`Director::limit`], which does not run under a debugger.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -39,7 +40,7 @@ pub enum Direction {
     Died,
     /// After the steps nobody could move.
     Shown(Evidence),
-    /// After the steps the server moved on and on, and came to no rest.
+    /// The server passed point after point, and came to no rest.
     Restless,
     /// The lab itself failed: what did not come in time, or what the client could not do.
     Failed(String),
@@ -303,22 +304,37 @@ impl Directing<'_, '_> {
 
     /// Waits until nobody runs, and lets go on who stands at a point that is on its way.
     fn run_to_stable_state(&mut self) -> Result<(), Stop> {
+        let (mut passed, mut start) = (0, Instant::now());
         loop {
-            self.wait_until_all_parked_or_blocked()?;
+            self.wait_until_all_parked_or_blocked(&mut start)?;
             let names = self.director.blackbox.roles();
             let on_the_way = names.into_iter().enumerate().find(|(role, name)| {
                 self.director.blackbox.slot(*role).state() == State::Parked
                     && self.director.strategy.is_on_the_way(&self.standing(*role, name.clone()))
             });
             match on_the_way.map(|(role, _)| role) {
-                Some(role) => self.grant(role),
+                Some(_) if passed == RESTLESS => return Err(Stop::Restless),
+                Some(role) => {
+                    passed += 1;
+                    self.grant(role);
+                }
                 None => return Ok(()),
             }
         }
     }
 
-    fn wait_until_all_parked_or_blocked(&mut self) -> Result<(), Stop> {
-        let mut start = Instant::now();
+    /// Whether the limit is over, for what began at `start`; a debugger that has stopped time begins it anew.
+    fn is_over(&self, start: &mut Instant) -> bool {
+        let is_over = self.director.limit.is_some_and(|limit| start.elapsed() > limit);
+        if is_over && (self.director.traced)() {
+            *start = Instant::now();
+            return false;
+        }
+        is_over
+    }
+
+    /// `start`: since when nobody was to run any more. A thread that passes point after point does not begin it anew.
+    fn wait_until_all_parked_or_blocked(&mut self, start: &mut Instant) -> Result<(), Stop> {
         let blackbox = self.director.blackbox;
         loop {
             let seen = blackbox.doorbell().load(std::sync::atomic::Ordering::Acquire);
@@ -332,12 +348,8 @@ impl Directing<'_, '_> {
                 return Err(Stop::Died);
             }
             let Some(role) = running else { return Ok(()) };
-            if self.director.limit.is_some_and(|limit| start.elapsed() > limit) {
-                if (self.director.traced)() {
-                    start = Instant::now();
-                    continue;
-                }
-                let why = format!("{} came to no point in {:?}", blackbox.roles()[role], start.elapsed());
+            if self.is_over(start) {
+                let why = format!("{} did not come to rest in {:?}", blackbox.roles()[role], start.elapsed());
                 return Err(Stop::Failed(why));
             }
             if blackbox.slot(role).state() == State::Asleep {
@@ -355,6 +367,7 @@ impl Directing<'_, '_> {
     fn run_to_quiescence(&mut self) -> Result<Option<Hang>, Stop> {
         let limit = self.director.limit.unwrap_or(Duration::MAX).max(2 * self.director.grace);
         let mut still_since: Option<(Instant, SocketQueues)> = None;
+        let mut served_since = Instant::now();
         while let Some(waits) = self.clients.iter().position(|client| !client.is_served())
             && self.director.stays
         {
@@ -370,7 +383,13 @@ impl Directing<'_, '_> {
             if self.somebody_waits_for_a_time() {
                 return Ok(None);
             }
-            let moved = (self.director.blackbox.written(), totals(self)) != before;
+            let after = (self.director.blackbox.written(), totals(self));
+            let moved = after != before;
+            if after.1 != before.1 {
+                served_since = Instant::now();
+            } else if moved && self.is_over(&mut served_since) {
+                return Err(Stop::Failed(self.serves_nobody(served_since)));
+            }
             let Ok(connection) = self.clients[waits].connection() else { return Ok(None) };
             match still_since {
                 Some((since, then)) if !moved && then == connection => {
@@ -396,6 +415,7 @@ impl Directing<'_, '_> {
     /// has ended or nobody can move. Who then waits for another thread waits for ever: a packet wakes the reactor at most, and
     /// it is not there any more. Who waits for a time is left to the clock, as in `run_to_quiescence`.
     fn run_to_the_servers_end(&mut self) -> Result<Option<Stuck>, Stop> {
+        let mut served_since = Instant::now();
         while self.director.stays {
             let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
             let before = (self.director.blackbox.written(), totals(self));
@@ -409,7 +429,13 @@ impl Directing<'_, '_> {
             if self.somebody_waits_for_a_time() {
                 return Ok(None);
             }
-            if (self.director.blackbox.written(), totals(self)) != before {
+            let after = (self.director.blackbox.written(), totals(self));
+            if after.1 != before.1 {
+                served_since = Instant::now();
+            } else if after != before && self.is_over(&mut served_since) {
+                return Err(Stop::Failed(self.serves_nobody(served_since)));
+            }
+            if after != before {
                 continue;
             }
             let Some((role, other)) = self.waits_for_an_end() else { return Ok(None) };
@@ -418,6 +444,13 @@ impl Directing<'_, '_> {
             return Ok(Some(Stuck { doing, joins: Some((role, other)), asleep: Vec::new() }));
         }
         Ok(None)
+    }
+
+    fn serves_nobody(&self, since: Instant) -> String {
+        let records = self.director.blackbox.records();
+        let accepted = records.iter().filter(|record| record.kind == Kind::Accept).count();
+        let strangers = if accepted > self.clients.len() { ": somebody else has connected to it" } else { "" };
+        format!("the server goes on, and no client got or sent anything in {:?}{strangers}", since.elapsed())
     }
 
     /// Who waits for whose end.
@@ -437,9 +470,9 @@ impl Directing<'_, '_> {
 
     /// Lets everybody pass point after point, until all wait for something.
     fn run_undirected(&mut self) -> Result<(), Stop> {
-        let mut passed = 0;
+        let (mut passed, mut start) = (0, Instant::now());
         loop {
-            self.wait_until_all_parked_or_blocked()?;
+            self.wait_until_all_parked_or_blocked(&mut start)?;
             let blackbox = self.director.blackbox;
             match (0..blackbox.role_count()).find(|role| blackbox.slot(*role).state() == State::Parked) {
                 Some(_) if passed == RESTLESS => return Err(Stop::Restless),
@@ -453,6 +486,9 @@ impl Directing<'_, '_> {
                     // Who spins may record each look, in vain or not.
                     if blackbox.written() == before || self.somebody_waits_for_a_time() {
                         return Ok(());
+                    }
+                    if self.is_over(&mut start) {
+                        return Err(Stop::Failed(format!("the server did not come to rest in {:?}", start.elapsed())));
                     }
                 }
             }
@@ -661,7 +697,10 @@ mod tests {
         let mut order = InOrder::new(&schedule);
         let mut director = director(blackbox, &mut order, limit, &mut alive, &traced);
         let (steps, verdict) = director.run(std::slice::from_mut(&mut client));
-        assert!(matches!(&verdict, Direction::Failed(why) if why.starts_with("main came to no point")), "{verdict:?}");
+        assert!(
+            matches!(&verdict, Direction::Failed(why) if why.starts_with("main did not come to rest")),
+            "{verdict:?}"
+        );
         assert!(matches!(&steps[0].outcome, Outcome::Unmet(doing) if doing.starts_with("runs")), "{steps:?}");
     }
 

@@ -41,8 +41,8 @@ pub enum Judged {
 }
 
 impl HangOracle {
-    /// Lets a connected `client` do what `body` says, and judges meanwhile. With a proof in hand `after` is called, while
-    /// the client still waits; then its connection is cut.
+    /// Lets a connected `client` do what `body` says, and judges meanwhile. With a proof in hand `after` is called,
+    /// while the client still waits; then its connection is cut.
     pub fn play(
         &self,
         client: &mut Client,
@@ -90,8 +90,8 @@ impl HangOracle {
         client.connect().is_ok() && matches!(self.play(&mut client, Client::finish, || ()), Judged::Served)
     }
 
-    /// Looks until there is a proof that the server's threads wait for each other only; `None` if there was none within the
-    /// limit.
+    /// Looks until there is a proof that the server's threads wait for each other only; `None` if there was none within
+    /// the limit.
     pub fn prove_inside(&self) -> Option<Vec<Sleeper>> {
         self.until_asleep(find_futex_deadlock)
     }
@@ -112,8 +112,8 @@ impl HangOracle {
         }
     }
 
-    /// Looks until there is a proof that this client waits; `None` if it was served after all, or there was none within the
-    /// limit.
+    /// Looks until there is a proof that this client waits; `None` if it was served after all, or there was none within
+    /// the limit.
     pub fn prove(&self, client: &mut Client) -> Option<Proof> {
         let wire = client.wire().ok()?;
         let room = ObservedProcess { blackbox: self.blackbox, server: self.server, wire: &wire, client: None };

@@ -6,8 +6,8 @@ use crate::direct::strategy::{Choice, Move, Now, Standing, Strategy};
 use crate::record::blackbox::State;
 use crate::record::event::Waiting;
 
-/// Keeps to a schedule. A step whose role cannot come is refused, and the order goes on; it passes as soon as its role has
-/// come to it.
+/// Keeps to a schedule. A step whose role cannot come is refused, and the order goes on; it passes as soon as its role
+/// has come to it.
 pub struct InOrder<'a> {
     schedule: &'a Schedule,
     outcomes: Vec<Outcome>,

@@ -1,12 +1,13 @@
 //! Whether a server can still move by itself: judged by what its kernel says of it, never by a stopwatch.
 //!
-//! A server that is slow and a server that hangs look alike from outside. They differ in this: whatever can wake a thread
-//! of the one is under way, and of the other there is nothing. So [`look`] asks, of a moment in which nobody directs:
+//! A server that is slow and a server that hangs look alike from outside. They differ in this: whatever can wake a
+//! thread of the one is under way, and of the other there is nothing. So [`look`] asks, of a moment in which nobody
+//! directs:
 //!
-//! - Is every thread asleep, the client's too? `State` in `/proc/PID/task/TID/status` says so. Three looks with the same
-//!   count of context switches, and a black box in which nothing was written meanwhile, say that none of them woke in
-//!   between, so there was a moment in which all of them slept. None of these servers sleeps for a time; so from then on
-//!   only a packet can wake somebody.
+//! - Is every thread asleep, the client's too? `State` in `/proc/PID/task/TID/status` says so. Three looks with the
+//!   same count of context switches, and a black box in which nothing was written meanwhile, say that none of them woke
+//!   in between, so there was a moment in which all of them slept. None of these servers sleeps for a time; so from
+//!   then on only a packet can wake somebody.
 //! - Is a packet under way? What was sent and is neither acknowledged nor held back (`SIOCOUTQ` less `SIOCOUTQNSD`,
 //!   `tcp(7)`) is.
 //! - What waits? The bytes in the server's socket (`sock_diag(7)`), the same as FIONREAD says there. For what that
@@ -60,7 +61,8 @@ pub struct Armed(pub u32);
 const HOW: u32 = (libc::EPOLLET | libc::EPOLLONESHOT | libc::EPOLLWAKEUP | libc::EPOLLEXCLUSIVE) as u32;
 
 impl Armed {
-    /// Whether nothing is asked for, not even a hang-up: a one-shot event was told, and nobody has armed the socket again.
+    /// Whether nothing is asked for, not even a hang-up: a one-shot event was told, and nobody has armed the socket
+    /// again.
     pub fn is_empty(self) -> bool {
         self.0 & !HOW == 0
     }
@@ -142,8 +144,8 @@ fn unchanged<T: PartialEq, O: PartialEq>(
     Ok((outside()? == before).then_some((first, before)))
 }
 
-/// Looks once at a server whose threads wait for each other only: its threads, if all of them sleep in `futex(2)`, so that no
-/// packet and no time can wake one; `None` if somebody moved, or may yet.
+/// Looks once at a server whose threads wait for each other only: its threads, if all of them sleep in `futex(2)`, so
+/// that no packet and no time can wake one; `None` if somebody moved, or may yet.
 ///
 /// # Errors
 /// Those of reading `/proc`.

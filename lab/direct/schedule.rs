@@ -17,8 +17,8 @@
 //! ```
 //!
 //! A role runs from the point of its step to the point of its next step, and passes the points between them freely;
-//! everybody else stands still meanwhile. A role that has no step waits at its first point, and one that has had its last
-//! waits at its next, until the list is over. Then all run freely, and the client finishes its plan.
+//! everybody else stands still meanwhile. A role that has no step waits at its first point, and one that has had its
+//! last waits at its next, until the list is over. Then all run freely, and the client finishes its plan.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -41,8 +41,8 @@ const MAX_SHOWN: usize = 40;
 pub struct Schedule {
     /// In order.
     pub steps: Vec<Step>,
-    /// What each client has to send, in the order of [`CLIENTS`]: for the first client, and for all up to the last that is
-    /// named.
+    /// What each client has to send, in the order of [`CLIENTS`]: for the first client, and for all up to the last that
+    /// is named.
     pub plans: Vec<Plan>,
 }
 

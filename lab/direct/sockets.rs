@@ -1,8 +1,8 @@
 //! The server's side of a connection, as the kernel's tables have it.
 //!
-//! The kernel is asked for that one socket (`sock_diag(7)`). Where it does not answer (the module is not there, a sandbox) or
-//! knows of none, `/proc/net/tcp` decides, which has the same numbers (`proc_net(5)`); to read it takes milliseconds on a machine
-//! with much memory, whose table is long even where it is empty.
+//! The kernel is asked for that one socket (`sock_diag(7)`). Where it does not answer (the module is not there, a
+//! sandbox) or knows of none, `/proc/net/tcp` decides, which has the same numbers (`proc_net(5)`); to read it takes
+//! milliseconds on a machine with much memory, whose table is long even where it is empty.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -109,8 +109,8 @@ fn by_diag(server: u16, client: u16) -> Option<Socket> {
         id,
     };
     let mut answer = Answer::default();
-    // SAFETY: the results are checked, nobody else owns the new descriptor, and the kernel reads and writes the structs and no
-    // more. An error is a shorter message of another kind.
+    // SAFETY: the results are checked, nobody else owns the new descriptor, and the kernel reads and writes the structs
+    // and no more. An error is a shorter message of another kind.
     let length = unsafe {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         let fd = libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG);

@@ -1,5 +1,5 @@
-//! One client's connection: what has arrived of a request that is not complete, the replies that the client has not taken,
-//! and how long it has been waited for.
+//! One client's connection: what has arrived of a request that is not complete, the replies that the client has not
+//! taken, and how long it has been waited for.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use super::{Parser, Reply};
 
 /// The longest head that is taken, in bytes, with its empty line.
 pub const MAX_HEAD: usize = 8 * 1024;
-/// With so many bytes of replies untaken, no more is read from a client. What one read more brings comes on top, at most
-/// five times its own length.
+/// With so many bytes of replies untaken, no more is read from a client. What one read more brings comes on top, at
+/// most five times its own length.
 pub const MAX_PENDING: usize = 64 * 1024;
 /// A body comes forward when so many bytes more of it have come.
 const BODY_STEP: u32 = 64 * 1024;
@@ -90,7 +90,8 @@ fn put(reply: Reply, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[..length]);
 }
 
-/// The writing side: the replies that the client has not taken. A connection that has taken everything keeps nothing here.
+/// The writing side: the replies that the client has not taken. A connection that has taken everything keeps nothing
+/// here.
 #[derive(Default)]
 pub struct Outbox {
     pending: Option<Box<Pending>>,
@@ -125,8 +126,8 @@ impl Outbox {
         self.len() >= MAX_PENDING
     }
 
-    /// Writes what waits, and then `replies`, with one call of `write`; what there was no room for is kept. Returns how many
-    /// bytes were written: 0 if `write` says `WouldBlock`.
+    /// Writes what waits, and then `replies`, with one call of `write`; what there was no room for is kept. Returns how
+    /// many bytes were written: 0 if `write` says `WouldBlock`.
     ///
     /// # Errors
     /// Those of `write`.
@@ -159,8 +160,8 @@ impl Outbox {
     }
 
     /// For writes that are answered later (io_uring): all that waits, with `replies` behind it, for somebody to write.
-    /// `None` if that is nothing, or if a send is in flight: then `replies` wait. They are empty afterwards. What is in flight counts
-    /// as waiting until [`Outbox::complete_send`].
+    /// `None` if that is nothing, or if a send is in flight: then `replies` wait. They are empty afterwards. What is in
+    /// flight counts as waiting until [`Outbox::complete_send`].
     pub fn begin_send(&mut self, replies: &mut Vec<u8>) -> Option<Vec<u8>> {
         if self.in_flight > 0 || self.pending.is_some() {
             let pending = self.pending.get_or_insert_with(|| Box::new(Pending { bytes: Vec::new(), written: 0 }));
@@ -187,8 +188,8 @@ impl Outbox {
 pub struct Timeouts {
     /// For the next request, from the last one on.
     pub idle: u32,
-    /// For a whole head from its first byte on, for 64 KiB more of a body, for any room for a reply, and for the client's
-    /// own end after the last reply.
+    /// For a whole head from its first byte on, for 64 KiB more of a body, for any room for a reply, and for the
+    /// client's own end after the last reply.
     pub request: u32,
 }
 
@@ -251,7 +252,8 @@ impl Connection {
         self.outbox.begin_send(replies)
     }
 
-    /// The answer: so many more bytes of the send in flight are written. Says how many are not ([`Outbox::complete_send`]).
+    /// The answer: so many more bytes of the send in flight are written. Says how many are not
+    /// ([`Outbox::complete_send`]).
     pub fn complete_send(&mut self, written: usize, now: u32) -> usize {
         if written > 0 {
             self.since = now;
@@ -269,8 +271,8 @@ impl Connection {
         !self.outbox.is_empty()
     }
 
-    /// Whether the last reply is written: the stream to the client is to be ended (`shutdown(2)`), and what the client still
-    /// sends is to be read until it ends too; closing at once could take the reply back.
+    /// Whether the last reply is written: the stream to the client is to be ended (`shutdown(2)`), and what the client
+    /// still sends is to be read until it ends too; closing at once could take the reply back.
     pub fn is_over(&self) -> bool {
         self.inbox.is_over() && self.outbox.is_empty()
     }

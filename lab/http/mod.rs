@@ -3,8 +3,8 @@
 //!
 //! - [`Parser`] finds requests in the bytes of a connection, and allocates nothing. The stages that are about something
 //!   else keep a receive buffer of their own around it.
-//! - [`Connection`] is the rest of what a server of strangers needs: it keeps what is not complete, and what the client has
-//!   not taken yet, bounds both, and knows when a client has been waited for too long.
+//! - [`Connection`] is the rest of what a server of strangers needs: it keeps what is not complete, and what the client
+//!   has not taken yet, bounds both, and knows when a client has been waited for too long.
 //!
 //! Both are plain logic: no system call, no clock.
 
@@ -370,8 +370,8 @@ impl Parser {
     fn refuse_now(&mut self, bytes: &[u8], status: &'static str) -> Reply {
         let is_head = match self.state {
             State::Body { method, .. } => method == Method::Head,
-            // What is wrong with a request may hide its method from httparse, but comes after it, and after no more than
-            // the empty lines that httparse skips.
+            // What is wrong with a request may hide its method from httparse, but comes after it, and after no more
+            // than the empty lines that httparse skips.
             _ => {
                 let mut rest = bytes;
                 while let Some(behind) = rest.strip_prefix(b"\r\n").or(rest.strip_prefix(b"\n")) {

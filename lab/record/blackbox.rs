@@ -1,5 +1,5 @@
-//! The black box: memory shared by the server's process and its parent, in which every thread of the server records what
-//! it does, without a lock, so that it can be read after any death.
+//! The black box: memory shared by the server's process and its parent, in which every thread of the server records
+//! what it does, without a lock, so that it can be read after any death.
 //!
 //! It is a `memfd_create(2)` file mapped before the `fork(2)`. The child is the same program image, so an address of a
 //! `'static` string means the same in both. Records are a ring: the newest are kept, and [`Blackbox::dropped`] says how
@@ -108,8 +108,8 @@ impl Slot {
         self.set_state(State::Asleep);
     }
 
-    /// Whether the thread is [`State::Asleep`] and the kernel has not woken it: `S` in its `stat` (`proc_pid_stat(5)`). A wake-up
-    /// ends that at once, long before the thread runs.
+    /// Whether the thread is [`State::Asleep`] and the kernel has not woken it: `S` in its `stat` (`proc_pid_stat(5)`).
+    /// A wake-up ends that at once, long before the thread runs.
     pub(crate) fn sleeps(&self) -> bool {
         let thread = self.thread.load(Ordering::Relaxed);
         let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
@@ -374,8 +374,8 @@ impl Blackbox {
         self.layout.open.load(Ordering::Acquire) == 1
     }
 
-    /// Lets everybody pass, and wakes those who wait. Who has just looked and is about to sleep finds that the word it would
-    /// sleep on has changed: a wake-up alone would come too early for it.
+    /// Lets everybody pass, and wakes those who wait. Who has just looked and is about to sleep finds that the word it
+    /// would sleep on has changed: a wake-up alone would come too early for it.
     pub(crate) fn open(&self) {
         self.layout.open.store(1, Ordering::Release);
         for slot in &self.layout.slots {
@@ -394,7 +394,8 @@ impl Blackbox {
         self.layout.schedule_over.store(1, Ordering::Relaxed);
     }
 
-    /// Whether a directed thread waits for events in the kernel, so that it is the kernel that chooses which thread to wake.
+    /// Whether a directed thread waits for events in the kernel, so that it is the kernel that chooses which thread to
+    /// wake.
     pub(crate) fn is_in_the_kernel(&self) -> bool {
         self.layout.kernel_chooses_wakeups.load(Ordering::Acquire) == 1
     }
@@ -420,8 +421,8 @@ impl Blackbox {
 
     fn record_at(&self, role: usize, kind: Kind, label: &'static str, place: Place, [a, b, c]: [u64; 3]) {
         let Place { at, inherited } = place;
-        // Relaxed: what follows in one thread, or happens after, has the higher number all the same; and an order between
-        // two threads that only the box had made would hide their race from a sanitizer.
+        // Relaxed: what follows in one thread, or happens after, has the higher number all the same; and an order
+        // between two threads that only the box had made would hide their race from a sanitizer.
         let number = self.layout.next.fetch_add(1, Ordering::Relaxed);
         let entry = &self.ring[(number % self.ring.len() as u64) as usize];
         // Not readable while it is written; the reader takes an entry only if it finds the same number in it twice.
@@ -939,5 +940,11 @@ mod tests {
         let blackbox = Blackbox::new(1).expect("there is a memfd");
         blackbox.set_message(&format!("x{}", "é".repeat(MESSAGE)));
         assert_eq!(blackbox.message(), Some(format!("x{}", "é".repeat(MESSAGE / 2 - 1))));
+    }
+
+    /// No unit test installs a box for the whole process.
+    #[test]
+    fn nobody_watches_until_a_box_is_installed() {
+        assert_eq!((mode(), Blackbox::current().is_none()), (Mode::Off as u8, true));
     }
 }

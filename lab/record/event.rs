@@ -1,5 +1,5 @@
-//! The events that the black box records. Each is one entry: what it means, its name and numbers in the trace, and how it looks in
-//! a lane.
+//! The events that the black box records. Each is one entry: what it means, its name and numbers in the trace, and how
+//! it looks in a lane.
 
 use std::collections::HashMap;
 
@@ -32,8 +32,8 @@ pub struct Record {
     pub line: u32,
     /// Its place is that of what its thread did before: a drop has no caller to name.
     pub inherited: bool,
-    /// The step of the schedule that its role was in, from 1; `None` before its first, after the last of all, and where nobody
-    /// directed.
+    /// The step of the schedule that its role was in, from 1; `None` before its first, after the last of all, and where
+    /// nobody directed.
     pub step: Option<usize>,
     /// It was made when all steps of the schedule had been seen to.
     pub over: bool,
@@ -315,7 +315,8 @@ events! {
         |r, s| Some(format!("sleep in {}", s.objects.variable(r.a, s.at))),
     }
 
-    /// The condition variable at a: the thread was notified, and has its lock again; b is 1 if instead its time was over.
+    /// The condition variable at a: the thread was notified, and has its lock again; b is 1 if instead its time was
+    /// over.
     Woken {
         "woken",
         |r, _| {
@@ -325,8 +326,8 @@ events! {
         |r, _| Some(if r.b == 1 { "its time is over".to_string() } else { "woken".to_string() }),
     }
 
-    /// The condition variable at a was notified; b: how many threads slept in it, where that is known (a directed run), c is 1
-    /// if all of them are woken, and 0 for one.
+    /// The condition variable at a was notified; b: how many threads slept in it, where that is known (a directed run),
+    /// c is 1 if all of them are woken, and 0 for one.
     Notify {
         "notify",
         |r, _| {
@@ -343,15 +344,16 @@ events! {
     /// The server was told to stop. Written by the parent.
     Stop { "stop", |_, _| vec![], |_, _| Some("tells the server to stop".to_string()) }
 
-    /// fd a was given up before its client had all that it was owed: b bytes of the client were without an answer, c replies
-    /// not written.
+    /// fd a was given up before its client had all that it was owed: b bytes of the client were without an answer, c
+    /// replies not written.
     ForcedClose {
         "cut",
         |r, _| vec![("fd", json!(r.a)), ("unanswered", json!(r.b)), ("replies", json!(r.c))],
         |r, _| Some(format!("cut fd {}", r.a)),
     }
 
-    /// Nobody can move any more after the server was told to stop. Written by the parent, on behalf of the role that waits.
+    /// Nobody can move any more after the server was told to stop. Written by the parent, on behalf of the role that
+    /// waits.
     Stuck {
         "stuck",
         |r, s| vec![("other", json!(role_name(s.roles, r.a as usize)))],
@@ -626,7 +628,8 @@ impl Waiting {
         Waiting::ALL.iter().copied().find(|waiting| *waiting as u8 == value)
     }
 
-    /// `waits for session 1's lock (worker-1 has it)`: the same with the names that things had when record `at` was made.
+    /// `waits for session 1's lock (worker-1 has it)`: the same with the names that things had when record `at` was
+    /// made.
     pub fn named(self, address: u64, holder: Option<usize>, roles: &[String], objects: &Objects, at: usize) -> String {
         let holder = holder.map(|role| role_name(roles, role));
         match self {

@@ -13,9 +13,10 @@ pub struct Counts {
     pub accepted: u64,
     /// Wake-ups in which a client waited, and there was no descriptor left for it (`EMFILE`).
     pub exhausted: u64,
-    /// How often its thread went to sleep in its life, for whatever reason: voluntary context switches (`getrusage(2)`). Not the
-    /// stage's to count: [`tell`](crate::server::tell) asks the kernel. A wake-up that the kernel itself finds to be in vain is only here: the thread
-    /// runs, `epoll_wait(2)` looks, and sleeps again without returning.
+    /// How often its thread went to sleep in its life, for whatever reason: voluntary context switches
+    /// (`getrusage(2)`). Not the stage's to count: [`tell`](crate::server::tell) asks the kernel. A wake-up that the
+    /// kernel itself finds to be in vain is only here: the thread runs, `epoll_wait(2)` looks, and sleeps again without
+    /// returning.
     pub slept: u64,
 }
 

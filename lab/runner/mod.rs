@@ -20,8 +20,8 @@ pub use crate::server::{Flags, LIMIT, LISTENER, STOP, Serve, Served, Server, TIC
 use crate::world::kernel::raise_file_limit;
 use crate::world::sync::unless_refused;
 use cli::{Options, What};
-pub(crate) use end::say;
-use end::{End, NOT_HERE, complain, die_of, explain, refuse};
+use end::{End, NOT_HERE, complain, die_of, refuse};
+pub(crate) use end::{explain, say};
 pub use end::{read_arguments, say_all};
 
 /// The whole of a stage's `main`: `path` is its `module_path!()`, `serve` its server.
@@ -78,7 +78,8 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
 
 /// The lowest limit on open files that the exhibits can do with.
 const FILES: libc::rlim_t = 32;
-/// The memory that every run needs beside the program's own, in MiB, and that of a thread: its stack, and what it allocates.
+/// The memory that every run needs beside the program's own, in MiB, and that of a thread: its stack, and what it
+/// allocates.
 const MEMORY: usize = 11;
 const MEMORY_OF_A_THREAD: usize = 3;
 

@@ -26,7 +26,8 @@ pub const UNABLE: i32 = 2;
 /// The exit code of a server whose kernel does not offer what it is about.
 pub const IMPOSSIBLE: i32 = 3;
 
-/// Whether an error says so: it, or one that it came from, is [`io::ErrorKind::Unsupported`] with a sentence of our own.
+/// Whether an error says so: it, or one that it came from, is [`io::ErrorKind::Unsupported`] with a sentence of our
+/// own.
 pub fn is_impossible(error: &anyhow::Error) -> bool {
     let unsupported = |error: &io::Error| error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none();
     error.chain().any(|cause| cause.downcast_ref().is_some_and(unsupported))
@@ -262,7 +263,8 @@ fn in_child(setup: Setup, blackbox: Blackbox, stop: Stop, parent: libc::pid_t, s
     handle(libc::SIGCHLD, libc::SIG_DFL, 0);
     // Ctrl-C is sent to both. What it means is the parent's to say, with whom this process dies.
     handle(libc::SIGINT, libc::SIG_IGN, 0);
-    // Out of memory, the kernel is to kill this process and not the parent, which can still say so (`proc_pid_oom_score_adj(5)`).
+    // Out of memory, the kernel is to kill this process and not the parent, which can still say so
+    // (`proc_pid_oom_score_adj(5)`).
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     if !setup.core {
         no_core_dump();

@@ -34,7 +34,8 @@ extern "C" fn on_stop(signal: libc::c_int) {
     }
 }
 
-/// The first SIGINT or SIGTERM raises `stop`, which the caller keeps open. The second kills, whatever is still under way.
+/// The first SIGINT or SIGTERM raises `stop`, which the caller keeps open. The second kills, whatever is still under
+/// way.
 fn stop_on_signals(stop: &Stop) {
     STOP_FD.store(stop.as_fd().as_raw_fd(), Ordering::Relaxed);
     for signal in [libc::SIGINT, libc::SIGTERM] {
@@ -65,6 +66,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
         };
         return recorded(stage, setup, options);
     }
+    if let Some(faults) = &options.faults {
+        fault::plan(faults.clone());
+    }
     heap::choose(heap);
     heap::raise_trim_threshold();
     kernel::set_sched_batch();
@@ -74,9 +78,6 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     let stop = Stop::new().context("no eventfd(2) to stop the server with")?;
     let kept = stop.try_clone().context("no descriptor is left")?;
     stop_on_signals(&kept);
-    if let Some(faults) = &options.faults {
-        fault::plan(faults.clone());
-    }
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name))?;
     let (workers, flags, drain) = (options.workers, options.flags, options.drain);
     let served = process::serve(serve, Server { listener, stop, workers, flags, drain })?;

@@ -36,7 +36,8 @@ const ROUND: Duration = Duration::from_secs(5);
 /// A crowd, and how often each of it comes in a round.
 const CLIENTS: u64 = 8;
 const VISITS: u64 = 25;
-/// The requests of a visit that breaks off: 58 KB, which the server can hold unread. Their replies take long to prepare.
+/// The requests of a visit that breaks off: 58 KB, which the server can hold unread. Their replies take long to
+/// prepare.
 const BURST: u64 = 2000;
 
 /// What came of all rounds.
@@ -182,7 +183,8 @@ fn life(stage: &Stage, setup: Setup, odds: &mut Odds, more: impl Fn(&Odds) -> bo
     }
 }
 
-/// Whether a server that was told to stop never does, which is proved; `false` if it has ended, or nothing could be proved.
+/// Whether a server that was told to stop never does, which is proved; `false` if it has ended, or nothing could be
+/// proved.
 fn never_stops(process: &mut Process, oracle: &HangOracle) -> bool {
     let start = Instant::now();
     while start.elapsed() < ROUND {
@@ -209,15 +211,18 @@ fn hang_of(proof: &Proof, serves_another: bool) -> String {
     format!("hang: all asleep, {bytes}, {armed}; {another}")
 }
 
-/// One round of visits. Half of the clients send many requests at once and break off at once, which leaves the server with
-/// replies to prepare for nobody. The others each upload a length of their own, so that none takes another's reply for its
-/// own, and check what they get.
+fn plan_of(number: u64, visit: u64, stays: bool) -> Plan {
+    if stays { Plan::Post(number * VISITS + visit + 1) } else { Plan::Get(BURST) }
+}
+
+/// One round of visits. Half of the clients send many requests at once and break off at once, which leaves the server
+/// with replies to prepare for nobody. The others each upload a length of their own, so that none takes another's reply
+/// for its own, and check what they get.
 fn crowd(port: u16) -> io::Result<()> {
     let one = |number: u64| {
         for visit in 0..VISITS {
             let stays = number.is_multiple_of(2);
-            let plan = if stays { Plan::Post(number * VISITS + visit + 1) } else { Plan::Get(BURST) };
-            client::visit(port, plan, stays, ROUND)?;
+            client::visit(port, plan_of(number, visit, stays), stays, ROUND)?;
         }
         Ok(())
     };

@@ -1,5 +1,5 @@
-//! `lab soak`: a stage under a mixed load for as long as somebody likes. Every byte of every reply is compared; memory and
-//! descriptors are sampled, and the server must end as small as it began.
+//! `lab soak`: a stage under a mixed load for as long as somebody likes. Every byte of every reply is compared; memory
+//! and descriptors are sampled, and the server must end as small as it began.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use super::cost::{Server, field, thousands};
 use crate::catalogue::{self, Stage, Verdict};
 use crate::direct::client::break_off;
 use crate::http::HELLO;
-use crate::runner::say;
+use crate::runner::{explain, say};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 /// The width of the plot, in columns.
@@ -90,8 +90,8 @@ impl Manner {
         (Manner::ReadsLate, "many requests, read late"),
     ];
 
-    /// Whether a stage promises to serve such a client. Stage 3 answers what arrives whole; until chapter 7 a client that leaves
-    /// its replies untaken may be cut.
+    /// Whether a stage promises to serve such a client. Stage 3 answers what arrives whole; until chapter 7 a client
+    /// that leaves its replies untaken may be cut.
     fn suits(self, stage: &Stage) -> bool {
         match self {
             Manner::AtOnce | Manner::Upload => stage.chapter != 3,
@@ -175,7 +175,13 @@ fn soak(name: &str, time: Duration, clients: u64, seed: u64) -> Result<Soaked> {
             }
             seen
         };
-        let threads: Vec<_> = (0..clients).map(|n| scope.spawn(move || play(n))).collect();
+        let start_client = |n| std::thread::Builder::new().spawn_scoped(scope, move || play(n));
+        let threads: io::Result<Vec<_>> = (0..clients).map(start_client).collect();
+        let threads = threads.map_err(|error| {
+            // Those that have begun end, and the scope with them.
+            is_over.store(true, Ordering::Relaxed);
+            explain(error, "not every client got a thread")
+        })?;
         let mut samples = Vec::new();
         while start.elapsed() < time && threads.iter().any(|thread| !thread.is_finished()) {
             std::thread::sleep(Duration::from_secs(1).min(time.saturating_sub(start.elapsed())));
@@ -184,8 +190,8 @@ fn soak(name: &str, time: Duration, clients: u64, seed: u64) -> Result<Soaked> {
         is_over.store(true, Ordering::Relaxed);
         let mut seen = Seen::default();
         threads.into_iter().for_each(|thread| seen.add(thread.join().expect("a client does not panic")));
-        (seen, samples)
-    });
+        anyhow::Ok((seen, samples))
+    })?;
     // The last connections are closed when the server has read their ends.
     let start = Instant::now();
     let mut after = look(&server)?.descriptors;

@@ -1,8 +1,8 @@
 //! Faults by construction: a system call of a stage fails at a chosen line, at a chosen time, in a chosen way.
 //!
-//! The kernel's rarer answers (no memory, no descriptor, a short write) come when they are least wanted and not when a test asks
-//! for them. Here a plan names the call, the line of the stage, and the answer. Without a plan it costs nothing: the look
-//! whether there is one is the look whether anybody watches.
+//! The kernel's rarer answers (no memory, no descriptor, a short write) come when they are least wanted and not when a
+//! test asks for them. Here a plan names the call, the line of the stage, and the answer. Without a plan it costs
+//! nothing: the look whether there is one is the look whether anybody watches.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +28,18 @@ pub enum Call {
     Read,
     /// `send(2)`
     Write,
+    /// `socket(2)`, `bind(2)` and `listen(2)`
+    Listen,
+    /// `epoll_create1(2)`
+    Epoll,
+    /// `eventfd(2)`, and another descriptor of one
+    Event,
+    /// `timerfd_create(2)`
+    Timer,
+    /// `pthread_create(3)`
+    Spawn,
+    /// `io_uring_setup(2)`
+    Ring,
 }
 
 /// What a call answers.
@@ -41,15 +53,22 @@ pub enum Answer {
 
 impl Call {
     /// All of them, with their names.
-    pub const ALL: [(Call, &str); 5] = [
+    pub const ALL: [(Call, &str); 11] = [
         (Call::Accept, "accept"),
         (Call::Add, "add"),
         (Call::Wait, "wait"),
         (Call::Read, "read"),
         (Call::Write, "write"),
+        (Call::Listen, "listen"),
+        (Call::Epoll, "epoll"),
+        (Call::Event, "event"),
+        (Call::Timer, "timer"),
+        (Call::Spawn, "spawn"),
+        (Call::Ring, "ring"),
     ];
 
-    /// What the call can answer besides what a test sees anyway: the errors of its manual page that a sound program meets.
+    /// What the call can answer besides what a test sees anyway: the errors of its manual page that a sound program
+    /// meets.
     pub fn answers(self) -> &'static [Answer] {
         use Answer::{Errno, Short};
         match self {
@@ -79,6 +98,18 @@ impl Call {
                 Errno(libc::ECONNRESET),
                 Short,
             ],
+            Call::Listen => &[
+                Errno(libc::EADDRINUSE),
+                Errno(libc::EACCES),
+                Errno(libc::EMFILE),
+                Errno(libc::ENFILE),
+                Errno(libc::ENOBUFS),
+                Errno(libc::ENOMEM),
+            ],
+            Call::Epoll | Call::Event | Call::Timer | Call::Ring => {
+                &[Errno(libc::EMFILE), Errno(libc::ENFILE), Errno(libc::ENOMEM)]
+            }
+            Call::Spawn => &[Errno(libc::EAGAIN)],
         }
     }
 }
@@ -156,6 +187,15 @@ pub fn made() -> Vec<(Call, u32, u64)> {
 #[inline(always)]
 pub(super) fn next(call: Call, at: &'static Location<'static>) -> Option<Answer> {
     if tracing_enabled() { look_up(call, at.line()) } else { None }
+}
+
+/// The error that this call is to answer, if one is planned.
+#[inline(always)]
+pub(super) fn check(call: Call, at: &'static Location<'static>) -> io::Result<()> {
+    match next(call, at) {
+        Some(Answer::Errno(errno)) => Err(io::Error::from_raw_os_error(errno)),
+        _ => Ok(()),
+    }
 }
 
 /// The call on `fd` fails so. Where that means a broken connection, the connection is broken.

@@ -43,8 +43,9 @@ pub(crate) fn choose(heap: Heap) {
 }
 
 /// Memory that is given back stays with the process, up to 16 MiB at the end of each arena, for the next who asks
-/// (`M_TRIM_THRESHOLD` of `mallopt(3)`). A server under load takes and gives the same few kilobytes all the time, and by default
-/// glibc returns them to the kernel now and then, to ask for them again at once. Without effect under another C library.
+/// (`M_TRIM_THRESHOLD` of `mallopt(3)`). A server under load takes and gives the same few kilobytes all the time, and
+/// by default glibc returns them to the kernel now and then, to ask for them again at once. Without effect under
+/// another C library.
 pub(crate) fn raise_trim_threshold() {
     // SAFETY: a number of the allocator's is set, before there is a second thread.
     #[cfg(target_env = "gnu")]

@@ -133,7 +133,9 @@ impl Epoll {
     ///
     /// # Errors
     /// Those of `epoll_create1(2)`.
+    #[track_caller]
     pub fn new() -> io::Result<Epoll> {
+        fault::check(Call::Epoll, Location::caller())?;
         // SAFETY: the result is checked, and nobody else owns the new descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
         Ok(Epoll { fd })
@@ -153,9 +155,7 @@ impl Epoll {
     #[track_caller]
     pub fn add(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         note(Kind::Add, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.0)]);
-        if let Some(Answer::Errno(errno)) = fault::next(Call::Add, Location::caller()) {
-            return Err(io::Error::from_raw_os_error(errno));
-        }
+        fault::check(Call::Add, Location::caller())?;
         self.control(libc::EPOLL_CTL_ADD, source.as_fd(), token, interest)
     }
 
@@ -187,9 +187,9 @@ impl Epoll {
         self.wait_for(events, None)
     }
 
-    /// As [`Epoll::wait`], but for at most `seconds`, if there is a limit: then there may be no event. In a directed run
-    /// there is none, as time stands still ([`seconds`]). Where a directed run is about which thread the kernel wakes, there is a point
-    /// `woken` at the end.
+    /// As [`Epoll::wait`], but for at most `seconds`, if there is a limit: then there may be no event. In a directed
+    /// run there is none, as time stands still ([`seconds`]). Where a directed run is about which thread the kernel
+    /// wakes, there is a point `woken` at the end.
     ///
     /// # Errors
     /// Those of `epoll_wait(2)`, without `EINTR`.
@@ -241,20 +241,21 @@ impl Epoll {
     }
 }
 
-/// Tells the scheduler that this thread, and those that it starts, work through batches (`sched(7)`, `SCHED_BATCH`): who is
-/// woken waits until who runs has had its turn. Meanwhile more arrives, and one wake-up does for all of it. Without effect where
-/// it is forbidden.
+/// Tells the scheduler that this thread, and those that it starts, work through batches (`sched(7)`, `SCHED_BATCH`):
+/// who is woken waits until who runs has had its turn. Meanwhile more arrives, and one wake-up does for all of it.
+/// Without effect where it is forbidden.
 pub fn set_sched_batch() {
-    // SAFETY: all zeroes is a sched_param, which musl has with more fields. The kernel reads it; 0 is the calling thread.
+    // SAFETY: all zeroes is a sched_param, which musl has with more fields. The kernel reads it; 0 is the calling
+    // thread.
     unsafe {
         let parameters: libc::sched_param = std::mem::zeroed();
         libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters);
     }
 }
 
-/// Keeps this thread on the cores `n`, `n + count` and so on (`sched_setaffinity(2)`), where the packets of listener `n` arrive
-/// after [`Listener::steer_by_cpu`]. Cores that the process may not use are left out (`taskset(1)`, a container's limit); where
-/// none is left, and in a directed run, it is without effect.
+/// Keeps this thread on the cores `n`, `n + count` and so on (`sched_setaffinity(2)`), where the packets of listener
+/// `n` arrive after [`Listener::steer_by_cpu`]. Cores that the process may not use are left out (`taskset(1)`, a
+/// container's limit); where none is left, and in a directed run, it is without effect.
 pub fn pin_thread(n: usize, count: usize) {
     if !directed() {
         // A thread on the wrong core is slower, and no worse.
@@ -262,8 +263,8 @@ pub fn pin_thread(n: usize, count: usize) {
     }
 }
 
-/// Keeps this thread to those of its cores that `keeps` names; it is asked for each, from the lowest on. If it names none,
-/// nothing changes.
+/// Keeps this thread to those of its cores that `keeps` names; it is asked for each, from the lowest on. If it names
+/// none, nothing changes.
 ///
 /// # Errors
 /// Those of `sched_getaffinity(2)`: `EINVAL` on a machine with more than 1,024 cores.
@@ -285,8 +286,9 @@ pub(crate) fn pin_to_cores(mut keeps: impl FnMut(usize) -> bool) -> io::Result<(
     Ok(())
 }
 
-/// The time, in whole seconds since some fixed moment: a coarse clock, read without a system call (`CLOCK_MONOTONIC_COARSE`
-/// of `clock_gettime(2)`). In a directed run it stands still, so that nobody is late who was made to wait.
+/// The time, in whole seconds since some fixed moment: a coarse clock, read without a system call
+/// (`CLOCK_MONOTONIC_COARSE` of `clock_gettime(2)`). In a directed run it stands still, so that nobody is late who was
+/// made to wait.
 pub fn seconds() -> u32 {
     if directed() {
         return 0;
@@ -310,7 +312,9 @@ impl Listener {
     ///
     /// # Errors
     /// Those of `bind(2)` and `listen(2)`: `EADDRINUSE` if somebody has the port.
+    #[track_caller]
     pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        fault::check(Call::Listen, Location::caller())?;
         let inner = TcpListener::bind(address)?;
         inner.set_nonblocking(true)?;
         // std asks for a queue of 128, and listen(2) may be called again to ask for another.
@@ -320,14 +324,16 @@ impl Listener {
         Ok(Listener { inner })
     }
 
-    /// Listens on `address`, and lets others of this user do so too (`SO_REUSEPORT` of `socket(7)`): the kernel gives each
-    /// connection to one of them.
+    /// Listens on `address`, and lets others of this user do so too (`SO_REUSEPORT` of `socket(7)`): the kernel gives
+    /// each connection to one of them.
     ///
     /// In a directed run the first one gets every connection, since the kernel's own choice goes by the client's port.
     ///
     /// # Errors
     /// Those of `socket(2)`, `setsockopt(2)`, `bind(2)` and `listen(2)`.
+    #[track_caller]
     pub fn bind_shared(address: SocketAddr) -> io::Result<Listener> {
+        fault::check(Call::Listen, Location::caller())?;
         let fd = stream_socket(address)?;
         set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
         bind(&fd, address)?;
@@ -340,18 +346,20 @@ impl Listener {
         Ok(Listener { inner: TcpListener::from(fd) })
     }
 
-    /// One more listener on the same address, for a thread of its own. This one must come from [`Listener::bind_shared`].
+    /// One more listener on the same address, for a thread of its own. This one must come from
+    /// [`Listener::bind_shared`].
     ///
     /// # Errors
     /// Those of [`Listener::bind_shared`]: `EADDRINUSE` if the address is not shared.
+    #[track_caller]
     pub fn sibling(&self) -> io::Result<Listener> {
         Listener::bind_shared(self.local_addr()?)
     }
 
-    /// Of the `count` listeners on this address, each connection goes to the one that was made as number `n` if its first
-    /// packet is dealt with on a core `n`, `n + count` and so on (`SO_ATTACH_REUSEPORT_CBPF` of `socket(7)`); before, a hash of
-    /// both addresses decides. The reactor that is woken for it is then, as a rule, on the core that has its packets in the
-    /// cache. On the loopback interface that is the core where the client runs.
+    /// Of the `count` listeners on this address, each connection goes to the one that was made as number `n` if its
+    /// first packet is dealt with on a core `n`, `n + count` and so on (`SO_ATTACH_REUSEPORT_CBPF` of `socket(7)`);
+    /// before, a hash of both addresses decides. The reactor that is woken for it is then, as a rule, on the core that
+    /// has its packets in the cache. On the loopback interface that is the core where the client runs.
     ///
     /// In a directed run the first one gets every connection, as before.
     ///
@@ -374,9 +382,9 @@ impl Listener {
         self.inner.local_addr()
     }
 
-    /// The next connection; `None` when nobody waits, and also when there is no descriptor or no memory for who does. It
-    /// waits on then, and the listener stays readable: so that a reactor that asks again at once does not spin, this takes
-    /// a millisecond.
+    /// The next connection; `None` when nobody waits, and also when there is no descriptor or no memory for who does.
+    /// It waits on then, and the listener stays readable: so that a reactor that asks again at once does not spin, this
+    /// takes a millisecond.
     ///
     /// # Errors
     /// Those of [`Listener::try_accept`] that are left.
@@ -394,8 +402,8 @@ impl Listener {
     /// As [`Listener::accept`], for a reactor that stops waiting for the listener while there is no descriptor.
     ///
     /// # Errors
-    /// Those of `accept4(2)`, without `EAGAIN`, `EINTR` and those that are about one connection: `EMFILE` when the file limit is
-    /// reached.
+    /// Those of `accept4(2)`, without `EAGAIN`, `EINTR` and those that are about one connection: `EMFILE` when the file
+    /// limit is reached.
     #[track_caller]
     pub fn try_accept(&self) -> io::Result<Option<Socket>> {
         let fd = self.accept_with(libc::SOCK_NONBLOCK)?;
@@ -404,8 +412,8 @@ impl Listener {
 
     /// Sleeps until somebody connects, and gives a connection whose calls block; `None` when `stop` was raised.
     ///
-    /// `accept(2)` alone would hear of the client only, so this sleeps in `poll(2)`, which watches both. While there is no
-    /// descriptor or no memory for who waits, it asks again every a millisecond.
+    /// `accept(2)` alone would hear of the client only, so this sleeps in `poll(2)`, which watches both. While there is
+    /// no descriptor or no memory for who waits, it asks again every a millisecond.
     ///
     /// # Errors
     /// Those of `poll(2)` and [`Listener::accept`].
@@ -469,18 +477,20 @@ impl Listener {
     }
 }
 
-/// How long a listener is left alone for which there is no descriptor: a server at its limit asks a thousand times a second.
+/// How long a listener is left alone for which there is no descriptor: a server at its limit asks a thousand times a
+/// second.
 const EXHAUSTED_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// Whether a call failed because the process, or the machine, has no descriptor or no memory left for a connection
-/// (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` of `accept(2)`). The connection stays in the queue, and the listener readable: who
-/// asks again at once is told so at once.
+/// (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` of `accept(2)`). The connection stays in the queue, and the listener
+/// readable: who asks again at once is told so at once.
 fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Whether an error of `accept(2)` is about the connection that was next, which is gone with it, and not about the listener: a
-/// client that has left, a firewall that forbids it (`EPERM`), and what the network said of it meanwhile ("Error handling").
+/// Whether an error of `accept(2)` is about the connection that was next, which is gone with it, and not about the
+/// listener: a client that has left, a firewall that forbids it (`EPERM`), and what the network said of it meanwhile
+/// ("Error handling").
 pub(crate) fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -499,8 +509,8 @@ pub(crate) fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Whether an error of a read or a write on a socket says nothing of the connection, and the same call may succeed later: there
-/// is nothing to read or no room now (`EAGAIN`), or no memory (`ENOBUFS`, `ENOMEM`).
+/// Whether an error of a read or a write on a socket says nothing of the connection, and the same call may succeed
+/// later: there is nothing to read or no room now (`EAGAIN`), or no memory (`ENOBUFS`, `ENOMEM`).
 pub fn is_transient(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
 }
@@ -528,9 +538,9 @@ impl AsFd for Listener {
     }
 }
 
-/// What connections inherit from their listener (`tcp(7)`): small replies go at once (`TCP_NODELAY`), and the congestion
-/// control is the plainest, which keeps no timer to pace each connection by as BBR does. Both are only faster: where the
-/// kernel refuses one, it is left out.
+/// What connections inherit from their listener (`tcp(7)`): small replies go at once (`TCP_NODELAY`), and the
+/// congestion control is the plainest, which keeps no timer to pace each connection by as BBR does. Both are only
+/// faster: where the kernel refuses one, it is left out.
 fn set_for_replies(listener: &impl AsFd) {
     let _ = set_option(listener, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1_i32);
     let _ = set_option(listener, libc::IPPROTO_TCP, libc::TCP_CONGESTION, b"reno");
@@ -549,8 +559,8 @@ struct Program {
 
 const PAD: usize = size_of::<libc::sock_fprog>() - size_of::<u16>() - size_of::<*mut libc::sock_filter>();
 
-/// A program that says for each connection to a shared address which listener gets it, by its number: pairs of what to do and
-/// the number to do it with.
+/// A program that says for each connection to a shared address which listener gets it, by its number: pairs of what to
+/// do and the number to do it with.
 fn attach_cbpf(one_of_them: &impl AsFd, program: &[(u32, u32)]) -> io::Result<()> {
     let step = |&(code, k): &(u32, u32)| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let mut steps: Vec<_> = program.iter().map(step).collect();
@@ -565,7 +575,8 @@ fn set_option<T>(fd: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &
     Ok(())
 }
 
-/// Looks whether the address can be had by one who does not share it: who shares it gets no error where others do so too.
+/// Looks whether the address can be had by one who does not share it: who shares it gets no error where others do so
+/// too.
 ///
 /// # Errors
 /// Those of `socket(2)` and `bind(2)`: `EADDRINUSE` if somebody listens there.
@@ -653,8 +664,8 @@ impl Socket {
         result
     }
 
-    /// Writes all of `bytes` and says so; or else ends the stream after what there was room for, so that nothing that is written
-    /// later stands behind the gap.
+    /// Writes all of `bytes` and says so; or else ends the stream after what there was room for, so that nothing that
+    /// is written later stands behind the gap.
     #[track_caller]
     pub fn write_or_end(&self, bytes: &[u8]) -> bool {
         let written = self.write(bytes);
@@ -744,8 +755,8 @@ impl Stream {
         shutdown(&self.fd, libc::SHUT_WR);
     }
 
-    /// Ends the connection (`shutdown(2)`, `SHUT_RDWR`). A thread that sleeps in [`Stream::read`] wakes and reads the end
-    /// of the stream; closing the descriptor would not wake it.
+    /// Ends the connection (`shutdown(2)`, `SHUT_RDWR`). A thread that sleeps in [`Stream::read`] wakes and reads the
+    /// end of the stream; closing the descriptor would not wake it.
     #[track_caller]
     pub fn shutdown(&self) {
         shutdown(&self.fd, libc::SHUT_RDWR);
@@ -833,6 +844,7 @@ impl Timer {
     ///
     /// # Errors
     /// Those of `timerfd_create(2)` and `timerfd_settime(2)`.
+    #[track_caller]
     pub fn after(milliseconds: u64) -> io::Result<Timer> {
         // An all-zero time would switch the timer off.
         let nanos = (milliseconds % 1000 * 1_000_000).max(1);
@@ -841,14 +853,15 @@ impl Timer {
         Timer::start(first, libc::timespec { tv_sec: 0, tv_nsec: 0 })
     }
 
-    /// Over every second; who hears of it takes it back ([`Timer::take`]), and the next second counts. In a directed run it
-    /// does not begin, as time stands still ([`seconds`]).
+    /// Over every second; who hears of it takes it back ([`Timer::take`]), and the next second counts. In a directed
+    /// run it does not begin, as time stands still ([`seconds`]).
     ///
-    /// Who has no other use for time than to look at the clock now and then should not give a limit to each wait instead: the
-    /// kernel would set a timer and cancel it with each.
+    /// Who has no other use for time than to look at the clock now and then should not give a limit to each wait
+    /// instead: the kernel would set a timer and cancel it with each.
     ///
     /// # Errors
     /// Those of `timerfd_create(2)` and `timerfd_settime(2)`.
+    #[track_caller]
     pub fn every_second() -> io::Result<Timer> {
         let period = libc::timespec { tv_sec: if directed() { 0 } else { 1 }, tv_nsec: 0 };
         Timer::start(period, period)
@@ -857,11 +870,14 @@ impl Timer {
     /// Takes the event back until it is time again (`read(2)`).
     pub fn take(&self) {
         let mut times = 0_u64;
-        // SAFETY: the kernel writes at most eight bytes into the number. The only error, EAGAIN, means that it was not time.
+        // SAFETY: the kernel writes at most eight bytes into the number. The only error, EAGAIN, means that it was not
+        // time.
         unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut times).cast(), size_of_val(&times)) };
     }
 
+    #[track_caller]
     fn start(first: libc::timespec, then: libc::timespec) -> io::Result<Timer> {
+        fault::check(Call::Timer, Location::caller())?;
         let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
         // SAFETY: the result is checked, and nobody else owns the new descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags))?) };
@@ -888,7 +904,9 @@ impl Stop {
     ///
     /// # Errors
     /// Those of `eventfd(2)`.
+    #[track_caller]
     pub fn new() -> io::Result<Stop> {
+        fault::check(Call::Event, Location::caller())?;
         // SAFETY: the result is checked, and nobody else owns the new descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?) };
         Ok(Stop { fd })
@@ -903,13 +921,15 @@ impl Stop {
     ///
     /// # Errors
     /// Those of `fcntl(2)`: `EMFILE` when the file limit is reached.
+    #[track_caller]
     pub fn try_clone(&self) -> io::Result<Stop> {
+        fault::check(Call::Event, Location::caller())?;
         Ok(Stop { fd: self.fd.try_clone()? })
     }
 }
 
-/// Raises the limit on this process's open files, which its children inherit, to `wanted`, or as near as the hard limit lets
-/// it. Gives what holds afterwards; all of it 0 if the kernel does not say (`getrlimit(2)`).
+/// Raises the limit on this process's open files, which its children inherit, to `wanted`, or as near as the hard limit
+/// lets it. Gives what holds afterwards; all of it 0 if the kernel does not say (`getrlimit(2)`).
 pub(crate) fn raise_file_limit(wanted: libc::rlim_t) -> libc::rlimit {
     let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: getrlimit(2) writes, and setrlimit(2) reads, the struct.

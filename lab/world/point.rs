@@ -1,8 +1,8 @@
 //! Named schedule points: the places where the order of events matters.
 //!
-//! A stage says `point("read")` before it does something that another thread can observe. With nobody watching, that is a
-//! load, a test and a branch not taken. In a directed run the thread waits there until the director's schedule says that
-//! it is its turn; in every recorded run the box notes that it passed.
+//! A stage says `point("read")` before it does something that another thread can observe. With nobody watching, that is
+//! a load, a test and a branch not taken. In a directed run the thread waits there until the director's schedule says
+//! that it is its turn; in every recorded run the box notes that it passed.
 
 use std::cell::Cell;
 use std::panic::Location;
@@ -82,9 +82,9 @@ pub(crate) fn try_or_park<T>(
     None
 }
 
-/// In a directed run, a thread that waits for what another one does without a lock or a sleep lets it be known here, between two
-/// looks. Nobody else moves while it looks: once it has looked again in vain since its last point, it stands as blocked until it
-/// is asked to look again. Says whether this is so.
+/// In a directed run, a thread that waits for what another one does without a lock or a sleep lets it be known here,
+/// between two looks. Nobody else moves while it looks: once it has looked again in vain since its last point, it
+/// stands as blocked until it is asked to look again. Says whether this is so.
 pub(crate) fn give_way() -> bool {
     let (Some(blackbox), Some(role)) = (Blackbox::current(), Blackbox::role()) else { return false };
     if !is_directed(blackbox) {
@@ -104,7 +104,8 @@ pub(crate) fn kernel_chooses_wakeups() -> bool {
     directed() && Blackbox::current().is_some_and(|blackbox| blackbox.is_in_the_kernel())
 }
 
-/// Does `call`, in which this role sleeps until the kernel wakes it. The director sees that it sleeps, and when it is woken.
+/// Does `call`, in which this role sleeps until the kernel wakes it. The director sees that it sleeps, and when it is
+/// woken.
 pub(crate) fn asleep<T>(call: impl FnOnce() -> T) -> T {
     let (Some(blackbox), Some(role)) = (Blackbox::current(), Blackbox::role()) else { return call() };
     let slot = blackbox.slot(role);

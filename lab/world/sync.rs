@@ -1,7 +1,7 @@
 //! What threads share: `Arc` and `Weak`, `Mutex`, `Condvar`, atomics, a cell without a lock, the task queue, threads.
 //!
-//! Each is std's, with two things added for when somebody watches: owners, locks and tasks are recorded, and in a directed
-//! run a wait is announced to the director instead of blocking in the kernel.
+//! Each is std's, with two things added for when somebody watches: owners, locks and tasks are recorded, and in a
+//! directed run a wait is announced to the director instead of blocking in the kernel.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,6 +15,7 @@ pub use std::cell::UnsafeCell;
 pub use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub use std::time::Duration;
 
+use super::fault::{self, Call};
 use super::tsan;
 use crate::record::blackbox::{self, Blackbox, State};
 use crate::record::event::{Kind, Waiting};
@@ -222,8 +223,8 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// A place to sleep until somebody says that a locked value has changed. Whoever waits gives the lock back and falls asleep in
-/// one step; a notification that comes before that step is lost, and wakes nobody.
+/// A place to sleep until somebody says that a locked value has changed. Whoever waits gives the lock back and falls
+/// asleep in one step; a notification that comes before that step is lost, and wakes nobody.
 pub struct Condvar {
     inner: std::sync::Condvar,
     directed: Sleepers,
@@ -261,8 +262,8 @@ impl Sleepers {
         })
     }
 
-    /// Sleeps until notified, or until the time is over; says whether it was that. The director says when; the clock does only
-    /// once nobody directs any more, and counts from then.
+    /// Sleeps until notified, or until the time is over; says whether it was that. The director says when; the clock
+    /// does only once nobody directs any more, and counts from then.
     fn sleep(&self, ticket: u64, address: u64, time: Option<Duration>) -> bool {
         let waiting = if time.is_some() { Waiting::NoticeOrTime } else { Waiting::Notice };
         let is_notified = |tickets: &(u64, VecDeque<u64>)| !tickets.1.contains(&ticket);
@@ -330,8 +331,8 @@ impl Condvar {
         std::ptr::from_ref(self) as u64
     }
 
-    /// Gives the lock back and sleeps until notified, in one step; then takes the lock again. It may wake without a reason
-    /// (`pthread_cond_wait(3)`), so the caller looks again at what it waits for.
+    /// Gives the lock back and sleeps until notified, in one step; then takes the lock again. It may wake without a
+    /// reason (`pthread_cond_wait(3)`), so the caller looks again at what it waits for.
     #[track_caller]
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.sleep(guard, None, Location::caller()).0
@@ -339,8 +340,8 @@ impl Condvar {
 
     /// As [`Condvar::wait`], for at most `time`; says whether it woke because that was over.
     ///
-    /// In a directed run no clock decides: the time is over when the schedule's next step is one of this thread and nobody has
-    /// notified it, and not before. Once the points are open to all, the clock counts again, and from then.
+    /// In a directed run no clock decides: the time is over when the schedule's next step is one of this thread and
+    /// nobody has notified it, and not before. Once the points are open to all, the clock counts again, and from then.
     #[track_caller]
     pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> (MutexGuard<'a, T>, bool) {
         self.sleep(guard, Some(time), Location::caller())
@@ -509,11 +510,12 @@ impl AtomicBool {
     }
 }
 
-/// The thread waits for what another one does, and looks again after this: the kernel may give the core to another meanwhile
-/// (`sched_yield(2)`).
+/// The thread waits for what another one does, and looks again after this: the kernel may give the core to another
+/// meanwhile (`sched_yield(2)`).
 ///
-/// In a directed run nobody else moves meanwhile, so the second time between two points the thread stands as if it slept, and
-/// looks again each time that somebody else has moved. A loop that waits and says nothing would keep the director waiting.
+/// In a directed run nobody else moves meanwhile, so the second time between two points the thread stands as if it
+/// slept, and looks again each time that somebody else has moved. A loop that waits and says nothing would keep the
+/// director waiting.
 pub fn yield_now() {
     if !(tracing_enabled() && give_way()) {
         std::thread::yield_now();
@@ -604,10 +606,11 @@ pub struct Queue<T> {
 struct QueueState<T> {
     tasks: VecDeque<T>,
     closed: bool,
-    /// Threads in a wait. With nobody there, waking is a system call for nothing, and std's Condvar does not count them.
+    /// Threads in a wait. With nobody there, waking is a system call for nothing, and std's Condvar does not count
+    /// them.
     sleeping: usize,
-    /// One of them is being woken, and has not come yet. It will take a task and wake the next one if there are more, so that a
-    /// burst of tasks does not wake everybody for what one can do.
+    /// One of them is being woken, and has not come yet. It will take a task and wake the next one if there are more,
+    /// so that a burst of tasks does not wake everybody for what one can do.
     waking: bool,
 }
 
@@ -757,6 +760,7 @@ pub(crate) fn spawn_scoped<'scope, R: Send + 'scope>(
 #[track_caller]
 pub fn try_spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle> {
     let at = Location::caller();
+    fault::check(Call::Spawn, at)?;
     let role = Blackbox::current().and_then(|blackbox| blackbox.add_role(name));
     let thread = std::thread::Builder::new().name(name.to_string()).spawn(move || {
         let watch = Blackbox::current().zip(role);

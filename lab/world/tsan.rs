@@ -1,9 +1,10 @@
 //! Tells ThreadSanitizer what std's locks do.
 //!
-//! The sanitizer orders two threads by the locks and atomics that it sees, and std comes compiled without it: a lock that
-//! had to be waited for was taken inside std, where it does not look, and all that the lock protects is reported as a
-//! race. Nor does it know fences, by one of which the last owner of an `Arc` sees what the others did. So, in a build with `--cfg lab_tsan`, the facades say it themselves, by the two calls that the sanitizer's
-//! runtime has for this (`sanitizer/tsan_interface.h`). In any other build these functions are empty.
+//! The sanitizer orders two threads by the locks and atomics that it sees, and std comes compiled without it: a lock
+//! that had to be waited for was taken inside std, where it does not look, and all that the lock protects is reported
+//! as a race. Nor does it know fences, by one of which the last owner of an `Arc` sees what the others did. So, in a
+//! build with `--cfg lab_tsan`, the facades say it themselves, by the two calls that the sanitizer's runtime has for
+//! this (`sanitizer/tsan_interface.h`). In any other build these functions are empty.
 
 use std::sync::Arc;
 

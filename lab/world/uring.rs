@@ -1,12 +1,14 @@
 //! io_uring: requests go to the kernel through one ring in shared memory, and its answers come back through another
-//! (`io_uring(7)`). One system call, `io_uring_enter(2)`, hands over all that was asked since the last one, and sleeps until
-//! something is answered.
+//! (`io_uring(7)`). One system call, `io_uring_enter(2)`, hands over all that was asked since the last one, and sleeps
+//! until something is answered.
 //!
-//! epoll says that a call would succeed now. io_uring makes the call, and says how it went: until it has, the memory of the
-//! call belongs to the kernel. So this facade owns it. Bytes to send are moved in, and come back with their completion; bytes
-//! that arrive are lent out of a set of buffers that the kernel takes from, and go back to it when they are dropped.
+//! epoll says that a call would succeed now. io_uring makes the call, and says how it went: until it has, the memory of
+//! the call belongs to the kernel. So this facade owns it. Bytes to send are moved in, and come back with their
+//! completion; bytes that arrive are lent out of a set of buffers that the kernel takes from, and go back to it when
+//! they are dropped.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::Location;
@@ -19,6 +21,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::record::blackbox;
 use crate::record::event::{Kind, Waiting};
+use crate::world::fault::{self, Answer, Call};
 use crate::world::kernel::{Stop, is_about_one_connection};
 use crate::world::point::{asleep, kernel_chooses_wakeups, point, tracing_enabled, try_or_park};
 
@@ -26,8 +29,8 @@ use crate::world::point::{asleep, kernel_chooses_wakeups, point, tracing_enabled
 const GROUP: u16 = 0;
 /// The user data of requests whose completion says nothing.
 const UNNAMED: u64 = u64::MAX;
-/// As many answers are waited for at most. The kernel makes as many of the calls at once, and what they work on is to stay in
-/// the processor's cache until the replies go; nor are there to be more of them than buffers.
+/// As many answers are waited for at most. The kernel makes as many of the calls at once, and what they work on is to
+/// stay in the processor's cache until the replies go; nor are there to be more of them than buffers.
 const MOST: usize = 128;
 /// How long more than one answer is waited for: microseconds.
 const LINGER: u32 = 50;
@@ -60,6 +63,8 @@ pub struct Ring {
     /// What the kernel is busy with; the index is the request's user data. An entry stays until the request's last
     /// completion, and with it the memory and the socket of the request.
     requests: Vec<Option<Request>>,
+    /// Requests that were not handed over, since they are to fail so, with a negated errno ([`fault`]).
+    planned: VecDeque<(u32, i32)>,
     /// Entries of `requests` that are free.
     free: Vec<u32>,
     buffers: Rc<Buffers>,
@@ -105,8 +110,8 @@ pub enum Outcome {
     Accepted(io::Result<Socket>),
     /// Bytes have arrived; none is the end of the stream.
     Received(io::Result<Bytes>),
-    /// The request is over, and nothing is lost: all buffers were out, or the receive was stopped, or somebody had gone again
-    /// before it was accepted. Who wants more asks again.
+    /// The request is over, and nothing is lost: all buffers were out, or the receive was stopped, or somebody had gone
+    /// again before it was accepted. Who wants more asks again.
     Stalled,
     /// All that had arrived was received: the answer to [`Ring::receive_rest`].
     Emptied,
@@ -114,8 +119,8 @@ pub enum Outcome {
     Sent(io::Result<usize>, Vec<u8>),
 }
 
-/// One connection. When it is dropped both directions end, so that what the kernel still does with it comes to an end too;
-/// it is closed with the last such request.
+/// One connection. When it is dropped both directions end, so that what the kernel still does with it comes to an end
+/// too; it is closed with the last such request.
 #[derive(Debug)]
 pub struct Socket {
     open: Rc<Open>,
@@ -166,9 +171,11 @@ impl Ring {
     /// A ring for this thread.
     ///
     /// # Errors
-    /// `Unsupported`, with a sentence, where the kernel has no io_uring, forbids it, or has one that is too old. Otherwise
-    /// those of `io_uring_setup(2)` and `mmap(2)`.
+    /// `Unsupported`, with a sentence, where the kernel has no io_uring, forbids it, or has one that is too old.
+    /// Otherwise those of `io_uring_setup(2)` and `mmap(2)`.
+    #[track_caller]
     pub fn new(room: Room) -> io::Result<Ring> {
+        fault::check(Call::Ring, Location::caller())?;
         let ring = IoUring::builder()
             // One thread asks, and looks at the answers when it chooses to: the kernel need not interrupt it.
             .setup_single_issuer()
@@ -185,7 +192,8 @@ impl Ring {
         for id in 0..room.buffers {
             buffers.give(id);
         }
-        Ok(Ring { ring, requests: Vec::new(), free: Vec::new(), buffers, sends: 0, came: 0, entered: 0 })
+        let (requests, planned, free) = (Vec::new(), VecDeque::new(), Vec::new());
+        Ok(Ring { ring, requests, planned, free, buffers, sends: 0, came: 0, entered: 0 })
     }
 
     /// Asks to be told when `stop` is raised: [`Outcome::Raised`], once.
@@ -201,42 +209,48 @@ impl Ring {
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
+    #[track_caller]
     pub fn accept(&mut self, listener: &impl AsFd, token: u64) -> io::Result<()> {
+        let planned = fault::next(Call::Accept, Location::caller());
         let fd = Fd(listener.as_fd().as_raw_fd());
         let entry = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
-        self.ask(token, Work::Accept, entry).map(drop)
+        self.ask_or_fail(token, Work::Accept, entry, planned).map(drop)
     }
 
-    /// Receives what arrives, one [`Outcome::Received`] for each buffer full, until one has `more` unset. Does nothing if
-    /// the socket is receiving.
+    /// Receives what arrives, one [`Outcome::Received`] for each buffer full, until one has `more` unset. Does nothing
+    /// if the socket is receiving.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
+    #[track_caller]
     pub fn receive(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
         self.receive_with(socket, token, 0)
     }
 
-    /// Receives what has arrived, without waiting for more: [`Outcome::Emptied`] comes behind it. A receive that waits has to
-    /// be stopped first; it ends with [`Outcome::Stalled`], and who still wants the rest asks again.
+    /// Receives what has arrived, without waiting for more: [`Outcome::Emptied`] comes behind it. A receive that waits
+    /// has to be stopped first; it ends with [`Outcome::Stalled`], and who still wants the rest asks again.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
+    #[track_caller]
     pub fn receive_rest(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
         self.stop_receiving(socket)?;
         self.receive_with(socket, token, libc::MSG_DONTWAIT)
     }
 
+    #[track_caller]
     fn receive_with(&mut self, socket: &Socket, token: u64, flags: libc::c_int) -> io::Result<()> {
         if socket.open.receive.get() == NONE {
+            let planned = fault::next(Call::Read, Location::caller());
             let entry = opcode::RecvMulti::new(Fd(socket.open.fd.as_raw_fd()), GROUP).flags(flags).build();
-            let request = self.ask(token, Work::Receive(socket.open.clone()), entry)?;
+            let request = self.ask_or_fail(token, Work::Receive(socket.open.clone()), entry, planned)?;
             socket.open.receive.set(request);
         }
         Ok(())
     }
 
-    /// Asks the kernel to receive no more. What it has received comes, and then an event with `more` unset. Something may
-    /// have arrived that is not received.
+    /// Asks the kernel to receive no more. What it has received comes, and then an event with `more` unset. Something
+    /// may have arrived that is not received.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
@@ -248,33 +262,38 @@ impl Ring {
         self.push(&opcode::AsyncCancel::new(u64::from(request)).build().user_data(UNNAMED))
     }
 
-    /// Sends `bytes`, from the one at `from`, and gives them back with [`Outcome::Sent`]. One at a time for each socket:
-    /// the order of two is the kernel's to choose. A peer that is gone gives an error, never a signal.
+    /// Sends `bytes`, from the one at `from`, and gives them back with [`Outcome::Sent`]. One at a time for each
+    /// socket: the order of two is the kernel's to choose. A peer that is gone gives an error, never a signal.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, if there was no room for the request.
     ///
     /// # Panics
     /// If `from` is past the end of `bytes`.
+    #[track_caller]
     pub fn send(&mut self, socket: &Socket, token: u64, bytes: Vec<u8>, from: usize) -> io::Result<()> {
-        let rest = &bytes[from..];
+        let planned = fault::next(Call::Write, Location::caller());
+        let rest = if planned == Some(Answer::Short) { &bytes[from..][..1] } else { &bytes[from..] };
         let (fd, length) = (Fd(socket.open.fd.as_raw_fd()), u32::try_from(rest.len()).unwrap_or(u32::MAX));
         let entry = opcode::Send::new(fd, rest.as_ptr(), length).flags(libc::MSG_NOSIGNAL).build();
         self.sends += 1;
         // A Vec's bytes stay where they are when the Vec moves.
-        self.ask(token, Work::Send(socket.open.clone(), bytes), entry).map(drop)
+        self.ask_or_fail(token, Work::Send(socket.open.clone(), bytes), entry, planned).map(drop)
     }
 
-    /// Hands over what was asked, and sleeps until there is an answer, or for `seconds`, if there is a limit. In a directed
-    /// run there is none, as time stands still ([`crate::world::kernel::seconds`]).
+    /// Hands over what was asked, and sleeps until there is an answer, or for `seconds`, if there is a limit. In a
+    /// directed run there is none, as time stands still ([`crate::world::kernel::seconds`]).
     ///
-    /// Where many answers came the last time, as many are waited for again, but not longer than for `LINGER`: one wake-up
-    /// and one system call bring them all. (The kernel completes only a few more than it was asked to wait for, even if more
-    /// could be.)
+    /// Where many answers came the last time, as many are waited for again, but not longer than for `LINGER`: one
+    /// wake-up and one system call bring them all. (The kernel completes only a few more than it was asked to wait for,
+    /// even if more could be.)
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, without those that mean "look at the answers first".
     pub fn wait_for(&mut self, seconds: Option<u32>) -> io::Result<()> {
+        if !self.planned.is_empty() {
+            return self.enter(0, None);
+        }
         if kernel_chooses_wakeups() {
             // Who was woken first is chance; who goes on first is the director's.
             asleep(|| self.enter(1, None))?;
@@ -299,11 +318,15 @@ impl Ring {
     #[track_caller]
     pub fn next_event(&mut self) -> Option<Event> {
         let at = Location::caller();
+        if let Some((index, result)) = self.planned.pop_front() {
+            self.came += 1;
+            return Some(self.event(index, result, 0, at));
+        }
         loop {
             let completion = self.ring.completion().next()?;
             if completion.user_data() != UNNAMED {
                 self.came += 1;
-                return Some(self.event(&completion, at));
+                return Some(self.event(completion.user_data() as u32, completion.result(), completion.flags(), at));
             }
         }
     }
@@ -313,9 +336,8 @@ impl Ring {
         self.entered
     }
 
-    fn event(&mut self, completion: &cqueue::Entry, at: &'static Location<'static>) -> Event {
-        let (index, flags) = (completion.user_data() as u32, completion.flags());
-        let result = match completion.result() {
+    fn event(&mut self, index: u32, answer: i32, flags: u32, at: &'static Location<'static>) -> Event {
+        let result = match answer {
             negative @ ..0 => Err(io::Error::from_raw_os_error(-negative)),
             count => Ok(count as usize),
         };
@@ -336,7 +358,7 @@ impl Ring {
                 Err(error) => (work, Outcome::Accepted(Err(error))),
             },
             Work::Receive(open) => {
-                note(Kind::Read, at, open.fd.as_raw_fd(), completion.result());
+                note(Kind::Read, at, open.fd.as_raw_fd(), answer);
                 if !more {
                     open.receive.set(NONE);
                 }
@@ -356,7 +378,7 @@ impl Ring {
                 (Work::Receive(open), outcome)
             }
             Work::Send(open, bytes) => {
-                note(Kind::Write, at, open.fd.as_raw_fd(), completion.result());
+                note(Kind::Write, at, open.fd.as_raw_fd(), answer);
                 self.came -= 1;
                 self.free.push(index);
                 return Event { token, more: false, outcome: Outcome::Sent(result, bytes) };
@@ -370,13 +392,36 @@ impl Ring {
         Event { token, more, outcome }
     }
 
-    /// Puts a request into the ring, and returns its number.
-    fn ask(&mut self, token: u64, work: Work, entry: squeue::Entry) -> io::Result<u32> {
+    /// Names a request: its number.
+    fn number(&mut self, token: u64, work: Work) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.requests.push(None);
             (self.requests.len() - 1) as u32
         });
         self.requests[index as usize] = Some(Request { token, work });
+        index
+    }
+
+    /// As [`Ring::ask`]; or the kernel is not asked, and the answer is the planned error.
+    fn ask_or_fail(
+        &mut self,
+        token: u64,
+        work: Work,
+        entry: squeue::Entry,
+        planned: Option<Answer>,
+    ) -> io::Result<u32> {
+        let Some(Answer::Errno(errno)) = planned else { return self.ask(token, work, entry) };
+        if let Work::Receive(open) | Work::Send(open, _) = &work {
+            fault::fail(errno, open.fd.as_raw_fd());
+        }
+        let index = self.number(token, work);
+        self.planned.push_back((index, -errno));
+        Ok(index)
+    }
+
+    /// Puts a request into the ring, and returns its number.
+    fn ask(&mut self, token: u64, work: Work, entry: squeue::Entry) -> io::Result<u32> {
+        let index = self.number(token, work);
         let pushed = self.push(&entry.user_data(u64::from(index)));
         if pushed.is_err() {
             self.requests[index as usize] = None;
@@ -428,11 +473,13 @@ impl Ring {
         if self.requests.iter().any(Option::is_some) {
             self.push(&opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(UNNAMED))?;
         }
-        while self.requests.iter().any(Option::is_some) {
-            self.enter(1, None)?;
+        loop {
             while self.next_event().is_some() {}
+            if self.requests.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            self.enter(1, None)?;
         }
-        Ok(())
     }
 }
 
@@ -508,8 +555,8 @@ impl Buffers {
         (usize::from(count) * size_of::<BufRingEntry>()).next_multiple_of(4096)
     }
 
-    /// Bytes from one buffer to the next. Not a power of two: the first lines of all buffers, which are the ones in use,
-    /// would fall into a few sets of the processor's cache.
+    /// Bytes from one buffer to the next. Not a power of two: the first lines of all buffers, which are the ones in
+    /// use, would fall into a few sets of the processor's cache.
     fn stride(size: usize) -> usize {
         size.next_multiple_of(64) + 64
     }
@@ -526,8 +573,9 @@ impl Buffers {
     /// Gives a buffer to the kernel.
     fn give(&self, id: u16) {
         let (tail, start) = (self.tail.get(), self.buffer(id));
-        // SAFETY: the place is in the ring. There are as many places as buffers, so this one is not the kernel's: it reads
-        // those before the tail only. The tail is the 16 bits that `BufRingEntry::tail` finds, and shared as an atomic.
+        // SAFETY: the place is in the ring. There are as many places as buffers, so this one is not the kernel's: it
+        // reads those before the tail only. The tail is the 16 bits that `BufRingEntry::tail` finds, and shared as an
+        // atomic.
         unsafe {
             let place = &mut *self.base.add(usize::from(tail & (self.count - 1)));
             place.set_addr(start as u64);
@@ -836,8 +884,8 @@ mod tests {
         assert!(calls[2] <= 2, "{calls:?}");
     }
 
-    /// Each wait hands over the replies to the one before. Were their answers waited for besides as many others, each wait would
-    /// receive more than the last one, until no buffer is left.
+    /// Each wait hands over the replies to the one before. Were their answers waited for besides as many others, each
+    /// wait would receive more than the last one, until no buffer is left.
     #[test]
     fn however_many_have_sent_the_buffers_are_enough() {
         let Some(mut ring) = ring(Room { buffers: 256, ..Room::default() }) else { return };

@@ -1,5 +1,5 @@
-//! What the chapter "The load" shows: tables of `lab bench`. They are different every time, and take a quiet machine and
-//! some ten minutes, so they are recorded apart:
+//! What the chapter "The load" shows: tables of `lab bench`. They are different every time, and take a quiet machine
+//! and some ten minutes, so they are recorded apart:
 //!
 //! ```text
 //! LAB_RECORD=load cargo test --test book the_load

@@ -1,7 +1,7 @@
 //! The book, kept true.
 //!
-//! - [`recordings`]: what the chapters show of runs, in `chapters/recorded/`. `LAB_RECORD=1 cargo test --test book` writes
-//!   them; without it the programs run again, and a recording that no longer matches fails with a diff
+//! - [`recordings`]: what the chapters show of runs, in `chapters/recorded/`. `LAB_RECORD=1 cargo test --test book`
+//!   writes them; without it the programs run again, and a recording that no longer matches fails with a diff
 //! - [`lesson`]: a broken stage and its twin differ by the lesson and nothing else
 //! - [`compiler`]: what rustc says to the programs of "What the compiler would have said"
 //! - [`load`]: the tables of `lab bench`, recorded apart: `LAB_RECORD=load`

@@ -156,8 +156,8 @@ fn libc_version() -> String {
     "not glibc".to_string()
 }
 
-/// With `LAB_RECORD=1`, writes all recordings before the first test looks at one; with `LAB_RECORD=reports` it keeps the
-/// odds and timings that are there, since they take some minutes and are never the same.
+/// With `LAB_RECORD=1`, writes all recordings before the first test looks at one; with `LAB_RECORD=reports` it keeps
+/// the odds and timings that are there, since they take some minutes and are never the same.
 pub fn ready() {
     static RECORDED: OnceLock<()> = OnceLock::new();
     let wanted = std::env::var("LAB_RECORD").unwrap_or_default();
@@ -174,7 +174,8 @@ pub fn ready() {
     }
 }
 
-/// Writes the recordings that a run must match, and the compiler's messages. What would only change in addresses and times is left as it is.
+/// Writes the recordings that a run must match, and the compiler's messages. What would only change in addresses and
+/// times is left as it is.
 fn record() {
     for (name, make) in exact() {
         let now = make();

@@ -73,8 +73,8 @@ pub fn printed(diff: &[Line<'_>], context: usize) -> String {
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// What differs from run to run, replaced: addresses, descriptors, ports and times, and who did something after the last
-/// step of the schedule, in which line.
+/// What differs from run to run, replaced: addresses, descriptors, ports and times, and who did something after the
+/// last step of the schedule, in which line.
 pub fn normal(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", normal_line(line).trim_end())).collect()
 }

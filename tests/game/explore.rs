@@ -408,7 +408,8 @@ pub fn explore(scenario: &Scenario, limit: usize) -> Result<Graph, Refusal> {
     Ok(Graph { roles: std::iter::once(first.to_string()).chain(roles).collect(), nodes: walk.nodes })
 }
 
-/// Plays one order in a fresh world, as `choose` has it (of so many moves, which), and compares each step with the graph.
+/// Plays one order in a fresh world, as `choose` has it (of so many moves, which), and compares each step with the
+/// graph.
 ///
 /// # Errors
 /// If the graph has told anything else.

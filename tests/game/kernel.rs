@@ -1,4 +1,5 @@
-//! The kernel of the game: [`net`](crate::net) behind the facade's names. What a call did is said in the reader's words.
+//! The kernel of the game: [`net`](crate::net) behind the facade's names. What a call did is said in the reader's
+//! words.
 //!
 //! The network is not told who sleeps: no stage here asks for events exclusively.
 

@@ -182,8 +182,8 @@ fn built_in_steps(stage: &str) -> Vec<(String, String)> {
     steps.filter(|(_, what)| !what.starts_with("plan")).collect()
 }
 
-/// Goes through the graph as the director goes through its schedule: a role runs from the point of its step to the point
-/// of its next one.
+/// Goes through the graph as the director goes through its schedule: a role runs from the point of its step to the
+/// point of its next one.
 fn directed<'a>(graph: &'a Graph, steps: &[(String, String)]) -> &'a Node {
     let mut node = &graph.nodes[0];
     for (at, (role, what)) in steps.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! For each part of the fingerprint a program with two states that differ in it: taken for one, they would be told apart
-//! by whoever plays on.
+//! For each part of the fingerprint a program with two states that differ in it: taken for one, they would be told
+//! apart by whoever plays on.
 //!
 //! Much of the world follows from what each role has seen, so most parts are there twice. Where it is so, the histories
 //! are left out too: with the part the graph is right, without it wrong.

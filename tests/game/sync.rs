@@ -104,8 +104,8 @@ impl<T> Clone for Weak<T> {
     }
 }
 
-/// A number without a lock. What a call found there is seen by its thread, as in the real world; orderings are not: here
-/// everybody sees the last value.
+/// A number without a lock. What a call found there is seen by its thread, as in the real world; orderings are not:
+/// here everybody sees the last value.
 pub struct AtomicU64(usize);
 
 #[allow(dead_code)]

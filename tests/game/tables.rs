@@ -43,9 +43,9 @@ impl Machine {
     }
 }
 
-/// One client, one socket, which is watched under the token 7. Each letter is a call: connect, accept and add, 3 bytes of
-/// data, FIN, RST, modify, read 2 bytes, write 5, shut the sending side, delete, close; `e` asks for events. What `e`, `r`
-/// and `w` gave, in order.
+/// One client, one socket, which is watched under the token 7. Each letter is a call: connect, accept and add, 3 bytes
+/// of data, FIN, RST, modify, read 2 bytes, write 5, shut the sending side, delete, close; `e` asks for events. What
+/// `e`, `r` and `w` gave, in order.
 fn play(interest: u32, calls: &str) -> String {
     let (mut machine, mut fd, mut gave) = (Machine::new(), 0, Vec::new());
     let told = |result: Result<usize, Errno>| match result {

@@ -80,8 +80,8 @@ unsafe impl Send for Memory {}
 pub struct Role {
     pub name: String,
     pub stand: Stand,
-    /// What it has seen so far: each result that the world gave it. Two states of the world are the same to a reader only
-    /// if everybody in them has the same past to act on.
+    /// What it has seen so far: each result that the world gave it. Two states of the world are the same to a reader
+    /// only if everybody in them has the same past to act on.
     seen: DefaultHasher,
     /// The plain memory that it may read and write, unseen by the world.
     inside: Vec<usize>,
@@ -374,7 +374,8 @@ impl State {
         self.cells.len() - 1
     }
 
-    /// This role reads and writes that piece of plain memory from here on, until it leaves it or asks for the next task.
+    /// This role reads and writes that piece of plain memory from here on, until it leaves it or asks for the next
+    /// task.
     pub fn enter(&mut self, role: usize, cell: usize) {
         let inside = &mut self.roles[role].inside;
         inside.retain(|other| *other != cell);

@@ -1,5 +1,6 @@
-//! Which file imports which in a crate, read from its text: an arrow leads from a file to the file in which the name is defined that it
-//! uses. What a module merely passes on (`pub use` of something inside itself) is no arrow: whoever uses it points past it.
+//! Which file imports which in a crate, read from its text: an arrow leads from a file to the file in which the name is
+//! defined that it uses. What a module merely passes on (`pub use` of something inside itself) is no arrow: whoever
+//! uses it points past it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -152,7 +153,8 @@ pub fn circles(arrows: &[Arrow]) -> Vec<BTreeSet<String>> {
     all.into_iter().collect()
 }
 
-/// The lines of code, and how deep each stands in modules of its own file. Strings are emptied: a path in one is no use.
+/// The lines of code, and how deep each stands in modules of its own file. Strings are emptied: a path in one is no
+/// use.
 fn lines(text: &str, library: &str) -> Vec<Line> {
     let mut open: Vec<usize> = Vec::new();
     let mut all = Vec::new();
@@ -219,8 +221,8 @@ fn expand(tree: &str) -> Vec<Vec<String>> {
     all
 }
 
-/// The path from the root of the crate; `None` for one that leads out of it. `depth`: how many modules of the file's own the
-/// line stands in.
+/// The path from the root of the crate; `None` for one that leads out of it. `depth`: how many modules of the file's
+/// own the line stands in.
 fn absolute(module: &[String], depth: usize, path: &[String], is_child: bool) -> Option<Vec<String>> {
     match path.first()?.as_str() {
         "crate" => Some(path[1..].to_vec()),

@@ -48,8 +48,8 @@ fn a_run_that_was_cut_off_is_a_failure() -> Said {
     }
 }
 
-/// What a model says of a stage is itself judged: by a broken stage for a sound one, by another finding than the one that is
-/// asked for, and by a search that merges states that differ.
+/// What a model says of a stage is itself judged: by a broken stage for a sound one, by another finding than the one
+/// that is asked for, and by a search that merges states that differ.
 fn a_wrong_answer_is_noticed() -> Said {
     let broken = model("stage3_broken", stage3_broken::serve, requests("data, RST", "dr"));
     let forgetful = Rules { defect: Some(Defect::ForgetsKnowledge), ..Rules::DEFAULT };

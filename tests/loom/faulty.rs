@@ -1,7 +1,7 @@
 //! A small server with a fault to choose: for what each check of the model looks for there is one that does it.
 //!
-//! It answers each piece that arrives with the one reply that the scripts know, and counts. Threads beside its reactor are there
-//! only where the fault is between two of them.
+//! It answers each piece that arrives with the one reply that the scripts know, and counts. Threads beside its reactor
+//! are there only where the fault is between two of them.
 
 use std::collections::HashMap;
 use std::io;
@@ -47,8 +47,8 @@ struct Shared {
     flag: AtomicBool,
 }
 
-/// The first of two threads leaves the cell and sets the flag; the second enters once it has seen it set. Only a release and an
-/// acquire make that an order of what they do inside.
+/// The first of two threads leaves the cell and sets the flag; the second enters once it has seen it set. Only a
+/// release and an acquire make that an order of what they do inside.
 fn hand_over(set: Ordering, look: Ordering) {
     let shared = Arc::new(Shared { cell: Handoff::new(0), flag: AtomicBool::new(false) });
     let other = shared.clone();

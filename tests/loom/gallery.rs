@@ -1,9 +1,9 @@
-//! Wrong fixes. Each is a patch on a shipped stage (`wrong/`, with a sentence of why somebody would write it), and a model that
-//! the stage passes refutes it: `chapters/recorded/wrong_fixes.txt` says which, how, and at which bound.
+//! Wrong fixes. Each is a patch on a shipped stage (`wrong/`, with a sentence of why somebody would write it), and a
+//! model that the stage passes refutes it: `chapters/recorded/wrong_fixes.txt` says which, how, and at which bound.
 //!
-//! `LAB_RECORD=1 cargo test --test loom gallery` looks through all models of a stage and writes that file; with the name of a
-//! wrong fix instead of the 1, only the line of that; with `LAB_LONG=1`, without giving a model up. Otherwise only the model
-//! that is written there is explored, with the patch and without.
+//! `LAB_RECORD=1 cargo test --test loom gallery` looks through all models of a stage and writes that file; with the
+//! name of a wrong fix instead of the 1, only the line of that; with `LAB_LONG=1`, without giving a model up. Otherwise
+//! only the model that is written there is explored, with the patch and without.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -431,8 +431,8 @@ fn record(stage: &str, lines: Vec<Refuted>) -> Result<(), String> {
     std::fs::write(root().join(RECORDING), HEAD.to_string() + &text).map_err(|error| format!("{RECORDING}: {error}"))
 }
 
-/// The first model of which the search finds a wrong execution, and the fewest preemptions within which loom does; or else
-/// the first of which loom alone does.
+/// The first model of which the search finds a wrong execution, and the fewest preemptions within which loom does; or
+/// else the first of which loom alone does.
 fn search(wrong: &Wrong) -> Option<Refuted> {
     let recorded = recorded().into_iter().find(|line| line.stage == wrong.stage && line.name == wrong.name);
     let known = recorded.and_then(|line| find(wrong.stage, wrong.serve, &line.script).ok());
@@ -548,8 +548,8 @@ pub fn armed_for_good() -> Model {
     find(wrong.stage, wrong.serve, "a request, one in two pieces, each event is one task").expect("it is in the suite")
 }
 
-/// The model that is recorded finds what is recorded. Where that is loom's, the search must find a wrong execution too, unless it
-/// cannot.
+/// The model that is recorded finds what is recorded. Where that is loom's, the search must find a wrong execution too,
+/// unless it cannot.
 fn is_refuted(wrong: &Wrong, line: &Refuted) -> Said {
     let Refuted { name, script, how, kind, .. } = line;
     let model = find(wrong.stage, wrong.serve, script)?;

@@ -1,5 +1,5 @@
-//! The book's game plays on graphs that another model of the same files has made (`tests/game`). What loom has found must
-//! be an order of that graph too, and end there in the same way.
+//! The book's game plays on graphs that another model of the same files has made (`tests/game`). What loom has found
+//! must be an order of that graph too, and end there in the same way.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! The hand-off without a lock: `stage4_handoff` is sound as it stands, and the model looks for two workers in one inbox.
+//! The hand-off without a lock: `stage4_handoff` is sound as it stands, and the model looks for two workers in one
+//! inbox.
 
 use crate::model::Model;
 use crate::models::{Sound, Test, bound, model, requests, split, tests_of};

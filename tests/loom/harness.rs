@@ -1,8 +1,8 @@
 //! Runs the tests of this target and prints what each has to say. Understands of libtest's arguments what people type:
 //! names to run, `--exact`, `--skip NAME`, `--list`, `--ignored`, `--test-threads N`.
 //!
-//! Each runs in a process of its own. loom maps and unmaps the stacks of its threads for each execution, and two threads of one
-//! process would wait for each other at that; and a test that kills its process is a test that failed.
+//! Each runs in a process of its own. loom maps and unmaps the stacks of its threads for each execution, and two
+//! threads of one process would wait for each other at that; and a test that kills its process is a test that failed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode, Stdio};

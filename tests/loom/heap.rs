@@ -1,11 +1,12 @@
 //! The heap of the model: it knows live blocks from freed ones, and who freed them where.
 //!
-//! No block is given back before the execution is over, so an address means one block only. Each access and each free is a
-//! step about the block. Safe code comes to a block only through its owner, so which block that is cannot change between the look
-//! and the step. Once plain memory is shared without a lock it can: then all of these are steps about memory as a whole.
+//! No block is given back before the execution is over, so an address means one block only. Each access and each free
+//! is a step about the block. Safe code comes to a block only through its owner, so which block that is cannot change
+//! between the look and the step. Once plain memory is shared without a lock it can: then all of these are steps about
+//! memory as a whole.
 //!
-//! For loom two accesses are one step if their thread has done nothing in between that lets others in: a free that could come
-//! between the two could come before the first, and is found there.
+//! For loom two accesses are one step if their thread has done nothing in between that lets others in: a free that
+//! could come between the two could come before the first, and is found there.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};

@@ -1,5 +1,5 @@
-//! The model world: the stage files of `lab/stages/`, unchanged, over a second set of facades in which a checker chooses who
-//! runs next. What is explored here is what crashes on the screen.
+//! The model world: the stage files of `lab/stages/`, unchanged, over a second set of facades in which a checker
+//! chooses who runs next. What is explored here is what crashes on the screen.
 //!
 //! ```text
 //! cargo test --test loom                                  every model
@@ -11,20 +11,20 @@
 //! LAB_SCHEDULES=1 cargo test --test loom crashes          the counterexamples as schedules of the director
 //! ```
 //!
-//! There are two checkers ([`turn`]). loom explores the C11 memory model up to a number of preemptions. The [`search`] visits
-//! every state, one call at a time, sequentially consistent; where it ends it says `complete`. They share the world and the
-//! facades, and no scheduler. A run that was cut off is a failure.
+//! There are two checkers ([`turn`]). loom explores the C11 memory model up to a number of preemptions. The [`search`]
+//! visits every state, one call at a time, sequentially consistent; where it ends it says `complete`. They share the
+//! world and the facades, and no scheduler. A run that was cut off is a failure.
 //!
 //! # What the model contains
 //!
-//! - The stage itself: its reactor, two workers (or two reactors), and clients that play a script (`d` sends a piece, `f` is a FIN,
-//!   `r` an RST, `c` a new connection). `extern crate self as lab` and `#[path]` put it over the facades of this folder; parsing
-//!   is the library's own.
-//! - [`kernel`]: epoll, a listener, TCP streams with real bytes. Its machine is [`net`], which says what it knows and what
-//!   it leaves out; `tests/kernel_model.rs` compares it call by call with Linux.
+//! - The stage itself: its reactor, two workers (or two reactors), and clients that play a script (`d` sends a piece,
+//!   `f` is a FIN, `r` an RST, `c` a new connection). `extern crate self as lab` and `#[path]` put it over the facades
+//!   of this folder; parsing is the library's own.
+//! - [`kernel`]: epoll, a listener, TCP streams with real bytes. Its machine is [`net`], which says what it knows and
+//!   what it leaves out; `tests/kernel_model.rs` compares it call by call with Linux.
 //! - `strangers`: whose bytes a client gets, by connection and not by number.
-//! - [`heap`]: memory that knows live from freed. [`sync`]: the queue, locks, atomics, threads. A queue wakes all who wait, which
-//!   allows more orders than waking one.
+//! - [`heap`]: memory that knows live from freed. [`sync`]: the queue, locks, atomics, threads. A queue wakes all who
+//!   wait, which allows more orders than waking one.
 //! - [`check`]: all that is looked for, one entry each.
 //!
 //! # What it leaves out
@@ -36,34 +36,37 @@
 //!
 //! # The reductions, and what could refute them
 //!
-//! - **Independence**, for loom: calls about different objects commute ([`world::tick_of`]). A call that has to wait is an access
-//!   like any other ([`world::when`]). A `clone` of an `Arc` is no step ([`sync::Arc`]); two accesses to one block with nothing in
-//!   between are one ([`heap`]).
+//! - **Independence**, for loom: calls about different objects commute ([`world::tick_of`]). A call that has to wait is
+//!   an access like any other ([`world::when`]). A `clone` of an `Arc` is no step ([`sync::Arc`]); two accesses to one
+//!   block with nothing in between are one ([`heap`]).
 //! - **States that were met before**, for the search.
 //!
-//! `programs` gives generated programs to each checker with and without its reduction and compares what each thread can have
-//! seen; `steps` counts the steps of each call, which both checkers learn of in the same way; `the_reductions_lose_nothing_*` does so with the smallest scripts of stages 3 and 4. `trips` has a program for each check that
-//! it must refuse, `gallery` the wrong fixes that a model must refuse.
+//! `programs` gives generated programs to each checker with and without its reduction and compares what each thread can
+//! have seen; `steps` counts the steps of each call, which both checkers learn of in the same way;
+//! `the_reductions_lose_nothing_*` does so with the smallest scripts of stages 3 and 4. `trips` has a program for each
+//! check that it must refuse, `gallery` the wrong fixes that a model must refuse.
 //!
 //! # loom, and where it is incomplete
 //!
 //! loom explores the C11 memory model with gaps: a load does not read from a store that comes later in its own thread's
-//! future (no load buffering), and `SeqCst` counts as `AcqRel`. A stage's atomics are loom's own, with the orders that it asks
-//! for; a server that hands a cell over by a relaxed flag is refused, and the same with release and acquire passes (`faulty`). A
-//! modelled system call is acquire and release as a whole, since the kernel takes a lock in each. Plain memory in a broken stage's
-//! `UnsafeCell` is not seen by loom: there the model ticks for every use of a buffer inside, and looks for two threads inside. So
-//! a broken stage's finding is real, and a silence about one would prove nothing.
+//! future (no load buffering), and `SeqCst` counts as `AcqRel`. A stage's atomics are loom's own, with the orders that
+//! it asks for; a server that hands a cell over by a relaxed flag is refused, and the same with release and acquire
+//! passes (`faulty`). A modelled system call is acquire and release as a whole, since the kernel takes a lock in each.
+//! Plain memory in a broken stage's `UnsafeCell` is not seen by loom: there the model ticks for every use of a buffer
+//! inside, and looks for two threads inside. So a broken stage's finding is real, and a silence about one would prove
+//! nothing.
 //!
-//! `stage4_handoff` does depend on an order of memory, through the kernel: its cell ([`sync::Handoff`]) has loom's own beside it, so
-//! that an entry that does not happen after the last exit is found, even where the two did not meet.
+//! `stage4_handoff` does depend on an order of memory, through the kernel: its cell ([`sync::Handoff`]) has loom's own
+//! beside it, so that an entry that does not happen after the last exit is found, even where the two did not meet.
 //!
-//! loom's bounded search keeps to its own account of preemptions: the smallest bound that shows a bug is a fact about this model,
-//! not about the program.
+//! loom's bounded search keeps to its own account of preemptions: the smallest bound that shows a bug is a fact about
+//! this model, not about the program.
 //!
 //! # From a counterexample to a crash
 //!
-//! `*_crashes_in_the_order_that_loom_found_*` searches once more in steps from point to point, which is how the director
-//! moves its roles, writes what it finds as a schedule ([`translate`] says how), and runs the real binaries with it.
+//! `*_crashes_in_the_order_that_loom_found_*` searches once more in steps from point to point, which is how the
+//! director moves its roles, writes what it finds as a schedule ([`translate`] says how), and runs the real binaries
+//! with it.
 #![allow(dead_code)]
 // The wrong fixes are not judged by their style.
 #![allow(clippy::ptr_arg)]

@@ -1,10 +1,10 @@
-//! Memory that can be put back as it was, for the [`search`](crate::search): so it goes on from an earlier state without playing
-//! the way there once more.
+//! Memory that can be put back as it was, for the [`search`](crate::search): so it goes on from an earlier state
+//! without playing the way there once more.
 //!
-//! Whatever is allocated [`inside`] lies in one region, which belongs to a thread of the system, and so do the stacks of the
-//! model's threads. To keep a state is to copy what is in use of the region; to put it back is to copy it over what is there
-//! now, each byte to its old address. Nothing inside may then own something outside, since it would be freed once for each
-//! order: to free such memory inside ends the program.
+//! Whatever is allocated [`inside`] lies in one region, which belongs to a thread of the system, and so do the stacks
+//! of the model's threads. To keep a state is to copy what is in use of the region; to put it back is to copy it over
+//! what is there now, each byte to its old address. Nothing inside may then own something outside, since it would be
+//! freed once for each order: to free such memory inside ends the program.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -20,8 +20,8 @@ const STACK: usize = 256 << 10;
 /// Loom's threads, and one to spare.
 const STACKS: usize = 6;
 const PAGE: usize = 4096;
-/// What a thread that gives its turn back has on its stack below the last address that it knows of, in bytes: a few frames, and the
-/// registers. Too little would show, since [`put_back`] spoils what lies below.
+/// What a thread that gives its turn back has on its stack below the last address that it knows of, in bytes: a few
+/// frames, and the registers. Too little would show, since [`put_back`] spoils what lies below.
 const BELOW: usize = 768;
 const SPOILT: usize = 256;
 
@@ -65,8 +65,8 @@ fn head() -> *mut Head {
     REGION.get() as *mut Head
 }
 
-// SAFETY: outside it is the system's allocator. Inside, a block is given out once until it is freed, or until the region is put
-// back to a state in which it was not given out.
+// SAFETY: outside it is the system's allocator. Inside, a block is given out once until it is freed, or until the
+// region is put back to a state in which it was not given out.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !IS_INSIDE.get() {

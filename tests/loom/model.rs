@@ -34,8 +34,8 @@ pub struct Script {
 }
 
 impl Script {
-    /// `d` sends the next of the plan's `pieces`, `f` is a FIN, `r` an RST, `c` another connection; `s` tells the server to stop,
-    /// and `t` says that the limit for that is over.
+    /// `d` sends the next of the plan's `pieces`, `f` is a FIN, `r` an RST, `c` another connection; `s` tells the
+    /// server to stop, and `t` says that the limit for that is over.
     pub fn new(name: &'static str, plan: Plan, pieces: &[u64], letters: &str) -> Script {
         let mut pieces = pieces.iter();
         let action = |letter| match letter {
@@ -77,7 +77,8 @@ pub struct Model {
     pub checker: Checker,
     /// A fixed stage is explored by the second checker too in a plain test run, and not only with `LAB_LONG=1`.
     pub is_searched: bool,
-    /// At most so many preemptions in an execution; `None` for as many as there can be. The search heeds it if it only `looks`.
+    /// At most so many preemptions in an execution; `None` for as many as there can be. The search heeds it if it only
+    /// `looks`.
     pub bound: Option<usize>,
     pub looks: bool,
     /// More executions, or states, than this are a failure: a run that was cut off proves nothing.
@@ -402,8 +403,8 @@ impl Peer {
         }
     }
 
-    /// The server was told to stop by a step of the script, and has: every byte is in the accounts, and every reply. A request
-    /// that was sent before the order to stop is answered, unless the limit was over first.
+    /// The server was told to stop by a step of the script, and has: every byte is in the accounts, and every reply. A
+    /// request that was sent before the order to stop is answered, unless the limit was over first.
     fn check_drained(&self, script: &Script) {
         let served = world::with(|world| world.served).expect("the server has come to its end");
         let before = || script.actions.iter().take_while(|action| **action != Action::Stop);

@@ -1,10 +1,10 @@
-//! Programs that nobody wrote: a few threads, each a few calls on the facades, given to both checkers. They must agree on
-//! everything that each thread can have seen, and on who hangs.
+//! Programs that nobody wrote: a few threads, each a few calls on the facades, given to both checkers. They must agree
+//! on everything that each thread can have seen, and on who hangs.
 //!
-//! Each program is explored by loom as the models are, by loom with every call about one world ([`Rules::independence`] off), by
-//! the search, and by the search with no state taken for another. Where one of these would take more executions than it may have, what it
-//! saw until then must be in what the search saw; how often that was is said. With the memory orders that the program asks
-//! for, loom must see all of that, and may see more.
+//! Each program is explored by loom as the models are, by loom with every call about one world ([`Rules::independence`]
+//! off), by the search, and by the search with no state taken for another. Where one of these would take more
+//! executions than it may have, what it saw until then must be in what the search saw; how often that was is said. With
+//! the memory orders that the program asks for, loom must see all of that, and may see more.
 //!
 //! `LAB_PROGRAMS=20000 cargo test --test loom programs` for more of them.
 
@@ -26,8 +26,8 @@ use crate::sync::{AtomicBool, AtomicU64, Condvar, Duration, Mutex, MutexGuard, O
 use crate::turn::{self, Checker};
 use crate::world::{self, Defect, Home, Rules, What};
 
-/// More executions than this, and one of the slow ways of exploring is cut off: in a plain test run, and when somebody asks for
-/// more.
+/// More executions than this, and one of the slow ways of exploring is cut off: in a plain test run, and when somebody
+/// asks for more.
 const CAP: [usize; 2] = [300, 1_000];
 
 /// How many programs to try, and how far each way of exploring goes.
@@ -272,7 +272,8 @@ impl Program {
         world::take_down(|| drop(shared));
     }
 
-    /// What can be seen of it: each execution's histories, and who hangs at its end. The second value says whether that is all.
+    /// What can be seen of it: each execution's histories, and who hangs at its end. The second value says whether that
+    /// is all.
     fn seen_by_loom(&self, rules: Rules) -> Result<(BTreeSet<String>, bool), String> {
         let program = self.clone();
         SEEN.set(Vec::new());
@@ -489,8 +490,8 @@ fn a_wrong_checker_is_found_out(defect: Defect) -> Said {
     }
 }
 
-/// A program that loom by itself gets wrong: the second thread stores 1, the first reads that and makes it 2, and the second
-/// reads the 2. 20,000 generated programs found it.
+/// A program that loom by itself gets wrong: the second thread stores 1, the first reads that and makes it 2, and the
+/// second reads the 2. 20,000 generated programs found it.
 fn every_order_of_an_atomics_accesses_is_tried() -> Said {
     let order = Ordering::Relaxed;
     let first = vec![Call::Load(order), Call::Add(1, order)];

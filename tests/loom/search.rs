@@ -1,22 +1,23 @@
 //! The second checker: every state of the world, one call at a time, sequentially consistent.
 //!
-//! It shares with loom neither scheduler nor coroutines nor reduction. At each tick it looks which threads could go on, and goes
-//! on with each of them in turn: depth first, and back to an earlier state by putting its [`memory`] back.
+//! It shares with loom neither scheduler nor coroutines nor reduction. At each tick it looks which threads could go on,
+//! and goes on with each of them in turn: depth first, and back to an earlier state by putting its [`memory`] back.
 //!
 //! # The one reduction: states that were met before
 //!
-//! Two states are the same if the shared world is the same and each thread knows the same ([`World::fingerprint`]). A thread is
-//! deterministic: what it does next follows from its program and from the results that it was given, and those are what it
-//! knows. So from one and the same state the same executions follow, and whatever could be found in them is found behind the
-//! first. Plain memory behind a lock counts as what the last thread that could write to it knew.
+//! Two states are the same if the shared world is the same and each thread knows the same ([`World::fingerprint`]). A
+//! thread is deterministic: what it does next follows from its program and from the results that it was given, and
+//! those are what it knows. So from one and the same state the same executions follow, and whatever could be found in
+//! them is found behind the first. Plain memory behind a lock counts as what the last thread that could write to it
+//! knew.
 //!
-//! The state is kept as a hash of 128 bits. Two states that are not the same have the same one with a probability of less than
-//! n² / 2^129 for n states: below one in 10^24 for ten million.
+//! The state is kept as a hash of 128 bits. Two states that are not the same have the same one with a probability of
+//! less than n² / 2^129 for n states: below one in 10^24 for ten million.
 //!
 //! # A bound, for looking only
 //!
-//! With a bound on preemptions a thread goes on for as long as it can, but for so many times. Most bugs need few, and are met
-//! long before every state was. What was searched with a bound is never said to be complete.
+//! With a bound on preemptions a thread goes on for as long as it can, but for so many times. Most bugs need few, and
+//! are met long before every state was. What was searched with a bound is never said to be complete.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -189,9 +190,10 @@ pub struct Limits {
     pub bound: Option<usize>,
 }
 
-/// Explores every order of the threads that `execution` starts, until one panics or there is none left. `begin` makes a world;
-/// `execution` plays the script, and says when every order counts; `at_the_end` looks at each execution that came to its end.
-/// Gives what was explored, and what `found` makes of the panic: the world is still there, and what it gives must be its own.
+/// Explores every order of the threads that `execution` starts, until one panics or there is none left. `begin` makes a
+/// world; `execution` plays the script, and says when every order counts; `at_the_end` looks at each execution that
+/// came to its end. Gives what was explored, and what `found` makes of the panic: the world is still there, and what it
+/// gives must be its own.
 ///
 /// With `merging` off no state is taken for another: every order is played to its end, for small programs only.
 pub fn check<F>(

@@ -1,5 +1,5 @@
-//! Stage 9: two reactors that share nothing but the event that stops them. What is explored is their end: the stop reaches
-//! both, whatever they are in the middle of, nobody is left asleep or unanswered, and nothing stays open.
+//! Stage 9: two reactors that share nothing but the event that stops them. What is explored is their end: the stop
+//! reaches both, whatever they are in the middle of, nobody is left asleep or unanswered, and nothing stays open.
 
 use crate::check::Kind;
 use crate::model::{Model, Script};
@@ -8,7 +8,8 @@ use crate::runner::{STOP, Serve};
 use crate::stage9_sharded;
 use crate::world::Rules;
 
-/// Everything is a step, from when both reactors sleep and nobody has come; a connection goes to the next listener in turn.
+/// Everything is a step, from when both reactors sleep and nobody has come; a connection goes to the next listener in
+/// turn.
 pub const RULES: Rules = Rules { from_the_start: true, reuseport: true, ..Rules::DEFAULT };
 /// The stop is raised when the script is over, whoever is still at work.
 pub const EARLY: Rules = Rules { stops_early: true, ..RULES };

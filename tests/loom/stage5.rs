@@ -1,7 +1,7 @@
 //! The models of stage 5: two clients, the second of which gets the number of the first one's descriptor.
 //!
-//! Every call may be followed by anybody's. The broken stage is searched in steps from point to point, as the director moves its
-//! roles: so what is found is a schedule.
+//! Every call may be followed by anybody's. The broken stage is searched in steps from point to point, as the director
+//! moves its roles: so what is found is a schedule.
 
 use real::catalogue;
 use real::schedule::{Action, CLIENTS, Plan, Schedule, Step};
@@ -86,8 +86,8 @@ pub fn all() -> Vec<Test> {
     tests
 }
 
-/// What loom finds happens on the real kernel too, with the real clients and the bytes that they see; the fixed twin turns
-/// the old key away in the same order.
+/// What loom finds happens on the real kernel too, with the real clients and the bytes that they see; the fixed twin
+/// turns the old key away in the same order.
 fn answers_a_stranger(letters: &'static str) -> Said {
     let (said, outcome) = refuted(&broken(Kind::Stranger, letters), Kind::Stranger)?;
     let finding = outcome.finding.as_ref().expect("it is refuted");
@@ -119,8 +119,8 @@ fn answers_a_stranger(letters: &'static str) -> Said {
     ))
 }
 
-/// The finding ends with a write that the fixed twin has not in it. So that one order does for both, the worker is to go
-/// on to its next task instead, which the broken one comes to by way of the write; then the second client looks.
+/// The finding ends with a write that the fixed twin has not in it. So that one order does for both, the worker is to
+/// go on to its next task instead, which the broken one comes to by way of the write; then the second client looks.
 fn go_on(schedule: &mut Schedule) -> Result<(), String> {
     let last = schedule.steps.pop().expect("a counterexample has a step");
     let pass = |point: &str, occurrence| Action::Pass { point: point.to_string(), occurrence };

@@ -1,5 +1,5 @@
-//! Stage 6: a lost re-arm is no race between threads, but between a client and a worker that has already looked. loom finds
-//! it as a hang; with the guard there is none. What loom found is then played on the real kernel.
+//! Stage 6: a lost re-arm is no race between threads, but between a client and a worker that has already looked. loom
+//! finds it as a hang; with the guard there is none. What loom found is then played on the real kernel.
 
 use real::catalogue;
 use real::schedule::{Plan, Schedule};

@@ -1,5 +1,6 @@
-//! Stage 7: the order to stop, at every moment of a server's life, and the last bytes of a client. Here exploration does not end
-//! before the stop: it goes on until the last thread has ended. What loom found is then played on the real kernel.
+//! Stage 7: the order to stop, at every moment of a server's life, and the last bytes of a client. Here exploration
+//! does not end before the stop: it goes on until the last thread has ended. What loom found is then played on the real
+//! kernel.
 
 use real::catalogue;
 use real::schedule::{Plan, Schedule};
@@ -91,7 +92,8 @@ fn happens(letters: &'static str) -> Said {
     let (said, outcome) = refuted(&model, kind)?;
     let finding = outcome.finding.as_ref().expect("it is refuted");
     let mut schedule = translate::schedule(finding).map_err(|finer| finer.to_string())?;
-    // To the hang-up that the broken reactor obeys the fixed one never comes in this order: there everybody goes on freely.
+    // To the hang-up that the broken reactor obeys the fixed one never comes in this order: there everybody goes on
+    // freely.
     schedule.steps.pop_if(|step| step.action.to_string() == "remove");
     let text = schedule.to_string();
     let points = catalogue::find("stage7_broken").expect("it is in the catalogue").points();

@@ -1,6 +1,6 @@
-//! Which calls are steps: before each of them another thread may come in. Both checkers learn of a step by the same tick, so a
-//! call that forgot its own would be seen too seldom by both, and their agreement would show nothing. Here is how many each
-//! makes.
+//! Which calls are steps: before each of them another thread may come in. Both checkers learn of a step by the same
+//! tick, so a call that forgot its own would be seen too seldom by both, and their agreement would show nothing. Here
+//! is how many each makes.
 
 use crate::heap::Raw;
 use crate::kernel::{Epoll, Events, Interest, Listener, Socket, Source, Stop, Timer, call, raise};

@@ -71,8 +71,8 @@ impl World {
     }
 }
 
-/// A descriptor's number is the key of two connections, one after the other, and a task of each waits. Whoever takes the first
-/// and arms the second's socket has not done the second's task.
+/// A descriptor's number is the key of two connections, one after the other, and a task of each waits. Whoever takes
+/// the first and arms the second's socket has not done the second's task.
 fn a_task_is_its_own_connections() -> Said {
     world::begin(Rules::DEFAULT);
     let found: Result<_, &str> = world::with(|world| {

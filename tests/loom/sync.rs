@@ -1,4 +1,5 @@
-//! What threads share, in the model. Each lock, queue and atomic is an [`Object`] of its own, which each call on it is about.
+//! What threads share, in the model. Each lock, queue and atomic is an [`Object`] of its own, which each call on it is
+//! about.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,9 +17,9 @@ use crate::world::{self, Defect, Key, Role, What, Why, World};
 
 /// Shared ownership.
 ///
-/// To make a share needs one. So nobody sees in which order two are made, nor whether one is made before another is given up:
-/// only the end of the last share, and the look of a [`Weak`] whether there is one, depend on that. These are steps; for loom a
-/// `clone` is none.
+/// To make a share needs one. So nobody sees in which order two are made, nor whether one is made before another is
+/// given up: only the end of the last share, and the look of a [`Weak`] whether there is one, depend on that. These are
+/// steps; for loom a `clone` is none.
 pub struct Arc<T> {
     shares: std::sync::Arc<Object>,
     inner: ManuallyDrop<std::sync::Arc<T>>,
@@ -109,8 +110,8 @@ impl<T> Clone for Weak<T> {
     }
 }
 
-/// The atomics. In loom's hands each is loom's own, so that a load gives each value that C11 allows for its order. The second
-/// checker, a model in steps from point to point, and `Rules::sequential` know one value at a time.
+/// The atomics. In loom's hands each is loom's own, so that a load gives each value that C11 allows for its order. The
+/// second checker, a model in steps from point to point, and `Rules::sequential` know one value at a time.
 macro_rules! atomic {
     ($(#[$doc:meta])* $name:ident, $value:ty, $loom:ty, $std:ty, $log:expr, [$($arithmetic:ident),*]) => {
         $(#[$doc])*
@@ -138,8 +139,8 @@ macro_rules! atomic {
                 heap::touch(std::ptr::from_ref(self) as usize);
                 match self.weak.as_ref().filter(|_| !world::is_over()) {
                     Some(atomic) => {
-                        // loom by itself does not try every order of accesses to an atomic (`programs` has one that it misses):
-                        // so each is a step of this world's first.
+                        // loom by itself does not try every order of accesses to an atomic (`programs` has one that it
+                        // misses): so each is a step of this world's first.
                         if !world::with(|world| world.has(Defect::AtomicsUnseen)) {
                             world::tick_without_order(&self.object);
                         }
@@ -251,8 +252,8 @@ pub fn spin_loop() {
     world::give_way();
 }
 
-/// A cell without a lock. Who takes the address is inside until it asks for its next task; where the rules say so, a second
-/// thread inside is a finding.
+/// A cell without a lock. Who takes the address is inside until it asks for its next task; where the rules say so, a
+/// second thread inside is a finding.
 pub struct UnsafeCell<T> {
     key: Key,
     inner: std::cell::UnsafeCell<T>,
@@ -309,8 +310,8 @@ fn leave_cells() {
     world::with(|world| world.leave_cells(me, None));
 }
 
-/// A value that is handed from thread to thread. Who has entered is inside until its guard goes; a second thread inside is
-/// a finding where the rules say so, and loom itself checks that what the last one did happened before.
+/// A value that is handed from thread to thread. Who has entered is inside until its guard goes; a second thread inside
+/// is a finding where the rules say so, and loom itself checks that what the last one did happened before.
 pub struct Handoff<T> {
     object: Object,
     /// loom's check of what happens before what.
@@ -490,8 +491,8 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// A condition variable. A notification wakes any one of those who sleep, and nobody is woken without a reason unless the rules
-/// say so.
+/// A condition variable. A notification wakes any one of those who sleep, and nobody is woken without a reason unless
+/// the rules say so.
 pub struct Condvar {
     object: Object,
     sleepers: RefCell<Sleepers>,
@@ -501,8 +502,8 @@ pub struct Condvar {
 struct Sleepers {
     /// In the order in which they fell asleep.
     waiting: Vec<Role>,
-    /// Notifications that nobody has taken: who slept when each came. Whichever of them moves first takes it, and the others
-    /// sleep on.
+    /// Notifications that nobody has taken: who slept when each came. Whichever of them moves first takes it, and the
+    /// others sleep on.
     notices: Vec<Vec<Role>>,
     /// Those whose last sleep ended for no reason: the next one does not.
     startled: Vec<Role>,
@@ -584,8 +585,8 @@ impl Condvar {
         self.sleep(guard, Why::NoticeOrTime(self.object.key))
     }
 
-    /// The lock is given back, and the thread falls asleep, in one step, which is about both: so both tick before it. Whoever
-    /// comes in between the two ticks finds the lock held.
+    /// The lock is given back, and the thread falls asleep, in one step, which is about both: so both tick before it.
+    /// Whoever comes in between the two ticks finds the lock held.
     fn sleep<'a, T>(&self, guard: MutexGuard<'a, T>, why: Why) -> (MutexGuard<'a, T>, bool) {
         if world::is_over() {
             return (guard, false);
@@ -604,7 +605,8 @@ impl Condvar {
             loop {
                 timed_out = world::block(why);
                 if timed_out {
-                    // Time passes only when nobody else can move: so between the end of the limit and here there was nobody.
+                    // Time passes only when nobody else can move: so between the end of the limit and here there was
+                    // nobody.
                     self.sleepers.borrow_mut().leave(me);
                     world::log(What::TimeOut);
                     break;

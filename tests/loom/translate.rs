@@ -9,8 +9,8 @@
 //! 3. A point after which nothing was logged is no step: its thread passes it on the way to the next.
 //! 4. If somebody else's line stands between two lines of one point, the log is finer than any schedule: [`Finer`].
 //!    An exploration of grain [`Points`](crate::world::Grain) never writes such a log.
-//!    Who sleeps in a condition variable is the exception: the step is where it falls asleep, and once it is notified it goes
-//!    on by itself, in the director's hands too.
+//!    Who sleeps in a condition variable is the exception: the step is where it falls asleep, and once it is notified
+//!    it goes on by itself, in the director's hands too.
 //! 5. The number of an occurrence is left out where it is the role's next of that name.
 //! 6. What was done before a thread's first point is done before the schedule begins, by the real threads too.
 

@@ -1,5 +1,6 @@
-//! A program for each check of the model, which that check and no other refuses first. With the check switched off it is not
-//! refused by it any more: so a test that expects the refusal fails, and a check that looks for nothing would be noticed.
+//! A program for each check of the model, which that check and no other refuses first. With the check switched off it
+//! is not refused by it any more: so a test that expects the refusal fails, and a check that looks for nothing would be
+//! noticed.
 
 use real::schedule::Plan;
 

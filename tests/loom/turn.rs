@@ -37,8 +37,8 @@ fn is_loom() -> bool {
     checker() == Some(Checker::Loom)
 }
 
-/// Something that calls are about: a lock, a queue, a block of memory, the kernel. For loom it is one atomic, which each call
-/// reads and writes; for the search it is a name.
+/// Something that calls are about: a lock, a queue, a block of memory, the kernel. For loom it is one atomic, which
+/// each call reads and writes; for the search it is a name.
 pub struct Object {
     pub key: Key,
     atomic: Option<AtomicUsize>,
@@ -56,7 +56,8 @@ impl Object {
     }
 }
 
-/// loom switches only inside its own operations, and each of them is wrapped here: afterwards it is this thread's turn again.
+/// loom switches only inside its own operations, and each of them is wrapped here: afterwards it is this thread's turn
+/// again.
 pub fn switching<R>(operation: impl FnOnce() -> R) -> R {
     let role = world::me();
     let result = operation();
@@ -64,8 +65,8 @@ pub fn switching<R>(operation: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Another thread may come in here, before what the caller is about to do with `object`. What it then does happens after
-/// whatever was done with the object before: a call of the kernel, a lock, a queue are acquire and release.
+/// Another thread may come in here, before what the caller is about to do with `object`. What it then does happens
+/// after whatever was done with the object before: a call of the kernel, a lock, a queue are acquire and release.
 pub fn step(object: &Object) {
     match &object.atomic {
         Some(atomic) => _ = switching(|| atomic.fetch_add(1, Ordering::AcqRel)),

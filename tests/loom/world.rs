@@ -1,7 +1,8 @@
 //! The world of one execution: who runs, who waits for what, what has happened, and what went wrong.
 //!
-//! Threads are coroutines on one thread of the system. A checker ([`turn`](crate::turn)) decides which goes on, and only at a
-//! *tick*. So the world is a thread-local of plain data. A modelled call ticks, and then does all that it does at once.
+//! Threads are coroutines on one thread of the system. A checker ([`turn`](crate::turn)) decides which goes on, and
+//! only at a *tick*. So the world is a thread-local of plain data. A modelled call ticks, and then does all that it
+//! does at once.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -33,8 +34,8 @@ pub enum Grain {
     Calls,
     /// As the director moves its roles: what a thread does from one point to its next is one step.
     Points,
-    /// That, and anybody may come in after a wait too, and after a socket was armed: what is reported of a socket may be
-    /// looked at when that is closed.
+    /// That, and anybody may come in after a wait too, and after a socket was armed: what is reported of a socket may
+    /// be looked at when that is closed.
     Events,
 }
 
@@ -50,8 +51,8 @@ pub struct Rules {
     pub keeps_sessions: bool,
     /// [`Check::WokenInVain`] counts.
     pub in_vain: bool,
-    /// Calls about different objects are independent, and loom need not try both orders. Without it every call is about the
-    /// one world: a test compares the two.
+    /// Calls about different objects are independent, and loom need not try both orders. Without it every call is about
+    /// the one world: a test compares the two.
     pub independence: bool,
     /// Atomics are sequentially consistent, whatever order they ask for. The second checker knows no other way.
     pub sequential: bool,
@@ -61,7 +62,8 @@ pub struct Rules {
     pub from_the_start: bool,
     /// The server is told to stop while the last connections are still on their way, not when nobody can move.
     pub stops_early: bool,
-    /// Of the sleeps of a thread in a condition variable, every other one ends for no reason, as `pthread_cond_wait(3)` may.
+    /// Of the sleeps of a thread in a condition variable, every other one ends for no reason, as `pthread_cond_wait(3)`
+    /// may.
     pub spurious: bool,
     /// A listener for each reactor.
     pub reuseport: bool,
@@ -69,7 +71,8 @@ pub struct Rules {
     pub only: Option<Kind>,
     /// This check is switched off: to see that something else then fails.
     pub off: Option<Check>,
-    /// How a source is put on an interest list: its token, and what the stage asked for. For a stage that is wrong on purpose.
+    /// How a source is put on an interest list: its token, and what the stage asked for. For a stage that is wrong on
+    /// purpose.
     pub registers: fn(u64, u32) -> u32,
     /// The checker is wrong in this way, to see that it is found out.
     pub defect: Option<Defect>,
@@ -78,15 +81,15 @@ pub struct Rules {
 /// A way in which a checker can be wrong. The generated programs (`programs.rs`) must find each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
-    /// A call looks whether it has to wait before its tick, so an order in which it had to wait registers no access. The models
-    /// of this project had this one, and a wrong server passed.
+    /// A call looks whether it has to wait before its tick, so an order in which it had to wait registers no access.
+    /// The models of this project had this one, and a wrong server passed.
     LooksFirst,
     /// To unlock is no step.
     UnlocksUnseen,
     /// A write to a socket is no step, since it always succeeds.
     WritesUnseen,
-    /// An access to an atomic is a step of loom's only. It takes some thousands of programs to meet this one, so that it has a
-    /// program of its own.
+    /// An access to an atomic is a step of loom's only. It takes some thousands of programs to meet this one, so that
+    /// it has a program of its own.
     AtomicsUnseen,
     /// Two states count as one although a thread knows something else in them.
     ForgetsKnowledge,
@@ -208,8 +211,8 @@ pub struct Place {
     pub occurrence: u64,
 }
 
-/// The name of a thing: who made it, and the how-manieth it was of that thread's. So it does not depend on what others made
-/// meanwhile.
+/// The name of a thing: who made it, and the how-manieth it was of that thread's. So it does not depend on what others
+/// made meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     maker: Role,
@@ -383,8 +386,8 @@ pub fn end() -> Option<Box<World>> {
     WORLD.take()
 }
 
-/// Whether this execution is being taken down: then nothing is modelled any more. A stage's own destructors still make calls:
-/// nothing waits then, and each succeeds.
+/// Whether this execution is being taken down: then nothing is modelled any more. A stage's own destructors still make
+/// calls: nothing waits then, and each succeeds.
 pub fn is_over() -> bool {
     std::thread::panicking() || IS_OVER.get()
 }
@@ -432,8 +435,8 @@ pub fn start(role: Role) {
 }
 
 /// Another thread may come in here, before what the caller is about to do. `object` is what that is about. Calls about
-/// different objects commute: what a call reads and writes belongs to its object alone, and neither lets the other wait.
-/// `Rules::independence` is without that, and the generated programs compare.
+/// different objects commute: what a call reads and writes belongs to its object alone, and neither lets the other
+/// wait. `Rules::independence` is without that, and the generated programs compare.
 pub fn tick_of(object: &Object) {
     // A step without a result is a step all the same.
     see(());
@@ -496,10 +499,10 @@ pub fn tick() {
     tick_of(&kernel);
 }
 
-/// A call that may have to wait. Ticks, and then looks whether it can go on; if it has to wait, sleeps until it is woken, and
-/// does both again. The tick comes first: to find that one has to wait is an access like any other, and depends on the call
-/// that made it so. (This once looked before its tick, "since to find nothing changes nothing". The orders in which a thread
-/// had to wait were then never reversed, and a wrong server passed.)
+/// A call that may have to wait. Ticks, and then looks whether it can go on; if it has to wait, sleeps until it is
+/// woken, and does both again. The tick comes first: to find that one has to wait is an access like any other, and
+/// depends on the call that made it so. (This once looked before its tick, "since to find nothing changes nothing". The
+/// orders in which a thread had to wait were then never reversed, and a wrong server passed.)
 pub fn when<R>(object: &Object, why: Why, waits: impl Fn(&World) -> bool, go: impl FnOnce(&mut World) -> R) -> R {
     see(());
     loop {
@@ -552,7 +555,8 @@ pub fn see(what: impl Hash) {
     with(|world| world.see(what));
 }
 
-/// Sleeps until [`World::wake`]; the caller then looks again whether it can go on. Says whether its time limit was over.
+/// Sleeps until [`World::wake`]; the caller then looks again whether it can go on. Says whether its time limit was
+/// over.
 pub fn block(why: Why) -> bool {
     if is_over() {
         return false;
@@ -595,7 +599,8 @@ pub fn finish() {
     }
 }
 
-/// Lets others go first, for once. Nothing was done, and still it is a step: whoever does nothing else makes them without end.
+/// Lets others go first, for once. Nothing was done, and still it is a step: whoever does nothing else makes them
+/// without end.
 pub fn give_way() {
     see(());
     if !is_over() {
@@ -611,8 +616,8 @@ pub fn wait_for_end(role: Role) {
     when(&kernel, Why::End(role), |world| world.roles[role].state != State::Ended, |_| ());
 }
 
-/// Whoever still waits need not wait any longer: each thread ends where it is, by a panic that its body catches. For a program
-/// whose hang is a result like any other.
+/// Whoever still waits need not wait any longer: each thread ends where it is, by a panic that its body catches. For a
+/// program whose hang is a result like any other.
 pub fn send_home() {
     let others = with(|world| {
         world.is_left = true;
@@ -661,8 +666,8 @@ impl Player {
     }
 }
 
-/// Several numbers for one state would only make states out of one; one number for several states would hide an order. So
-/// whatever a thread can act on is in here: what it has seen, and what it could see.
+/// Several numbers for one state would only make states out of one; one number for several states would hide an order.
+/// So whatever a thread can act on is in here: what it has seen, and what it could see.
 impl World {
     /// The current thread has learnt this.
     pub fn see(&mut self, what: impl Hash) {
@@ -773,8 +778,9 @@ impl World {
     }
 }
 
-/// What each role has seen, the workers in no order: two executions with the same are told apart by nobody. Nor are what is closed
-/// in a row: a stage may close what is left in the order of a `HashMap`, which is another in each execution of loom's.
+/// What each role has seen, the workers in no order: two executions with the same are told apart by nobody. Nor are
+/// what is closed in a row: a stage may close what is left in the order of a `HashMap`, which is another in each
+/// execution of loom's.
 pub fn observed() -> String {
     let is_seen = |what: &What| !matches!(what, What::Lock(_) | What::Unlock(_) | What::Inside(_));
     let mut all: Vec<String> = of_each_role(is_seen).into_iter().map(in_no_order_of_closing).collect();

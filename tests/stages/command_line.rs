@@ -171,8 +171,8 @@ fn is_one_sentence(output: &Output, says: &str) {
     assert!(output.stderr.contains(says), "{says}: {}", output.all());
 }
 
-/// The process itself, the server's, the thread that passes on what that says, and its workers: with each of them refused, and
-/// also the threads of clients that come at once.
+/// The process itself, the server's, the thread that passes on what that says, and its workers: with each of them
+/// refused, and also the threads of clients that come at once.
 #[test]
 fn a_refused_thread_is_one_sentence() {
     let threaded = || built().filter(|stage| !matches!(stage.threads, Threads::None | Threads::PerConnection));
@@ -186,6 +186,9 @@ fn a_refused_thread_is_one_sentence() {
         ("stage4_fixed", vec!["--bare"], 1),
         ("stage4_fixed", vec!["--bare", "--limit", "0"], 2),
         ("stage4_fixed", vec!["--trace=/dev/null", "--serve", "127.0.0.1:0"], 4),
+        // The first client, and one in the middle.
+        ("lab", vec!["soak", "--stage", "stage2_reactor", "--clients", "8"], 2),
+        ("lab", vec!["soak", "--stage", "stage2_reactor", "--clients", "8"], 6),
     ];
     for (name, arguments, count) in exhibits.chain(servers).chain(others) {
         let mut command = command(name);
@@ -234,7 +237,8 @@ fn no_port_for_a_client_is_one_sentence() {
     }
 }
 
-/// Of 16 KiB that a client sends in one step, 8 KiB of room takes less: it would wait until the server reads, which stands still.
+/// Of 16 KiB that a client sends in one step, 8 KiB of room takes less: it would wait until the server reads, which
+/// stands still.
 #[test]
 fn no_room_for_a_step_is_one_sentence() {
     for (name, arguments) in

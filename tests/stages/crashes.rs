@@ -1,4 +1,5 @@
-//! The exhibits: each broken stage dies as it must and the report explains it; each fixed twin lives through the same order.
+//! The exhibits: each broken stage dies as it must and the report explains it; each fixed twin lives through the same
+//! order.
 
 use crate::support::{command, finish, normalised, on_one_core, run, schedule};
 

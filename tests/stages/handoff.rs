@@ -1,5 +1,5 @@
-//! `stage4_handoff` on the real kernel: it passes its schedule in order, and no step is refused, since nobody waits for a
-//! lock. (That no other order breaks it is the model's to say: `cargo test --test loom stage4_handoff`.)
+//! `stage4_handoff` on the real kernel: it passes its schedule in order, and no step is refused, since nobody waits for
+//! a lock. (That no other order breaks it is the model's to say: `cargo test --test loom stage4_handoff`.)
 
 use crate::support::run;
 

@@ -169,7 +169,8 @@ fn told_to_stop_it_answers_what_had_been_sent() {
     }
 }
 
-/// More than the kernel takes at once for a client with hardly any room: the replies go out long after the order to stop.
+/// More than the kernel takes at once for a client with hardly any room: the replies go out long after the order to
+/// stop.
 #[test]
 fn told_to_stop_it_waits_for_a_client_that_reads_late() {
     const REQUESTS: usize = 2_000;

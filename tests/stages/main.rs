@@ -1,4 +1,5 @@
-//! The stages as a reader runs them: real binaries on the real kernel. One program, so that all cores have work to the end.
+//! The stages as a reader runs them: real binaries on the real kernel. One program, so that all cores have work to the
+//! end.
 //!
 //! - [`catalogue`]: each exhibit ends as its entry says, and all that belongs to a stage is there
 //! - [`command_line`]: what each flag does, what a mistake is told, every exit code

@@ -1,4 +1,5 @@
-//! Servers of the reader's own: mended, broken in another way, or under another name. Whatever they do, the lab says what was seen.
+//! Servers of the reader's own: mended, broken in another way, or under another name. Whatever they do, the lab says
+//! what was seen.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Stage 5: a client gets a stranger's bytes, every time, and the report shows both byte for byte; the fixed twin turns the
-//! old key away in the same order.
+//! Stage 5: a client gets a stranger's bytes, every time, and the report shows both byte for byte; the fixed twin turns
+//! the old key away in the same order.
 
 use crate::support::{command, finish, run, schedule};
 use serde_json::Value;
@@ -124,8 +124,8 @@ fn a_second_client_is_only_there_where_a_schedule_names_one() {
     assert!(!trace["roles"].as_array().expect("a list").contains(&"client-2".into()), "{}", trace["roles"]);
 }
 
-/// The third client breaks off and its number goes to the second; the first one, who has the same plan as the second, has its
-/// own number and its own reply.
+/// The third client breaks off and its number goes to the second; the first one, who has the same plan as the second,
+/// has its own number and its own reply.
 #[test]
 fn the_reply_to_a_third_client_is_named_as_its() {
     let order = "client plan POST 2048\nclient-2 plan POST 2048\nclient-3 plan POST 1024\nclient connect\nmain wait\n\

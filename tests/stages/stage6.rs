@@ -66,7 +66,8 @@ fn the_proof_is_what_the_kernel_says_of_threads_packets_and_the_interest_list() 
     }
 }
 
-/// The descriptor is found by its inode, and the session by its place in the order of connections, not by being the last.
+/// The descriptor is found by its inode, and the session by its place in the order of connections, not by being the
+/// last.
 #[test]
 fn the_connection_that_waits_is_named_though_another_came_later() {
     let (_folder, path) = schedule(

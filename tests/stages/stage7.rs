@@ -1,5 +1,5 @@
-//! Stage 7: the server that does not stop, the bytes that are dropped with a hang-up, and the drain of the fixed twin, in which
-//! every byte and every reply is accounted for.
+//! Stage 7: the server that does not stop, the bytes that are dropped with a hang-up, and the drain of the fixed twin,
+//! in which every byte and every reply is accounted for.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -235,7 +235,8 @@ impl Drop for Served {
     }
 }
 
-/// Sends one request after another until the server ends the stream. Returns the bytes sent and the replies received whole.
+/// Sends one request after another until the server ends the stream. Returns the bytes sent and the replies received
+/// whole.
 fn ask_until_the_end(mut client: TcpStream, which: usize, begun: &Barrier, all: &AtomicU64) -> (u64, u64) {
     let request = match which % 4 {
         3 => [b"POST /upload HTTP/1.1\r\nHost: lab\r\nContent-Length: 20000\r\n\r\n".to_vec(), vec![b'x'; 20_000]]
@@ -275,8 +276,8 @@ fn ask_until_the_end(mut client: TcpStream, which: usize, begun: &Barrier, all: 
     }
 }
 
-/// Many clients, each in the middle of something, and SIGTERM. Whatever a client sent was counted, and each reply that was
-/// counted has arrived, and the other way round.
+/// Many clients, each in the middle of something, and SIGTERM. Whatever a client sent was counted, and each reply that
+/// was counted has arrived, and the other way round.
 #[test]
 fn every_byte_and_every_reply_is_counted_when_it_is_told_to_stop_in_the_middle() {
     const CLIENTS: usize = 16;
@@ -332,8 +333,8 @@ fn what_is_under_way_is_finished_and_nobody_new_is_taken() {
     assert_eq!(server.end(), Accounts { received: 87, replies: 2, cut: [0; 3] });
 }
 
-/// Sends requests and reads nothing, until its bytes do not fit even after the server had time to take some: then its replies
-/// do not fit either. Says how many bytes went; the socket does not block any more.
+/// Sends requests and reads nothing, until its bytes do not fit even after the server had time to take some: then its
+/// replies do not fit either. Says how many bytes went; the socket does not block any more.
 fn send_until_full(stream: &mut TcpStream) -> u64 {
     stream.set_nonblocking(true).expect("a socket has the option");
     let requests = GET.repeat(1000);
@@ -351,7 +352,8 @@ fn send_until_full(stream: &mut TcpStream) -> u64 {
     sent
 }
 
-/// A client that reads nothing until the server stops: its replies do not fit, are tried again, and are still counted once.
+/// A client that reads nothing until the server stops: its replies do not fit, are tried again, and are still counted
+/// once.
 #[test]
 fn a_reply_that_had_to_wait_for_room_is_counted_once() {
     let server = Served::start("60000");

@@ -1,4 +1,5 @@
-//! Stage 8 as a reader runs it: which thread a connection wakes, who gets it, and what happens when descriptors run out.
+//! Stage 8 as a reader runs it: which thread a connection wakes, who gets it, and what happens when descriptors run
+//! out.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -247,8 +248,8 @@ fn who_finds_no_descriptor_left_waits_and_nobody_spins() {
         let last = server.stop();
         let exhausted =
             number_before(&last, " found no descriptor left").unwrap_or_else(|| panic!("not reached: {last}"));
-        // Each of the four reactors asks again when a client of its own has left, and once a second. A spin would ask as often
-        // as it can: hundreds of times for each of the 2,000 requests.
+        // Each of the four reactors asks again when a client of its own has left, and once a second. A spin would ask
+        // as often as it can: hundreds of times for each of the 2,000 requests.
         let most = 60 + 4 * (seconds + 2);
         assert!(exhausted <= most, "{exhausted} wake-ups in vain, and at most {most} have a reason: {last}");
         assert_eq!(number_before(&last, " connections"), Some(60), "{last}");
@@ -278,8 +279,8 @@ fn many_connections_at_once_are_all_served() {
     }
 }
 
-/// Far more replies than the sockets hold: what a client does not take waits for `EPOLLOUT`, it is read no further, and nobody
-/// spins: the whole server falls asleep.
+/// Far more replies than the sockets hold: what a client does not take waits for `EPOLLOUT`, it is read no further, and
+/// nobody spins: the whole server falls asleep.
 #[test]
 fn a_client_who_asks_much_and_reads_late_gets_every_reply() {
     const REQUESTS: usize = 400_000;

@@ -149,7 +149,8 @@ fn a_head_that_does_not_go_on_is_refused_by_itself() {
     server.stop();
 }
 
-/// More than three reads take, all of it there when the stop is raised, and a client with hardly any room for the replies.
+/// More than three reads take, all of it there when the stop is raised, and a client with hardly any room for the
+/// replies.
 #[test]
 fn told_to_stop_it_still_answers_what_had_come() {
     const REQUESTS: usize = 2000;
@@ -222,7 +223,8 @@ fn without_a_descriptor_to_spare_clients_wait_and_nobody_spins() {
     server.stop();
 }
 
-/// While the server is stopped all of them send, so one wait brings them together. In turn they ask for different things.
+/// While the server is stopped all of them send, so one wait brings them together. In turn they ask for different
+/// things.
 #[test]
 fn a_batch_gives_each_client_his_own_replies() {
     let server = Server::start(command(STAGE), &["--workers", "1"], PATIENCE);

@@ -297,7 +297,8 @@ fn stage2_lets_a_client_go_that_takes_no_replies() {
     server.stop();
 }
 
-/// A limit on memory would be met by whoever asks next, a thread that has just begun too; so the kernel refuses the thread.
+/// A limit on memory would be met by whoever asks next, a thread that has just begun too; so the kernel refuses the
+/// thread.
 #[test]
 fn stage1_without_a_thread_to_give_says_so_and_ends() {
     let mut command = command("stage1_blocking");

@@ -163,8 +163,8 @@ pub fn forbid(command: &mut Command, number: i64, errno: i32) {
     }
 }
 
-/// Lets the program have so many threads and processes in all (`RLIMIT_NPROC`): it is counted in a user namespace of its own,
-/// and as nobody, since root has no limit.
+/// Lets the program have so many threads and processes in all (`RLIMIT_NPROC`): it is counted in a user namespace of
+/// its own, and as nobody, since root has no limit.
 pub fn with_threads(command: &mut Command, count: u64) {
     // SAFETY: system calls on locals, between fork and exec.
     unsafe {
@@ -183,7 +183,8 @@ pub fn with_threads(command: &mut Command, count: u64) {
     }
 }
 
-/// Gives the program a network of its own: its loopback interface is down, or up, and these files of `/proc/sys/net/ipv4` say so.
+/// Gives the program a network of its own: its loopback interface is down, or up, and these files of
+/// `/proc/sys/net/ipv4` say so.
 pub fn in_network(command: &mut Command, is_up: bool, settings: &[(&str, &str)]) {
     let text = |text: String| std::ffi::CString::new(text).expect("there is no zero in it");
     let settings =
@@ -213,7 +214,8 @@ pub fn in_network(command: &mut Command, is_up: bool, settings: &[(&str, &str)])
 
 /// Runs the program as the first process of a PID namespace, and leaves `/proc` as it is.
 pub fn in_pid_namespace(command: &mut Command) {
-    // SAFETY: system calls on locals, between fork and exec. The process between the two waits, and ends as the other did.
+    // SAFETY: system calls on locals, between fork and exec. The process between the two waits, and ends as the other
+    // did.
     unsafe {
         command.pre_exec(|| {
             if libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) != 0 {
@@ -236,7 +238,8 @@ pub fn in_pid_namespace(command: &mut Command) {
     }
 }
 
-/// Runs a command that may ask the kernel for namespaces; `None`, with a word, where it lends none. In CI that is a failure.
+/// Runs a command that may ask the kernel for namespaces; `None`, with a word, where it lends none. In CI that is a
+/// failure.
 pub fn finish_in_namespace(mut command: Command) -> Option<Output> {
     match command.spawn() {
         Ok(child) => Some(end(&command, child)),

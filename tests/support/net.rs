@@ -11,13 +11,14 @@
 //! - a one-shot file that was reported has an empty mask: hang-up and error are not reported either, and no wake-up
 //!   puts it on the ready list. `EPOLL_CTL_ADD` and `EPOLL_CTL_MOD` ask the file at once;
 //! - an edge is a wake-up: each arrival is one, and so is a FIN, an RST, and the server's own `shutdown(2)`;
-//! - a wake-up reaches every list that asks for the file, but of those that ask exclusively only the first, in the order in
-//!   which they began to ask, in whose instance a thread sleeps, and all before it;
-//! - bytes that arrived before an RST can still be read; then the error is told once, by whichever call asks first; then
-//!   the stream is at its end. After a FIN an RST is no error to a reader.
+//! - a wake-up reaches every list that asks for the file, but of those that ask exclusively only the first, in the
+//!   order in which they began to ask, in whose instance a thread sleeps, and all before it;
+//! - bytes that arrived before an RST can still be read; then the error is told once, by whichever call asks first;
+//!   then the stream is at its end. After a FIN an RST is no error to a reader.
 //!
 //! What it leaves out:
-//! - the time that a packet needs: what a client does has arrived when its call ends, and each send arrives in one piece;
+//! - the time that a packet needs: what a client does has arrived when its call ends, and each send arrives in one
+//!   piece;
 //! - full buffers: a write never gives `EAGAIN` and is never short, a client's send always fits;
 //! - the limit on descriptors; signals; a client's own errors once its server has closed;
 //! - `EPOLLOUT`, `EPOLLPRI` and urgent data, connections that the server opens; by which rule the kernel chooses among
@@ -211,9 +212,9 @@ impl Net {
         }
     }
 
-    /// Something has happened to a file: every list that asks for `what` hears of it, if it need not stop before. A change
-    /// of a connection's state is told to everybody who is armed (`ANY`), and the next wait finds out whether it is what
-    /// was asked for.
+    /// Something has happened to a file: every list that asks for `what` hears of it, if it need not stop before. A
+    /// change of a connection's state is told to everybody who is armed (`ANY`), and the next wait finds out whether it
+    /// is what was asked for.
     fn wake(&mut self, fd: Fd, what: u32) {
         let mut exclusive = Vec::new();
         for (at, file) in self.files.iter_mut().enumerate() {
@@ -407,7 +408,8 @@ impl Net {
         self.connect_to(0)
     }
 
-    /// A client connects, and the kernel chooses the `n`th of the listeners, counted round. It is refused if there is none.
+    /// A client connects, and the kernel chooses the `n`th of the listeners, counted round. It is refused if there is
+    /// none.
     pub fn connect_to(&mut self, n: usize) -> Client {
         self.streams.push(Stream::default());
         let client = self.streams.len() - 1;

@@ -1,11 +1,13 @@
-//! Stage 10 over a ring of its own: the stage's file, unchanged, and a kernel that answers in whatever order a seed says.
+//! Stage 10 over a ring of its own: the stage's file, unchanged, and a kernel that answers in whatever order a seed
+//! says.
 //!
-//! On the real ring (`tests/stage10.rs`) most answers come in one order. Here receives end early, sends go in pieces, the
-//! listener runs out of descriptors, clients reset, and the last answers for somebody who has gone come when his place is
-//! taken. [`world`] is that kernel, and the clients.
+//! On the real ring (`tests/stage10.rs`) most answers come in one order. Here receives end early, sends go in pieces,
+//! the listener runs out of descriptors, clients reset, and the last answers for somebody who has gone come when his
+//! place is taken. [`world`] is that kernel, and the clients.
 //!
-//! What must hold for every seed: each client is sent the replies to its own requests, in order, and nothing else; nobody
-//! waits for ever; of a client that leaves its replies untaken no more is received; every byte and reply is counted.
+//! What must hold for every seed: each client is sent the replies to its own requests, in order, and nothing else;
+//! nobody waits for ever; of a client that leaves its replies untaken no more is received; every byte and reply is
+//! counted.
 
 extern crate lab as real;
 extern crate self as lab;

@@ -160,7 +160,8 @@ pub struct World {
     pub over: bool,
     pub clock: u32,
     pub stopped: bool,
-    /// So many moves are made before somebody raises the stop; then for each client what it had sent, if it was accepted.
+    /// So many moves are made before somebody raises the stop; then for each client what it had sent, if it was
+    /// accepted.
     stop_in: usize,
     /// When the listener last had no descriptor to give.
     refused_at: Option<u32>,

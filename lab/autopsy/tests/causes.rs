@@ -127,7 +127,8 @@ fn the_report_of_one_who_left_early_has_the_worker_the_step_the_place_and_the_lo
 
 // ---- refusals
 
-/// Two sessions, and both workers at both locks; worker-2 has to wait for the first one's, which worker-1 has had before too.
+/// Two sessions, and both workers at both locks; worker-2 has to wait for the first one's, which worker-1 has had
+/// before too.
 fn at_two_locks() -> Run {
     let mut records = Records::default();
     records.step(MAIN, 1).session(SESSION).session(OTHER);

@@ -1,4 +1,5 @@
-//! What the director, the kernel or a client has shown: each report names who and where, and says no more than was shown.
+//! What the director, the kernel or a client has shown: each report names who and where, and says no more than was
+//! shown.
 
 use super::super::timeline::Timeline;
 use super::super::verdicts;

@@ -1,4 +1,5 @@
-//! Bytes of a client that are lost with its connection: its last ones, and those of the sessions that are cut at the limit.
+//! Bytes of a client that are lost with its connection: its last ones, and those of the sessions that are cut at the
+//! limit.
 
 use serde_json::{Value, json};
 

@@ -26,7 +26,8 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// As this build's C library has it: a second free, of which glibc says what it is before it aborts, crashes inside musl's.
+    /// As this build's C library has it: a second free, of which glibc says what it is before it aborts, crashes inside
+    /// musl's.
     fn here(&self) -> (i32, &'static str) {
         match self.signal {
             libc::SIGABRT if !cfg!(target_env = "gnu") => (libc::SIGSEGV, ""),
@@ -113,8 +114,8 @@ pub struct Finding<'a> {
 
 /// The finding that a signal is explained by, if the records have one.
 ///
-/// A SIGSEGV must have its address in a block that was freed; a SIGABRT must have come in a second free of a block, and so may a
-/// SIGSEGV with another address: of the notes that an allocator keeps.
+/// A SIGSEGV must have its address in a block that was freed; a SIGABRT must have come in a second free of a block, and
+/// so may a SIGSEGV with another address: of the notes that an allocator keeps.
 pub fn cause<'a>(timeline: &'a Timeline<'_>) -> Option<Finding<'a>> {
     let run = timeline.run;
     let Ending::Signal(signal) = run.ending else { return None };
@@ -216,7 +217,8 @@ pub fn death(page: &mut Page, timeline: &Timeline<'_>, signal: i32, why: Option<
     }
 }
 
-/// Of what a server wrote to stderr, the line that says why it aborted: the last one of glibc's malloc, or the last of all.
+/// Of what a server wrote to stderr, the line that says why it aborted: the last one of glibc's malloc, or the last of
+/// all.
 pub fn last_line(stderr: &str) -> Option<&str> {
     const SAYS: [&str; 8] = [
         "double free or corruption",

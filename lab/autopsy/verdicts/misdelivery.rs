@@ -1,6 +1,6 @@
-//! Bytes that reach another client than the one they were made for, by a key that outlived what it stood for: a worker takes a
-//! task, the descriptor of its session is closed and its number given to the next client, and the worker comes back with its old
-//! key.
+//! Bytes that reach another client than the one they were made for, by a key that outlived what it stood for: a worker
+//! takes a task, the descriptor of its session is closed and its number given to the next client, and the worker comes
+//! back with its old key.
 
 use serde_json::{Value, json};
 
@@ -141,8 +141,8 @@ pub fn stale(timeline: &Timeline<'_>) -> Option<Stale> {
     harmless
 }
 
-/// The reports of the session `key`, which is there from record `accepted` to `closed`, around record `rearmed`, if nobody else
-/// armed it between them.
+/// The reports of the session `key`, which is there from record `accepted` to `closed`, around record `rearmed`, if
+/// nobody else armed it between them.
 fn reported(timeline: &Timeline<'_>, key: u64, [accepted, closed]: [usize; 2], rearmed: usize) -> Option<[Place; 2]> {
     let records = &timeline.run.records;
     let is_report = |at: &usize| records[*at].kind == Kind::Ready && records[*at].a == key;

@@ -1,5 +1,5 @@
-//! The client against servers that are wrong: each byte that it gets is compared with what is due, and each count with what
-//! was sent.
+//! The client against servers that are wrong: each byte that it gets is compared with what is due, and each count with
+//! what was sent.
 
 use super::*;
 use std::net::TcpListener;
@@ -471,4 +471,16 @@ fn a_descriptor_that_is_moved_out_of_the_way_is_the_same_connection() {
     server.read_exact(&mut [0; 1]).expect("it comes");
     // SAFETY: fcntl(2) on an open descriptor.
     assert_eq!(unsafe { libc::fcntl(moved.as_raw_fd(), libc::F_GETFD) }, libc::FD_CLOEXEC);
+}
+
+#[test]
+fn what_a_machine_lacks_is_told_with_the_error_and_a_wrong_server_lacks_nothing() {
+    let room = lacks(&ErrorKind::StorageFull.into()).expect("there is a remedy");
+    assert!(room.contains("net.ipv4.tcp_rmem"), "{room}");
+    let files = lacks(&io::Error::from_raw_os_error(libc::EMFILE)).expect("there is a remedy");
+    assert!(files.contains("ulimit -n") && files.contains("os error 24"), "{files}");
+    for errno in [libc::ECONNREFUSED, libc::ECONNRESET, libc::EPIPE] {
+        assert_eq!(lacks(&io::Error::from_raw_os_error(errno)), None);
+    }
+    assert_eq!(lacks(&ErrorKind::InvalidData.into()), None);
 }

@@ -1,4 +1,5 @@
-//! The director with threads that follow a script: each says where it stands and for what it waits, as the facades do for a stage.
+//! The director with threads that follow a script: each says where it stands and for what it waits, as the facades do
+//! for a stage.
 
 use super::*;
 use std::io::Write;
@@ -103,6 +104,18 @@ fn direct(
     main: impl FnOnce(&Thread) + Send,
     worker: impl FnOnce(&Thread) + Send,
 ) -> Directed {
+    direct_within(Duration::from_secs(20), blackbox, text, stays, clients, main, worker)
+}
+
+fn direct_within(
+    limit: Duration,
+    blackbox: Blackbox,
+    text: &str,
+    stays: bool,
+    clients: &mut [Client],
+    main: impl FnOnce(&Thread) + Send,
+    worker: impl FnOnce(&Thread) + Send,
+) -> Directed {
     let schedule = Schedule::parse(text, &POINTS, 1).expect("it is well formed");
     if schedule.stops() {
         blackbox.add_client(OPERATOR).expect("there is room");
@@ -125,7 +138,7 @@ fn direct(
             blackbox,
             strategy: order,
             outside: schedule.outside(),
-            limit: Some(Duration::from_secs(20)),
+            limit: Some(limit),
             alive: &mut || true,
             traced: &|| false,
             stays,
@@ -783,4 +796,64 @@ fn who_waits_for_another_thread_cannot_be_moved() {
         let why = Direction::Failed("worker-1 was to go next, and cannot move".to_string());
         assert_eq!(verdict, why, "{waiting:?}");
     }
+}
+
+/// What came of a server that has nothing to do but does not come to rest either.
+fn restless(limit: Duration, text: &str, worker: impl FnOnce(&Thread) + Send) -> Direction {
+    let blackbox = new_box();
+    let (client, _server) = connected(blackbox, Plan::Get(1));
+    direct_within(limit, blackbox, text, true, &mut [client], |main| main.point("first", 1), worker).verdict
+}
+
+#[test]
+fn who_passes_point_after_point_and_never_rests_is_given_up() {
+    let round_and_round = |worker: &Thread| {
+        (1..).take_while(|_| !worker.blackbox.is_open()).for_each(|n| worker.point("first", n));
+    };
+    // On the way to a step that never comes, and after the steps.
+    for text in ["main first\nworker-1 second\n", "main first\n", "main first\noperator stop\n"] {
+        assert_eq!(restless(Duration::from_secs(60), text, round_and_round), Direction::Restless, "{text}");
+    }
+}
+
+#[test]
+fn who_tells_of_each_look_in_vain_or_serves_strangers_is_given_up() {
+    for (every, kind, begins) in [
+        (1, Kind::AtomicLoad, "the server did not come to rest in "),
+        (2, Kind::AtomicLoad, "the server goes on, and no client got "),
+        (2, Kind::Accept, "the server goes on, and no client got "),
+    ] {
+        for text in ["main first\n", "main first\noperator stop\n"] {
+            let verdict = restless(Duration::from_millis(300), text, |worker| {
+                let mut looks = 0;
+                worker.wait(Waiting::Task, 0, 0, || {
+                    looks += 1;
+                    if looks % every == 0 {
+                        worker.record(kind, 0);
+                    }
+                    false
+                });
+            });
+            let Direction::Failed(why) = verdict else { panic!("{text}: {verdict:?}") };
+            assert!(why.starts_with(begins), "{text}: {why}");
+            assert_eq!(why.ends_with("somebody else has connected to it"), kind == Kind::Accept, "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_client_goes_on_with_a_server_that_was_told_to_stop() {
+    let blackbox = new_box();
+    let (client, mut server) = connected(blackbox, Plan::Get(1));
+    server.set_nonblocking(true).expect("a socket has the option");
+    let main = |main: &Thread| {
+        main.point("first", 1);
+        let mut got = [0; 64];
+        main.wait(Waiting::Event, 0, 0, || matches!(std::io::Read::read(&mut server, &mut got), Ok(29)));
+        main.end();
+        server.write_all(&Plan::Get(1).reply()).expect("there is room");
+    };
+    let clients = &mut [client];
+    let run = direct(blackbox, "main first\noperator stop\n", true, clients, main, |_| ());
+    assert_eq!((run.verdict, clients[0].totals().sent), (Direction::Over, 29));
 }

@@ -510,3 +510,21 @@ fn under_glibc_no_other_malloc_is_to_blame() {
         assert_eq!(end(&run("stage4_broken", LIVED)), survived("stage4_broken", NOTHING));
     }
 }
+
+#[test]
+fn a_schedule_has_at_most_so_many_bytes_and_not_one_more() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let path = folder.path().join("own.schedule");
+    let read = |length: u64| {
+        let text = format!("main wait\n#{}\n", "x".repeat(length as usize - 12));
+        assert_eq!(text.len() as u64, length);
+        std::fs::write(&path, text).expect("it can be written");
+        let path = path.to_str().expect("UTF-8");
+        read_schedule(stage("stage6_broken"), &options("stage6_broken", &["--schedule", path]))
+    };
+    assert_eq!(read(MAX_LENGTH).expect("it is short enough").steps.len(), 1);
+    for longer in [MAX_LENGTH + 1, 2 * MAX_LENGTH] {
+        let error = read(longer).expect_err("it is too long").to_string();
+        assert!(error.contains("a schedule has at most"), "{error}");
+    }
+}

@@ -228,3 +228,25 @@ fn under_an_order_of_the_readers_own_all_must_end_as_the_first() {
         once_in(&PLAIN, &["--schedule", "own.schedule"], "stage4_fixed", LAB_FAILED).expect("it ends with 70");
     assert!(started.starts_with("exit 70 --workers 4 --schedule own.schedule core="), "{started}");
 }
+
+#[test]
+fn each_environment_has_a_name_of_its_own_and_what_that_says() {
+    let names: std::collections::BTreeSet<_> = ENVIRONMENTS.iter().map(|one| one.name).collect();
+    assert_eq!((names.len(), ENVIRONMENTS[0].name), (ENVIRONMENTS.len(), "plain"));
+    for Environment { name, variable, one_core, busy } in &ENVIRONMENTS {
+        let says = variable.map(|(variable, value)| match variable {
+            "GLIBC_TUNABLES" => value.trim_start_matches("glibc.malloc.").to_string(),
+            _ => format!("{variable}={value}"),
+        });
+        assert_eq!(says.is_some(), name.contains('='), "{name}");
+        assert!(says.is_none_or(|says| says == *name), "{name}");
+        assert_eq!((*one_core, *busy), (*name == "one core", *name == "two busy loops"));
+    }
+}
+
+#[test]
+fn the_json_says_how_each_run_must_end() {
+    for (name, ends) in [("stage3_fixed", "exit 0"), ("stage6_broken", "exit 1, a hang")] {
+        assert_eq!(to_json(stage(name), &rows(), 10, None)["must_end_by"], ends);
+    }
+}

@@ -195,3 +195,11 @@ fn what_so_many_rounds_say_of_the_next_is_an_interval() {
         assert_eq!(odds(rounds, survived).share(), says);
     }
 }
+
+#[test]
+fn no_two_uploads_of_a_round_have_the_same_reply() {
+    let all = (0..CLIENTS).flat_map(|number| (0..VISITS).map(move |visit| plan_of(number, visit, true).reply()));
+    let replies: std::collections::BTreeSet<_> = all.collect();
+    assert_eq!(replies.len() as u64, CLIENTS * VISITS);
+    assert_eq!(plan_of(1, 2, false), Plan::Get(BURST));
+}

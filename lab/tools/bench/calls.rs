@@ -1,6 +1,6 @@
-//! System calls for each request, in a run of its own: counted by `perf stat`, which hardly slows the server down, or else
-//! by `strace -c`, which stops it twice at each call. A server that is slowed down finds more in its sockets at each read
-//! and more events in each wait, so what strace counts is a lower bound.
+//! System calls for each request, in a run of its own: counted by `perf stat`, which hardly slows the server down, or
+//! else by `strace -c`, which stops it twice at each call. A server that is slowed down finds more in its sockets at
+//! each read and more events in each wait, so what strace counts is a lower bound.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -20,6 +20,8 @@ const TIME: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The tracepoint of every system call.
 const ALL: &str = "raw_syscalls:sys_enter";
+/// Where the kernel says which system calls have a tracepoint of their own.
+const FOLDERS: [&str; 2] = ["/sys/kernel/tracing/events/syscalls", "/sys/kernel/debug/tracing/events/syscalls"];
 /// The calls that perf is to count by name, the likeliest first; the rest is in the sum.
 const NAMES: [&str; 24] = [
     "recvfrom",
@@ -59,7 +61,7 @@ pub fn count(live: &Live, work: &Work, expected: &Expected) -> Result<Calls> {
         Ok(perf) => (Some(perf), None),
         Err(error) => (None, Some(error)),
     };
-    let (tool, load, (all, by_name)) = match perf {
+    let (tool, load, counts) = match perf {
         Some(perf) => ("perf", crowd.ask_for(TIME)?, perf.end()?),
         None => {
             let strace = Strace::start(pid).map_err(|error| match &why {
@@ -70,8 +72,19 @@ pub fn count(live: &Live, work: &Work, expected: &Expected) -> Result<Calls> {
         }
     };
     ensure!(load.answered > 0, "not one request was answered meanwhile");
+    let Counts { all, by_name, missing } = counts;
     ensure!(all > 0, "{tool} counted nothing");
-    Ok(Calls { tool, requests: load.answered, all, by_name, errors: load.errors.total() })
+    Ok(Calls { tool, requests: load.answered, all, by_name, missing, errors: load.errors.total() })
+}
+
+/// What a tool has counted.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    all: u64,
+    /// The most frequent first.
+    by_name: Vec<(String, u64)>,
+    /// Of [`NAMES`], those that it could not count: they are in the sum only.
+    missing: Vec<&'static str>,
 }
 
 /// A file of ours that is gone when this is dropped.
@@ -93,25 +106,26 @@ impl Drop for Scratch {
 struct Perf {
     child: Child,
     table: Scratch,
+    /// What it is to count by name.
+    names: Vec<&'static str>,
 }
 
 impl Perf {
     fn start(pid: u32) -> Result<Perf> {
         let table = Scratch::new("perf");
-        let folders = ["/sys/kernel/tracing/events/syscalls", "/sys/kernel/debug/tracing/events/syscalls"];
-        let known =
-            |name: &&&str| folders.iter().any(|folder| Path::new(folder).join(format!("sys_enter_{name}")).exists());
-        // perf opens a descriptor for each of them and each thread.
-        let most = (file_limit() / threads(pid).max(1)).saturating_sub(2);
-        let named =
-            NAMES.iter().filter(known).take(most).map(|name| format!(",syscalls:sys_enter_{name}")).collect::<String>();
+        let folder = tracepoints();
+        let known = |name: &&str| folder.is_none_or(|folder| folder.join(format!("sys_enter_{name}")).exists());
+        let names: Vec<&str> = NAMES.into_iter().filter(known).collect();
+        // perf opens a descriptor for each of them and each thread, and ends at a name that the kernel does not have.
+        let most = if folder.is_none() { 0 } else { (file_limit() / threads(pid).max(1)).saturating_sub(2) };
+        let named = names.iter().take(most).map(|name| format!(",syscalls:sys_enter_{name}")).collect::<String>();
         let pids: Vec<String> = system::tree(pid).iter().map(u32::to_string).collect();
         let mut command = Command::new("perf");
         command.args(["stat", "-x,", "-e", &format!("{ALL}{named}"), "-p", &pids.join(","), "-o"]).arg(&table.0);
         command.args(["--", "sh", "-c", "echo counting; cat"]);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut perf =
-            Perf { child: child.context("perf is not installed (Debian: `apt install linux-perf`)")?, table };
+            Perf { child: child.context("perf is not installed (Debian: `apt install linux-perf`)")?, table, names };
         let mut line = String::new();
         let out = perf.child.stdout.take().expect("it is piped");
         BufReader::new(out).read_line(&mut line).context("perf says nothing")?;
@@ -123,11 +137,11 @@ impl Perf {
         Ok(perf)
     }
 
-    fn end(mut self) -> Result<(u64, Vec<(String, u64)>)> {
+    fn end(mut self) -> Result<Counts> {
         drop(self.child.stdin.take());
         self.child.wait().context("perf is not to be waited for")?;
         let table = fs::read_to_string(&self.table.0).context("perf wrote nothing")?;
-        Ok(parse_perf(&table))
+        Ok(parse_perf(&table, &self.names))
     }
 }
 
@@ -139,23 +153,32 @@ impl Drop for Perf {
     }
 }
 
-/// The table of `perf stat -x,`: count, unit, event.
-fn parse_perf(table: &str) -> (u64, Vec<(String, u64)>) {
-    let row = |line: &str| {
-        let mut fields = line.split(',');
-        let count: u64 = fields.next()?.parse().ok()?;
-        Some((fields.nth(1)?.to_string(), count))
+/// The folder of the tracepoints. Where nobody has mounted it, perf does on its first use.
+fn tracepoints() -> Option<&'static Path> {
+    let find = || FOLDERS.iter().map(Path::new).find(|folder| folder.exists());
+    find().or_else(|| {
+        let mut first = Command::new("perf");
+        first.args(["stat", "-e", ALL, "--", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        first.status().ok().and_then(|_| find())
+    })
+}
+
+/// The table of `perf stat -x,`: count, unit, event. In the place of a count it may say why there is none.
+fn parse_perf(table: &str, names: &[&'static str]) -> Counts {
+    let count = |event: &str| {
+        let rows = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        rows.filter(|row| row.get(2) == Some(&event)).find_map(|row| row[0].parse::<u64>().ok())
     };
-    let (mut all, mut by_name) = (0, Vec::new());
-    for (event, count) in table.lines().filter_map(row) {
-        match event.strip_prefix("syscalls:sys_enter_") {
-            Some(name) if count > 0 => by_name.push((name.to_string(), count)),
-            None if event == ALL => all = count,
-            _ => {}
+    let (mut by_name, mut missing) = (Vec::new(), Vec::new());
+    for name in names {
+        match count(&format!("syscalls:sys_enter_{name}")) {
+            Some(0) => {}
+            Some(count) => by_name.push((name.to_string(), count)),
+            None => missing.push(*name),
         }
     }
     by_name.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    (all, by_name)
+    Counts { all: count(ALL).unwrap_or(0), by_name, missing }
 }
 
 /// A running strace; killed when this is dropped, which lets the server go on.
@@ -203,13 +226,13 @@ impl Strace {
     }
 
     /// SIGINT: it detaches and writes its table.
-    fn end(mut self) -> Result<(u64, Vec<(String, u64)>)> {
+    fn end(mut self) -> Result<Counts> {
         // SAFETY: the child was not waited for, so the number is its own.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
         self.child.wait().context("strace is not to be waited for")?;
         let table = fs::read_to_string(&self.table.0).context("strace wrote nothing")?;
         let by_name = parse_strace(&table);
-        Ok((by_name.iter().map(|(_, count)| count).sum(), by_name))
+        Ok(Counts { all: by_name.iter().map(|(_, count)| count).sum(), by_name, missing: Vec::new() })
     }
 }
 
@@ -260,12 +283,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn perfs_table_is_read_with_the_sum_apart() {
+    fn perfs_table_is_read_with_the_sum_apart_and_what_has_no_count_is_missing() {
         let table = "# started on Sun\n\n300,,raw_syscalls:sys_enter,5,100.00,,\n100,,syscalls:sys_enter_read,5,100.00,,\n\
                      150,,syscalls:sys_enter_sendto,5,100.00,,\n0,,syscalls:sys_enter_brk,5,100.00,,\n\
                      <not counted>,,syscalls:sys_enter_poll,0,100.00,,\n";
-        let by_name = [("sendto".to_string(), 150), ("read".to_string(), 100)];
-        assert_eq!(parse_perf(table), (300, by_name.to_vec()));
+        let by_name = vec![("sendto".to_string(), 150), ("read".to_string(), 100)];
+        let counts = parse_perf(table, &["read", "brk", "poll", "sendto", "mmap"]);
+        assert_eq!(counts, Counts { all: 300, by_name, missing: vec!["poll", "mmap"] });
+        let nothing = "<not counted>,,raw_syscalls:sys_enter,0,100.00,,\n";
+        assert_eq!(parse_perf(nothing, &[]), Counts { all: 0, by_name: Vec::new(), missing: Vec::new() });
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! The lab's own client: a closed loop. Each connection sends a batch of requests (one, if there is no pipeline), waits for
-//! the last of their replies, and sends the next. The threads share nothing; each waits in an epoll of its own.
+//! The lab's own client: a closed loop. Each connection sends a batch of requests (one, if there is no pipeline), waits
+//! for the last of their replies, and sends the next. The threads share nothing; each waits in an epoll of its own.
 //!
-//! Before it sends, it waits until the socket can be written to, as wrk does. That makes three system calls of one, nearly always
-//! for nothing; but on a machine that client and server share, what a client costs is what the server has not, and the figures
-//! of two clients can only be set side by side if they cost alike. So each wait has a limit too, for which the kernel sets a
-//! timer, and takes it back.
+//! Before it sends, it waits until the socket can be written to, as wrk does. That makes three system calls of one,
+//! nearly always for nothing; but on a machine that client and server share, what a client costs is what the server has
+//! not, and the figures of two clients can only be set side by side if they cost alike. So each wait has a limit too,
+//! for which the kernel sets a timer, and takes it back.
 //!
-//! A latency is the time from the sending of a batch to its last reply. It is not corrected for coordinated omission: while
-//! a connection waits, it sends nothing, so a stall is one long latency, not one for each request that a client with a
-//! timetable would have sent meanwhile.
+//! A latency is the time from the sending of a batch to its last reply. It is not corrected for coordinated omission:
+//! while a connection waits, it sends nothing, so a stall is one long latency, not one for each request that a client
+//! with a timetable would have sent meanwhile.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -183,7 +183,8 @@ pub struct Crowd<'a> {
 }
 
 struct Connection {
-    /// Read and written as a file is (`read(2)`, `write(2)`), as wrk does it: of the network's own calls each is a little cheaper.
+    /// Read and written as a file is (`read(2)`, `write(2)`), as wrk does it: of the network's own calls each is a
+    /// little cheaper.
     stream: File,
     index: usize,
     /// A part of a reply.

@@ -135,8 +135,8 @@ impl Spec {
     }
 }
 
-/// Until a server that has just been started answers. One that opens more listeners on its port, and closes its first, may
-/// reset who comes in that moment.
+/// Until a server that has just been started answers. One that opens more listeners on its port, and closes its first,
+/// may reset who comes in that moment.
 fn wait_for(address: SocketAddr) -> Result<()> {
     for _ in 0..TRIES {
         if Expected::learn(address).is_ok() {

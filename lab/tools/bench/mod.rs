@@ -1,5 +1,5 @@
-//! `lab bench`: the load. Servers side by side in interleaved rounds: requests a second, latency, requests for each second
-//! of the server's CPU, system calls for each request, memory for each connection, errors.
+//! `lab bench`: the load. Servers side by side in interleaved rounds: requests a second, latency, requests for each
+//! second of the server's CPU, system calls for each request, memory for each connection, errors.
 //!
 //! - `measure`: the rounds
 //! - `embedded`, `wrk`: the two clients

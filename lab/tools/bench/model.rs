@@ -172,6 +172,8 @@ pub struct Calls {
     pub all: u64,
     /// Calls by their names, the most frequent first.
     pub by_name: Vec<(String, u64)>,
+    /// Calls that could not be counted by their names: they are in the sum only.
+    pub missing: Vec<&'static str>,
     pub errors: u64,
 }
 

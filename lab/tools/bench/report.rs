@@ -245,6 +245,11 @@ fn foot(report: &Report) -> Vec<String> {
             "System calls: {how}; 1 s under load by the embedded client, connections open before and after."
         ));
     }
+    for (name, missing) in report.subjects.iter().filter_map(|one| Some((&one.name, &one.calls.as_ref()?.missing))) {
+        if !missing.is_empty() {
+            notes.push(format!("{name}: in the sum, and not counted by name: {}.", missing.join(", ")));
+        }
+    }
     let kernel = report.subjects.iter().find_map(|one| Some(one.idle.as_ref()?.kernel.1));
     if let Some(source) = kernel {
         let how = match source {
@@ -316,8 +321,15 @@ pub fn json(report: &Report) -> Value {
         let calls = one.calls.as_ref().map(|calls| {
             let by_name: serde_json::Map<String, Value> =
                 calls.by_name.iter().map(|(name, count)| (name.clone(), (*count).into())).collect();
-            json!({ "tool": calls.tool, "requests": calls.requests, "all": calls.all, "per_request": calls.per_request(), "calls": by_name,
-                    "errors": calls.errors })
+            json!({
+                "tool": calls.tool,
+                "requests": calls.requests,
+                "all": calls.all,
+                "per_request": calls.per_request(),
+                "calls": by_name,
+                "not_counted_by_name": calls.missing,
+                "errors": calls.errors,
+            })
         });
         let idle = one.idle.as_ref().map(|idle| {
             let memory = |at: usize| idle.memory.map(|memory| json!({ "rss": memory[at].rss, "pss": memory[at].pss }));
@@ -350,7 +362,7 @@ pub fn json(report: &Report) -> Value {
 
 #[cfg(test)]
 pub mod tests {
-    use super::super::model::{Client, Subject, Work};
+    use super::super::model::{Calls, Client, Subject, Work};
     use super::*;
 
     fn load(requests: u64, cpu: f64) -> Load {
@@ -405,6 +417,8 @@ pub mod tests {
     fn the_text_fits_into_100_columns_and_counts_each_error() {
         let mut report = example();
         report.rows[1].rounds[2].errors = Errors { connect: 1, lost: 2, late: 3, status: 4, body: 5 };
+        let (by_name, missing) = (vec![("read".to_string(), 100)], vec!["sendto", "futex"]);
+        report.subjects[1].calls = Some(Calls { tool: "perf", requests: 100, all: 300, by_name, missing, errors: 0 });
         report.notes.push("a note ".repeat(40));
         (report.work.pipeline, report.work.connections, report.rounds) = (16, 100_000, 1000);
         let text = text(&report);
@@ -412,7 +426,11 @@ pub mod tests {
         assert!(text.contains("1.50 (1.00 to 3.00)"), "{text}");
         let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(said.contains("1 connections failed, 2 broke off, 3 replies were late, 4 had another"), "{text}");
+        assert!(text.contains("3.00   read 1.00\n"), "{text}");
+        assert!(said.contains("fast <1>: in the sum, and not counted by name: sendto, futex."), "{text}");
         assert_eq!(report.errors(), 15);
-        assert_eq!(json(&report)["errors"], 15);
+        let json = json(&report);
+        assert_eq!(json["errors"], 15);
+        assert_eq!(json["servers"][1]["system_calls"]["not_counted_by_name"], json!(["sendto", "futex"]));
     }
 }

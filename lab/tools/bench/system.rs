@@ -24,6 +24,8 @@ pub fn tree(pid: u32) -> Vec<u32> {
 
 struct Stat {
     parent: u32,
+    /// A zombie, or not even that any more.
+    is_over: bool,
     /// Clock ticks in user mode and in the kernel.
     ticks: u64,
 }
@@ -37,7 +39,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
     // What follows begins with the third field.
     let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    Some(Stat { parent: number(4)? as u32, ticks: number(14)? + number(15)? })
+    let is_over = matches!(*fields.first()?, "Z" | "X");
+    Some(Stat { parent: number(4)? as u32, is_over, ticks: number(14)? + number(15)? })
 }
 
 /// Seconds of CPU that a process and its descendants have used: `utime` and `stime`. Of threads that have ended too, of
@@ -67,9 +70,13 @@ pub struct Memory {
 /// If it is not ours to read.
 pub fn memory(pid: u32) -> Result<Memory> {
     let mut sum = Memory { rss: 0, pss: 0 };
-    for pid in tree(pid) {
-        let path = format!("/proc/{pid}/smaps_rollup");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    for one in tree(pid) {
+        let path = format!("/proc/{one}/smaps_rollup");
+        let text = match fs::read_to_string(&path) {
+            // A descendant may have ended since.
+            Err(_) if one != pid && stat(one).is_none_or(|stat| stat.is_over) => continue,
+            text => text.with_context(|| format!("cannot read {path}"))?,
+        };
         let bytes = |name| Some(field(&text, name)? * 1024);
         let (rss, pss) = bytes("Rss").zip(bytes("Pss")).with_context(|| format!("{path} has no Rss and Pss"))?;
         (sum.rss, sum.pss) = (sum.rss + rss, sum.pss + pss);
@@ -137,7 +144,8 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let text = "71 (a) b (c) S 42 71 71 0 -1 4194560 90 0 0 0 250 50 7 8 20 0 4 0 100";
         let stat = parse_stat(text).expect("it is complete");
-        assert_eq!((stat.parent, stat.ticks), (42, 300));
+        assert_eq!((stat.parent, stat.ticks, stat.is_over), (42, 300, false));
+        assert!(parse_stat(&text.replace(") S ", ") Z ")).expect("it is complete").is_over);
         assert!(parse_stat("71 (a) S 42").is_none());
     }
 
@@ -158,10 +166,16 @@ mod tests {
     #[test]
     fn memory_that_is_touched_is_counted() {
         let before = memory(std::process::id()).expect("it is ours").rss;
+        // It has ended, and nobody has waited for it: it has no memory that could be read.
+        let mut child = std::process::Command::new("true").spawn().expect("true(1) is there");
+        while !stat(child.id()).expect("nobody has waited for it").is_over {
+            std::thread::yield_now();
+        }
         let block = std::hint::black_box(vec![1_u8; 64 << 20]);
         let after = memory(std::process::id()).expect("it is ours").rss;
         assert!(after - before > 48 << 20, "{before} {after}");
         drop(block);
+        child.wait().expect("it is our child");
     }
 
     #[test]

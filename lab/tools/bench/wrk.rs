@@ -1,5 +1,5 @@
-//! wrk as the client. It ends with one line of a Lua script of ours, since what it prints for people is rounded, and folds
-//! times into units.
+//! wrk as the client. It ends with one line of a Lua script of ours, since what it prints for people is rounded, and
+//! folds times into units.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! One cell: builds the program as the tool wants it, runs it, and counts the runs in which the tool reported something.
+//! One cell: builds the program as the tool wants it, runs it, and counts the runs in which the tool reported
+//! something.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -240,8 +241,8 @@ fn one_run(cell: &mut Cell, stage: &Stage, command: &mut Command) -> Result<()> 
     if reports::valgrind_failed(&stderr) {
         ends.insert("valgrind itself failed".to_string(), 1);
     }
-    // A lab that fails says nothing about a tool: a usage error, a panic, a step that never came. But a broken program that
-    // a tool has interfered with may well leave its order.
+    // A lab that fails says nothing about a tool: a usage error, a panic, a step that never came. But a broken program
+    // that a tool has interfered with may well leave its order.
     let failed: &[&str] = match cell.tool {
         Tool::Nothing => &["exit status 2", "exit status 3", "exit status 70", "exit status 101"],
         _ if is_correct(stage) => &["exit status 2", "exit status 70", "exit status 101"],
@@ -276,8 +277,8 @@ fn how_it_ended(output: &Output) -> String {
 
 /// Runs a command to its end; its output, and its process id.
 fn finish(command: &mut Command) -> Result<(Output, u32)> {
-    // SAFETY: only system calls on locals, between fork and exec. An alarm outlives exec(2), and the server dies with its
-    // parent.
+    // SAFETY: only system calls on locals, between fork and exec. An alarm outlives exec(2), and the server dies with
+    // its parent.
     unsafe {
         command.pre_exec(|| {
             process::no_core_dump();

@@ -1,5 +1,5 @@
-//! `lab caught`: who would have caught it. Each broken stage under each tool, and as a control every correct one, since a
-//! tool that reports a correct program has not found the bug of a broken one.
+//! `lab caught`: who would have caught it. Each broken stage under each tool, and as a control every correct one, since
+//! a tool that reports a correct program has not found the bug of a broken one.
 //!
 //! - [`measure`]: builds the programs as a tool wants them, runs them under it, and counts
 //! - `reports`: what kinds of reports a tool has printed

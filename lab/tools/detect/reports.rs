@@ -1,5 +1,5 @@
-//! What kinds of reports a tool has printed. A kind is the tool's own word for what is wrong, without addresses, sizes and
-//! threads, so that two runs can be compared.
+//! What kinds of reports a tool has printed. A kind is the tool's own word for what is wrong, without addresses, sizes
+//! and threads, so that two runs can be compared.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Half a fix: the session has its lock, as stage 4 teaches, and is a bare pointer, as before stage 3. Only one worker is
-//! in it at a time, and the reactor frees it with the lock in it.
+//! Half a fix: the session has its lock, as stage 4 teaches, and is a bare pointer, as before stage 3. Only one worker
+//! is in it at a time, and the reactor frees it with the lock in it.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,5 +1,5 @@
-//! Half a fix: the session is shared by `Arc`, as stage 3 teaches, and has a receive buffer, as stage 4 needs. Nobody is
-//! freed too early, and two workers are in one buffer.
+//! Half a fix: the session is shared by `Arc`, as stage 3 teaches, and has a receive buffer, as stage 4 needs. Nobody
+//! is freed too early, and two workers are in one buffer.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,6 +1,6 @@
-//! Half a fix: a guard arms the socket again, whichever way a worker leaves, and the guard and the session's lock are two
-//! things. Which of them goes first is up to the order of two lines. `FIRST`: the guard goes first, and waits for the lock
-//! that its own thread still holds. Otherwise the lock goes first, and the socket is armed outside of it.
+//! Half a fix: a guard arms the socket again, whichever way a worker leaves, and the guard and the session's lock are
+//! two things. Which of them goes first is up to the order of two lines. `FIRST`: the guard goes first, and waits for
+//! the lock that its own thread still holds. Otherwise the lock goes first, and the socket is armed outside of it.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! The gallery of wrong fixes: each is a patch on a shipped stage, so it cannot drift from it. The macro applies the patches
-//! while the model tests are compiled; a patch that does not fit is a compile error that names it.
+//! The gallery of wrong fixes: each is a patch on a shipped stage, so it cannot drift from it. The macro applies the
+//! patches while the model tests are compiled; a patch that does not fit is a compile error that names it.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,7 +11,8 @@ use patch::Patch;
 mod patch;
 
 /// `wrong_fixes! { stage3_fixed { one_read, no_rdhup }, … }`: for each name `wrong/stage3/NAME.patch`, applied to
-/// `lab/stages/stage3_fixed.rs`, becomes a module `stage3_fixed::NAME`. `ALL` lists them, as `Wrong`s that the caller defines.
+/// `lab/stages/stage3_fixed.rs`, becomes a module `stage3_fixed::NAME`. `ALL` lists them, as `Wrong`s that the caller
+/// defines.
 #[proc_macro]
 pub fn wrong_fixes(input: TokenStream) -> TokenStream {
     let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
