@@ -97,4 +97,4 @@ mod verdict;
 pub mod verdicts;
 
 pub use json::{VERSION, json, trace_json};
-pub use text::{ending, report};
+pub use text::{ending, lanes_of, report};

@@ -39,6 +39,8 @@ pub enum Direction {
     Failed(String),
     /// The machine does not allow what the client was to do; a sentence says what it lacks.
     Unable(String),
+    /// The strategy wanted no more of it ([`Choice::Leave`]). Everybody still stands.
+    Left,
 }
 
 /// Directs one run.
@@ -66,6 +68,7 @@ enum Stop {
     Died,
     Failed(String),
     Unable(String),
+    Left,
 }
 
 struct Directing<'a, 'b> {
@@ -92,11 +95,14 @@ impl Director<'_> {
             Err(Stop::Died) => Direction::Died,
             Err(Stop::Failed(why)) => Direction::Failed(why),
             Err(Stop::Unable(why)) => Direction::Unable(why),
+            Err(Stop::Left) => Direction::Left,
         };
         let now = Now { is_alive: verdict != Direction::Died, ..run.now() };
         let steps = self.strategy.steps(&now);
-        self.blackbox.end_schedule();
-        self.blackbox.open();
+        if verdict != Direction::Left {
+            self.blackbox.end_schedule();
+            self.blackbox.open();
+        }
         (steps, verdict)
     }
 }
@@ -109,6 +115,7 @@ impl Directing<'_, '_> {
             match self.director.strategy.choose(&now) {
                 Choice::Role(chosen) => self.move_on(chosen, &now.roles[chosen.role])?,
                 Choice::End => break,
+                Choice::Leave => return Err(Stop::Left),
             }
         }
         self.director.blackbox.end_schedule();

@@ -133,7 +133,7 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
             finish(&mut clients, &mut verdict, plan, oracle, &mut || process.is_alive());
         }
         confirm(&mut verdict, &mut clients, oracle);
-        if matches!(verdict, Direction::Shown(Evidence::NeverStops(_))) {
+        if matches!(verdict, Direction::Left | Direction::Shown(Evidence::NeverStops(_))) {
             process.kill();
         } else if plan.stage.drains && !plan.schedule.stops() && process.is_alive() {
             // The order to stop is not what this exhibit is about. Once all are asleep, nobody can miss it.
@@ -143,7 +143,7 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
     }
     let (ending, in_time) = process.end(PATIENCE);
     match verdict {
-        Direction::Failed(_) | Direction::Unable(_) => {}
+        Direction::Failed(_) | Direction::Unable(_) | Direction::Left => {}
         _ if !in_time => verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}")),
         Direction::Shown(Evidence::NeverStops(_)) => {}
         _ if ending == Ending::Signal(libc::SIGKILL) => {
