@@ -118,9 +118,10 @@ fn result(stage: &Stage, made: &Made, game: &Game<'_>) -> String {
     let rest = if game.rest_ran() { ", and the rest ran by itself" } else { "" };
     let choices = count(game.choices(), "choice") + rest;
     let mut text = match (made.shown(), stage.expect) {
+        (Some(shown), _) if is_aim(stage, &shown) && game.rest_ran() => format!("it broke as it was to, in {choices}"),
         (Some(shown), _) if is_aim(stage, &shown) => format!("you did it, in {choices}"),
-        (Some(shown), Verdict::Serves) => format!("you broke what must hold ({}), in {choices}", shown.text()),
-        (Some(shown), _) => format!("you broke it in another way ({}), in {choices}", shown.text()),
+        (Some(shown), Verdict::Serves) => format!("it broke, and must not ({}), in {choices}", shown.text()),
+        (Some(shown), _) => format!("it broke in another way ({}), in {choices}", shown.text()),
         (None, Verdict::Serves) => format!("it held, as it must, in {choices}"),
         (None, _) => format!("it held this time, in {choices}; see {}", stage.schedule.path),
     };
