@@ -4,6 +4,7 @@
 //! - [`command_line`]: what each flag does, what a mistake is told, every exit code
 //! - [`own`]: servers of the reader's own
 //! - [`director`]: orders of the reader's own, refusals, limits
+//! - [`play`]: the reader as the scheduler, at a terminal and without one
 //! - [`faults`]: system calls that fail, each at each line that makes it
 //! - [`limits`]: no descriptor left, clients that read late, an order to stop in the middle of it
 //! - [`crashes`], and a module for each stage after it: what its report says
@@ -22,6 +23,7 @@ mod faults;
 mod handoff;
 mod limits;
 mod own;
+mod play;
 mod stage5;
 mod stage6;
 mod stage7;

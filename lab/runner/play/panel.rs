@@ -93,7 +93,10 @@ impl View<'_> {
             let rest = format!("  {:place$}  {}", row[2], row[3]);
             let start = cut(&start, width);
             let rest = cut(rest.trim_end(), width - length(&start));
-            paint(&start, BOLD, colour) + &paint(&rest, DIM, colour)
+            match rest.is_empty() {
+                true => paint(start.trim_end(), BOLD, colour),
+                false => paint(&start, BOLD, colour) + &paint(&rest, DIM, colour),
+            }
         };
         (1..).zip(&rows).map(line).collect()
     }
