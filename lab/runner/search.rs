@@ -5,7 +5,7 @@ pub(super) mod kept;
 pub(super) mod making;
 mod report;
 pub(super) mod script;
-mod shorten;
+pub(super) mod shorten;
 
 use std::time::Instant;
 

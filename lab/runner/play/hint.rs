@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::super::search::making::Lab;
+use super::super::search::shorten::is_directed;
 use super::is_aim;
 use crate::catalogue::{Lost, Stage, Verdict};
 use crate::direct::explore::Scheduler;
@@ -47,7 +48,8 @@ pub fn next_step(lab: &mut Lab<'_>, prefix: &[Step], own: &Schedule) -> Result<O
     for rest in ways {
         let (made, taken) = lab.explored(&mut Completion { prefix, made: 0, rest })?;
         let keeps = taken.len() >= prefix.len() && prefix.iter().zip(&taken).all(|(step, taken)| *step == taken.step);
-        if keeps && made.shown().is_some_and(|shown| is_aim(lab.plan.stage, &shown)) {
+        // What comes when all are free is chance.
+        if keeps && is_directed(&made.run) && made.shown().is_some_and(|shown| is_aim(lab.plan.stage, &shown)) {
             return Ok(taken.get(prefix.len()).map(|taken| taken.step.clone()));
         }
         if start.elapsed() > PATIENCE {

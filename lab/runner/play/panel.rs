@@ -44,7 +44,8 @@ impl View<'_> {
         ];
         let mut foot = vec![String::new()];
         for line in self.message.lines() {
-            foot.extend(wrap(line, width, 2).iter().map(|line| paint(line, BOLD, colour)));
+            let lines = if length(line) <= width { vec![line.to_string()] } else { wrap(line, width, 2) };
+            foot.extend(lines.iter().map(|line| paint(line, BOLD, colour)));
         }
         let keys = match self.shown {
             Shown::Choices { .. } => "number: goes next  u back  h hint  a rest  s save  ? keys  q leave",

@@ -98,7 +98,7 @@ impl<'a> Game<'a> {
         let text = format!("# {}: played, with {} workers.\n\n{order}", stage.name, self.workers);
         let written = new_file(stage.program(), "played").and_then(|path| fs::write(&path, text).map(|()| path));
         self.message = match written {
-            Ok(path) => format!("written to {0}; --schedule {0} runs it", path.display()),
+            Ok(path) => format!("written to {} (--schedule runs it)", path.display()),
             Err(error) => format!("cannot write to this folder: {error}"),
         };
     }

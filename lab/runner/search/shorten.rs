@@ -67,7 +67,7 @@ fn is_well_formed(stage: &Stage, setup: Setup, order: &Schedule) -> bool {
 }
 
 /// Whether every step came that the server lived to see, and it did not die when all were over: then it would be chance.
-fn is_directed(run: &Run) -> bool {
+pub fn is_directed(run: &Run) -> bool {
     let is_over = || run.records.iter().any(|record| record.over && is_thread(&run.roles[record.role]));
     let came = run.steps.iter().all(|step| !matches!(step.outcome, Outcome::Unmet(_)));
     came && !(matches!(run.ending, Ending::Signal(_)) && run.evidence.is_none() && is_over())
