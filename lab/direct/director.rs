@@ -559,6 +559,36 @@ mod tests {
         assert_eq!(steps[0].role, "has ended");
     }
 
+    /// Nobody goes on by itself where the strategy wants no more.
+    #[test]
+    fn a_run_that_is_left_stands_still() {
+        struct Leaves;
+        impl Strategy for Leaves {
+            fn choose(&mut self, now: &Now) -> Choice {
+                match &now.last {
+                    None => Choice::Role(Move { role: MAIN, step: 1, is_late: false }),
+                    Some(_) => Choice::Leave,
+                }
+            }
+
+            fn steps(&mut self, _: &Now) -> Vec<Step> {
+                Vec::new()
+            }
+        }
+        let blackbox = Blackbox::new(64).expect("there is a memfd");
+        let passed = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| play(blackbox, MAIN, &POINTS, &passed));
+            let (mut alive, traced) = (|| true, || false);
+            let verdict = director(blackbox, &mut Leaves, None, &mut alive, &traced).run(&mut []).1;
+            assert_eq!(verdict, Direction::Left);
+            assert!(!blackbox.is_open() && !blackbox.records().iter().any(|record| record.over));
+            assert_eq!(blackbox.slot(MAIN).state(), State::Parked);
+            assert_eq!(*passed.lock().expect("no test thread panics"), ["main first"]);
+            blackbox.open();
+        });
+    }
+
     fn play_both(strategy: &mut dyn Strategy) -> (Vec<Step>, Vec<String>) {
         let (verdict, steps, passed) = play_with(strategy);
         assert_eq!(verdict, Direction::Over);

@@ -826,6 +826,10 @@ mod tests {
         assert_eq!(slot.point(), "");
         slot.set_point("read", 7);
         assert_eq!((slot.point(), slot.occurrence.load(Ordering::Relaxed)), ("read", 7));
+        assert_eq!(slot.place(), None);
+        let here = Location::caller();
+        slot.set_place(here);
+        assert_eq!(slot.place(), Some(here));
         assert!(!slot.take_time_over());
         slot.end_time();
         assert!(slot.take_time_over() && !slot.take_time_over(), "it is said once");

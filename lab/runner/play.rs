@@ -131,6 +131,3 @@ fn result(stage: &Stage, made: &Made, game: &Game<'_>) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests;

@@ -36,7 +36,7 @@ impl Display {
             if char == '\x1b' {
                 assert_eq!(rest.next(), Some('['), "{text:?}");
                 let mut sequence = String::new();
-                while let Some(next) = rest.next() {
+                for next in rest.by_ref() {
                     sequence.push(next);
                     if next.is_ascii_alphabetic() {
                         break;
@@ -145,7 +145,7 @@ impl Game {
         // SAFETY: openpty(3) writes two descriptors that nobody else owns.
         let (ours, terminal) = unsafe {
             let (none, no_modes) = (std::ptr::null_mut(), std::ptr::null_mut());
-            assert_eq!(libc::openpty(&mut ours, &mut theirs, none, no_modes, &mut winsize(size)), 0);
+            assert_eq!(libc::openpty(&mut ours, &mut theirs, none, no_modes, &winsize(size)), 0);
             (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
         };
         let found = modes(&terminal);
@@ -198,10 +198,11 @@ impl Game {
         }
     }
 
+    /// Each key has its page.
     fn press(&mut self, keys: &str) -> Display {
         let before = self.display().pages;
         self.ours.write_all(keys.as_bytes()).expect("the terminal is there");
-        self.wait_for("a page", |display| display.pages > before)
+        self.wait_for("a page", |display| display.pages >= before + keys.len())
     }
 
     /// That role goes next.

@@ -76,7 +76,7 @@ impl Choices {
         }
         let mut ready: Vec<(usize, Step)> =
             now.roles.iter().enumerate().filter_map(|(role, standing)| Some((role, next(standing)?))).collect();
-        ready.sort_by(|(_, a), (_, b)| place(&a.role).cmp(&place(&b.role)));
+        ready.sort_by_key(|(_, step)| place(&step.role));
         ready.into_iter().unzip()
     }
 

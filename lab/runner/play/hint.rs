@@ -121,3 +121,6 @@ impl Scheduler for Follow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

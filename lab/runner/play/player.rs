@@ -252,3 +252,6 @@ impl Strategy for Player<'_, '_> {
         self.choices.steps(now)
     }
 }
+
+#[cfg(test)]
+mod tests;

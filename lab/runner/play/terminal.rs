@@ -296,3 +296,6 @@ fn size() -> Size {
     let is_known = known && size.ws_col > 0 && size.ws_row > 0;
     if is_known { (usize::from(size.ws_col), usize::from(size.ws_row)) } else { (80, ROWS) }
 }
+
+#[cfg(test)]
+mod tests;
