@@ -400,6 +400,23 @@ fn ctrl_c_is_heard_while_nobody_reads_keys() {
     wait_until("the server is gone", || servers.iter().all(|server| !is_running(*server)));
 }
 
+/// It has inherited the handlers of the program, whose duty the terminal is.
+#[test]
+fn a_server_that_dies_of_the_same_signals_leaves_the_terminal_alone() {
+    for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        let mut game = Game::start("stage3_broken", &[], SMALL);
+        let servers = children(game.child.id());
+        // SAFETY: the server is the game's child, and stays until that ends.
+        assert_eq!(unsafe { libc::kill(servers[0], signal) }, 0);
+        wait_until("the server is gone", || !is_running(servers[0]));
+        let over = game.press("1");
+        assert!(over.is_other && !over.has_cursor && over.text().contains("it is over: "), "{}", over.text());
+        assert!(!same(&modes(&game.terminal), &game.found), "the keys come one by one");
+        // It is no loss: another one takes its place.
+        assert!(game.press("u").text().contains("(0 choices so far)"));
+    }
+}
+
 #[test]
 fn who_leaves_has_shown_nothing() {
     let mut game = Game::start("stage3_broken", &[], SMALL);

@@ -204,6 +204,7 @@ impl Strategy for Player<'_, '_> {
         let ready = self.choices.ready(now);
         let steps = &ready.1;
         if steps.is_empty() {
+            self.game.reader.tell("nobody can move: looking what comes of it ...");
             return Choice::End;
         }
         if let Some(chosen) = self.again(steps) {
