@@ -2,6 +2,8 @@
 //!
 //! A choice is taken back by playing the others again, in a server of their own.
 
+mod aim;
+mod game;
 mod hint;
 mod panel;
 mod player;
@@ -12,18 +14,20 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 
+use self::aim::is_aim;
+use self::game::Game;
 use self::panel::{Shown, View};
-use self::player::{Game, Player, Wants};
+use self::player::{Player, Wants};
 use self::terminal::{Key, Reader};
 use super::cli::{Options, Play};
 use super::end::{End, publish, say};
 use super::exhibit::read_schedule;
-use super::search::making::{self, Lab, Made};
+use super::search::making::{Lab, Made};
 use super::search::script;
 use crate::autopsy;
 use crate::catalogue::{Stage, Verdict};
 use crate::server::Serve;
-use crate::words::{count, signal_name};
+use crate::words::count;
 
 /// Plays until the reader leaves, and ends as that run did.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, play: &Play) -> Result<End> {
@@ -88,28 +92,6 @@ fn goes_back(game: &mut Game<'_>, made: &Made) -> Result<bool> {
             Key::Save => game.save(),
             _ => return Ok(false),
         }
-    }
-}
-
-/// What the reader is to aim at.
-fn aim(stage: &Stage) -> String {
-    match stage.expect {
-        Verdict::Signal { signal, .. } => format!("make it die of {}", signal_name(signal)),
-        Verdict::Serves => "nothing you do will break it; try".to_string(),
-        Verdict::Hangs => "make a client wait for ever".to_string(),
-        Verdict::Herds => "let one connection wake everybody".to_string(),
-        Verdict::Misdelivers => "let a client get what was made for another".to_string(),
-        Verdict::NeverStops => "tell it to stop, and let it never end".to_string(),
-        Verdict::Loses => "let a client lose what it is owed".to_string(),
-    }
-}
-
-/// Whether that is what the stage is to show.
-fn is_aim(stage: &Stage, shown: &making::Shown) -> bool {
-    match (stage.expect, shown) {
-        (Verdict::Signal { signal, .. }, making::Shown::Died(died_of, _)) => signal == *died_of,
-        (expected, making::Shown::Verdict(id)) => expected.id() == *id,
-        _ => false,
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::super::search::making::Lab;
 use super::super::search::shorten::is_directed;
-use super::is_aim;
+use super::aim::is_aim;
 use crate::catalogue::{Lost, Stage, Verdict};
 use crate::direct::explore::Scheduler;
 use crate::direct::explore::delays::Delays;

@@ -2,8 +2,9 @@
 
 use std::panic::Location;
 
-use super::aim;
-use super::player::Game;
+use super::aim::aim;
+use super::game::Game;
+use super::terminal::Size;
 use crate::autopsy;
 use crate::autopsy::lanes::{BOLD, DIM, RED, length, paint, wrap};
 use crate::direct::outcome::Run;
@@ -28,9 +29,6 @@ pub enum Shown<'v> {
     Choices { now: &'v Now, ready: &'v [Step], blackbox: Blackbox },
     Over { over: &'v str, red: bool },
 }
-
-/// Columns and rows.
-pub type Size = (usize, usize);
 
 impl View<'_> {
     /// At most so many columns wide and so many rows high; each line ends with a newline.

@@ -13,7 +13,9 @@ use anyhow::{Context, Result};
 
 use super::super::end::{colour, say, width};
 use super::super::process::handle;
-use super::panel::Size;
+
+/// Columns and rows.
+pub type Size = (usize, usize);
 
 /// What the reader says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
