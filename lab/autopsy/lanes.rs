@@ -29,9 +29,9 @@ const INDENT: usize = 2;
 /// A column is not made narrower than this for the sake of the others.
 const NARROW: usize = 14;
 
-pub(super) const BOLD: &str = "1";
-pub(super) const DIM: &str = "2";
-pub(super) const RED: &str = "1;31";
+pub(crate) const BOLD: &str = "1";
+pub(crate) const DIM: &str = "2";
+pub(crate) const RED: &str = "1;31";
 
 /// Draws the lanes of `roles` (only those that occur in `rows`), at most `width` columns wide. Where the columns do not
 /// fit, they are folded into one: `worker-1  read 16,384 bytes`. With `colour`, marks and step numbers carry ANSI
@@ -254,7 +254,7 @@ impl Line {
 }
 
 /// `text` in an ANSI style, if there is to be colour.
-pub(super) fn paint(text: &str, style: &str, colour: bool) -> String {
+pub(crate) fn paint(text: &str, style: &str, colour: bool) -> String {
     if colour && !style.is_empty() && !text.trim().is_empty() {
         format!("\x1b[{style}m{text}\x1b[0m")
     } else {
@@ -263,7 +263,7 @@ pub(super) fn paint(text: &str, style: &str, colour: bool) -> String {
 }
 
 /// How many columns a text takes: its characters, not its bytes.
-pub(super) fn length(text: &str) -> usize {
+pub(crate) fn length(text: &str) -> usize {
     text.chars().count()
 }
 
@@ -281,7 +281,7 @@ fn words(text: &str) -> Vec<String> {
 
 /// `text` as lines of at most `width` columns, broken at blanks where there are any; lines after the first are
 /// indented.
-pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
     let width = width.max(1);
     let indent = if indent < width { indent } else { 0 };
     let mut lines = vec![String::new()];

@@ -102,4 +102,4 @@ pub mod verdicts;
 
 pub use json::{VERSION, json, trace_json};
 pub use perfetto::perfetto_json;
-pub use text::{ending, report};
+pub use text::{ending, lanes_of, report};

@@ -12,8 +12,7 @@ use crate::words::{count, signal_name, thousands};
 /// The report of a run: what happened, in lanes; then what came of it, and why. At most `width` columns wide.
 pub fn report(run: &Run, width: usize, colour: bool) -> String {
     let timeline = Timeline::new(run);
-    let rows: Vec<_> = timeline.short_rows().into_iter().map(|event| event.row).collect();
-    let table = lanes::draw(&run.roles, &rows, width, colour);
+    let table = lanes_in(&timeline, width, colour);
     let mut page = Page { width, colour, text: String::new() };
     page.title(run);
     page.text += &table;
@@ -59,6 +58,16 @@ pub fn report(run: &Run, width: usize, colour: bool) -> String {
     page.entry("chapter", &chapter);
     page.entry("next", &catalogue::command(run.stage.next));
     page.text
+}
+
+/// The lanes of a run, or of as much of it as there is.
+pub fn lanes_of(run: &Run, width: usize, colour: bool) -> String {
+    lanes_in(&Timeline::new(run), width, colour)
+}
+
+fn lanes_in(timeline: &Timeline<'_>, width: usize, colour: bool) -> String {
+    let rows: Vec<_> = timeline.short_rows().into_iter().map(|event| event.row).collect();
+    lanes::draw(&timeline.run.roles, &rows, width, colour)
 }
 
 /// The last line of a program that ends by the signal its server died of.

@@ -46,6 +46,8 @@ pub enum Direction {
     Failed(String),
     /// The machine does not allow what the client was to do; a sentence says what it lacks.
     Unable(String),
+    /// The strategy wanted no more of it ([`Choice::Leave`]). Everybody still stands.
+    Left,
 }
 
 /// Directs one run.
@@ -76,6 +78,7 @@ enum Stop {
     Restless,
     Failed(String),
     Unable(String),
+    Left,
 }
 
 struct Directing<'a, 'b> {
@@ -103,11 +106,14 @@ impl Director<'_> {
             Err(Stop::Restless) => Direction::Restless,
             Err(Stop::Failed(why)) => Direction::Failed(why),
             Err(Stop::Unable(why)) => Direction::Unable(why),
+            Err(Stop::Left) => Direction::Left,
         };
         let now = Now { is_alive: verdict != Direction::Died, ..run.now() };
         let steps = self.strategy.steps(&now);
-        self.blackbox.end_schedule();
-        self.blackbox.open();
+        if verdict != Direction::Left {
+            self.blackbox.end_schedule();
+            self.blackbox.open();
+        }
         (steps, verdict)
     }
 }
@@ -120,6 +126,7 @@ impl Directing<'_, '_> {
             match self.director.strategy.choose(&now) {
                 Choice::Role(chosen) => self.move_on(chosen, &now.roles[chosen.role])?,
                 Choice::End => break,
+                Choice::Leave => return Err(Stop::Left),
             }
         }
         self.director.blackbox.end_schedule();
@@ -611,6 +618,36 @@ mod tests {
         let (verdict, steps, _) = play_with(&mut Ended);
         assert_eq!(verdict, Direction::Failed("main was to go next, and cannot move".to_string()));
         assert_eq!(steps[0].role, "has ended");
+    }
+
+    /// Nobody goes on by itself where the strategy wants no more.
+    #[test]
+    fn a_run_that_is_left_stands_still() {
+        struct Leaves;
+        impl Strategy for Leaves {
+            fn choose(&mut self, now: &Now) -> Choice {
+                match &now.last {
+                    None => Choice::Role(Move { role: MAIN, step: 1, is_late: false }),
+                    Some(_) => Choice::Leave,
+                }
+            }
+
+            fn steps(&mut self, _: &Now) -> Vec<Step> {
+                Vec::new()
+            }
+        }
+        let blackbox = Blackbox::new(64).expect("there is a memfd");
+        let passed = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| play(blackbox, MAIN, &POINTS, &passed));
+            let (mut alive, traced) = (|| true, || false);
+            let verdict = director(blackbox, &mut Leaves, None, &mut alive, &traced).run(&mut []).1;
+            assert_eq!(verdict, Direction::Left);
+            assert!(!blackbox.is_open() && !blackbox.records().iter().any(|record| record.over));
+            assert_eq!(blackbox.slot(MAIN).state(), State::Parked);
+            assert_eq!(*passed.lock().expect("no test thread panics"), ["main first"]);
+            blackbox.open();
+        });
     }
 
     fn play_both(strategy: &mut dyn Strategy) -> (Vec<Step>, Vec<String>) {

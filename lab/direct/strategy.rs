@@ -32,6 +32,8 @@ pub enum Choice {
     Role(Move),
     /// The end: from here on nobody is held.
     End,
+    /// The run is not wanted any more: everybody stays where they stand, and nothing is judged.
+    Leave,
 }
 
 /// A role that is to move.

@@ -77,6 +77,8 @@ pub(crate) struct Slot {
     /// Raised by the director to let the thread go on; a futex.
     pub(crate) grant: AtomicU32,
     point: [AtomicU64; 2],
+    /// Where that point is in the source: the address of a `Location`; 0 before the first.
+    place: AtomicU64,
     pub(crate) occurrence: AtomicU64,
     /// The step of the schedule that the role is in, from 1; 0 before its first.
     step: AtomicU32,
@@ -131,6 +133,17 @@ impl Slot {
 
     pub(crate) fn set_state(&self, state: State) {
         self.state.store(state as u32, Ordering::Release);
+    }
+
+    pub(crate) fn set_place(&self, at: &'static Location<'static>) {
+        self.place.store(ptr::from_ref(at) as u64, Ordering::Relaxed);
+    }
+
+    /// Where the point is at which it stands, or which it passed last.
+    pub(crate) fn place(&self) -> Option<&'static Location<'static>> {
+        let address = self.place.load(Ordering::Relaxed) as *const Location<'static>;
+        // SAFETY: only addresses of `&'static Location` are stored, by this very program image or a fork of it.
+        unsafe { address.as_ref() }
     }
 
     pub(crate) fn set_point(&self, name: &'static str, occurrence: u64) {
@@ -814,6 +827,10 @@ mod tests {
         assert_eq!(slot.point(), "");
         slot.set_point("read", 7);
         assert_eq!((slot.point(), slot.occurrence.load(Ordering::Relaxed)), ("read", 7));
+        assert_eq!(slot.place(), None);
+        let here = Location::caller();
+        slot.set_place(here);
+        assert_eq!(slot.place(), Some(here));
         assert!(!slot.take_time_over());
         slot.end_time();
         assert!(slot.take_time_over() && !slot.take_time_over(), "it is said once");

@@ -44,6 +44,16 @@ pub enum What {
     Repeat(u64),
     Serve(SocketAddr),
     Search(Search),
+    Play(Play),
+}
+
+/// Who comes to a server that the reader directs.
+#[derive(Clone, Debug)]
+pub struct Play {
+    /// See [`Search::clients`].
+    pub clients: Vec<String>,
+    /// Whether the server is told to stop.
+    pub stops: bool,
 }
 
 /// How to look for an order in which the server fails.
@@ -126,6 +136,8 @@ fn command(stage: &Stage) -> Command {
                 .help("With --wild or --search: at most so many seconds [default with --search: 60]"),
         )
         .args(search())
+        .arg(play())
+        .group(ArgGroup::new("chosen").args(["search", "play"]))
         .group(ArgGroup::new("many").args(["wild", "search"]))
         .arg(
             Arg::new("repeat")
@@ -349,11 +361,11 @@ fn search() -> Vec<Arg> {
         Arg::new("client")
             .long("client")
             .value_name("STEPS")
-            .requires("search")
+            .requires("chosen")
             .action(ArgAction::Append)
-            .help("With --search: what a client does, as \"plan GET 2; send 58; receive\"; once for each client")
+            .help("With --search or --play: what a client does, as \"plan GET 2; send 58; receive\"; once for each client")
             .long_help(
-                "With --search: what a client does, as \"plan GET 2; send 29; send 29; receive\", instead of what those of the \
+                "With --search or --play: what a client does, as \"plan GET 2; send 29; send 29; receive\", instead of what those of the \
                  stage's own schedule do. Its steps are those of a schedule, and it connects first. May be given for up to three \
                  clients.",
             ),
@@ -369,6 +381,21 @@ fn search() -> Vec<Arg> {
             .value_parser(value_parser!(PathBuf))
             .help("With --search: where the order goes that was found [default: a new file in this folder]"),
     ]
+}
+
+fn play() -> Arg {
+    Arg::new("play")
+        .long("play")
+        .action(ArgAction::SetTrue)
+        .conflicts_with_all(["wild", "repeat", "serve", "search", "schedule", "bare", "json"])
+        .help("You are the scheduler: say who goes next, and make it break")
+        .long_help(
+            "You are the scheduler. Whenever everybody stands, the screen shows the lanes so far, who could move, where each \
+             stands and what comes there, and who waits for what; a number lets one of them go on. `u` takes a choice back, `h` \
+             gives a hint, `s` writes the order to a file, `a` lets the rest run, `?` explains the keys. The clients do what they \
+             do in the stage's own schedule. Without a terminal, choices are read from standard input, and when there are no more \
+             the rest runs calmly. Exit status as for that schedule; 0 if you leave before the end. No core dumps are written.",
+        )
 }
 
 fn by_default(matches: &ArgMatches, name: &str) -> bool {
@@ -429,6 +456,11 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
             stops: matches.get_flag("stop"),
             output: matches.get_one("output").cloned(),
         })
+    } else if matches.get_flag("play") {
+        What::Play(Play {
+            clients: matches.get_many("client").into_iter().flatten().cloned().collect(),
+            stops: matches.get_flag("stop"),
+        })
     } else {
         What::Exhibit
     };
@@ -443,7 +475,7 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
             // Nobody directs, so there is no order that counts on a number of them.
             What::Serve(_) if stage.threads == Threads::Shards && by_default(&matches, "workers") => cores(),
             // The fewer there are, the fewer orders; and one beside another is enough for a race.
-            What::Search(_) if by_default(&matches, "workers") => 2,
+            What::Search(_) | What::Play(_) if by_default(&matches, "workers") => 2,
             _ => number(&matches, "workers") as usize,
         },
         what,

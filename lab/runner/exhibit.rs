@@ -137,7 +137,9 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
             finish(&mut clients, &mut verdict, plan, oracle, &mut || process.is_alive());
         }
         confirm(&mut verdict, &mut clients, oracle);
-        if matches!(verdict, Direction::Shown(Evidence::NeverStops(_)) | Direction::Restless) {
+        let is_no_end =
+            matches!(verdict, Direction::Shown(Evidence::NeverStops(_)) | Direction::Restless | Direction::Left);
+        if is_no_end {
             process.kill();
         } else if plan.stage.drains && !plan.schedule.stops() && process.is_alive() {
             // The order to stop is not what this exhibit is about. Once all are asleep, nobody can miss it.
@@ -160,7 +162,7 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
     }
     let (ending, in_time) = process.end(PATIENCE);
     match verdict {
-        Direction::Failed(_) | Direction::Unable(_) | Direction::Restless => {}
+        Direction::Failed(_) | Direction::Unable(_) | Direction::Restless | Direction::Left => {}
         _ if !in_time => verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}")),
         Direction::Shown(Evidence::NeverStops(_)) => {}
         _ if ending == Ending::Signal(libc::SIGKILL) => {

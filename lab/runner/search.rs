@@ -1,11 +1,11 @@
 //! `--search`: nobody wrote an order; one is looked for in which the server fails, made shorter, and kept.
 
 mod campaign;
-mod kept;
-mod making;
+pub(super) mod kept;
+pub(super) mod making;
 mod report;
-mod script;
-mod shorten;
+pub(super) mod script;
+pub(super) mod shorten;
 
 use std::time::Instant;
 
@@ -22,7 +22,7 @@ use crate::server::Serve;
 
 /// Looks for an order in which the server fails.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, search: &Search) -> Result<End> {
-    let script = script::of(stage, options, search)?;
+    let script = script::of(stage, options, &search.clients, search.stops)?;
     listen_to_signals();
     let mut lab = Lab::new(stage, serve, options, &script)?;
     let mut campaign = Campaign::new(search);

@@ -39,6 +39,7 @@ fn pass(name: &'static str, at: &'static Location<'static>) {
     GAVE_WAY.set(false);
     if is_directed(blackbox) {
         blackbox.slot(role).set_point(name, occurrence);
+        blackbox.slot(role).set_place(at);
         park(blackbox, role, State::Parked);
     }
     blackbox.record(role, Kind::Point, name, at, occurrence, 0, 0);

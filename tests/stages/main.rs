@@ -6,6 +6,7 @@
 //! - [`own`]: servers of the reader's own
 //! - [`search`]: orders that nobody wrote
 //! - [`director`]: orders of the reader's own, refusals, limits
+//! - [`play`]: the reader as the scheduler, at a terminal and without one
 //! - [`faults`]: system calls that fail, each at each line that makes it
 //! - [`limits`]: no descriptor left, clients that read late, an order to stop in the middle of it
 //! - [`crashes`], and a module for each stage after it: what its report says
@@ -24,6 +25,7 @@ mod faults;
 mod handoff;
 mod limits;
 mod own;
+mod play;
 mod search;
 mod stage5;
 mod stage6;

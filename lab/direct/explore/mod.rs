@@ -45,18 +45,62 @@ pub struct Taken {
 /// A run that a scheduler makes.
 pub struct Exploration<'a> {
     scheduler: &'a mut dyn Scheduler,
-    taken: Vec<Taken>,
+    choices: Choices,
 }
 
 impl<'a> Exploration<'a> {
     /// At its beginning.
     pub fn new(scheduler: &'a mut dyn Scheduler) -> Exploration<'a> {
-        Exploration { scheduler, taken: Vec::new() }
+        Exploration { scheduler, choices: Choices::default() }
     }
 
     /// What was chosen.
     pub fn into_taken(self) -> Vec<Taken> {
-        self.taken
+        self.choices.taken
+    }
+}
+
+/// The choices of a run so far.
+#[derive(Default)]
+pub struct Choices {
+    /// What was chosen.
+    pub taken: Vec<Taken>,
+}
+
+impl Choices {
+    /// Who could move, and to do what; in the order of [`Scheduler::pick`]. Nobody, when the run is as long as it may be.
+    pub fn ready(&mut self, now: &Now) -> (Vec<usize>, Vec<Step>) {
+        self.take_in(now);
+        if self.taken.len() == MAX_STEPS {
+            return (Vec::new(), Vec::new());
+        }
+        let mut ready: Vec<(usize, Step)> =
+            now.roles.iter().enumerate().filter_map(|(role, standing)| Some((role, next(standing)?))).collect();
+        ready.sort_by_key(|(_, step)| place(&step.role));
+        ready.into_iter().unzip()
+    }
+
+    /// Who moved last, if it could go on.
+    pub fn last(&self, ready: &[Step]) -> Option<usize> {
+        self.taken.last().and_then(|last| ready.iter().position(|step| step.role == last.step.role))
+    }
+
+    /// Takes one of those that [`Choices::ready`] gave.
+    pub fn take(&mut self, (roles, steps): &(Vec<usize>, Vec<Step>), chosen: usize) -> Choice {
+        let taken = Taken { step: steps[chosen].clone(), ready: steps.len(), outcome: Outcome::Passed, went_on: None };
+        self.taken.push(taken);
+        Choice::Role(Move { role: roles[chosen], step: self.taken.len(), is_late: false })
+    }
+
+    /// The steps, and what became of each: see [`Strategy::steps`].
+    pub fn steps(&mut self, now: &Now) -> Vec<outcome::Step> {
+        self.take_in(now);
+        let step = |taken: &Taken| outcome::Step {
+            role: taken.step.role.clone(),
+            what: taken.step.action.to_string(),
+            outcome: taken.outcome.clone(),
+        };
+        self.taken.iter().map(step).collect()
     }
 
     /// What became of the last step.
@@ -78,20 +122,15 @@ impl<'a> Exploration<'a> {
 
 impl Strategy for Exploration<'_> {
     fn choose(&mut self, now: &Now) -> Choice {
-        self.take_in(now);
-        let mut ready: Vec<(usize, Step)> =
-            now.roles.iter().enumerate().filter_map(|(role, standing)| Some((role, next(standing)?))).collect();
-        ready.sort_by(|(_, a), (_, b)| place(&a.role).cmp(&place(&b.role)));
-        if ready.is_empty() || self.taken.len() == MAX_STEPS {
-            return Choice::End;
-        }
-        let (roles, steps): (Vec<usize>, Vec<Step>) = ready.into_iter().unzip();
-        let last = self.taken.last().and_then(|last| steps.iter().position(|step| step.role == last.step.role));
-        let chosen = if steps.len() == 1 { 0 } else { self.scheduler.pick(&steps, last) };
-        self.scheduler.moves(&steps, chosen);
-        let taken = Taken { step: steps[chosen].clone(), ready: steps.len(), outcome: Outcome::Passed, went_on: None };
-        self.taken.push(taken);
-        Choice::Role(Move { role: roles[chosen], step: self.taken.len(), is_late: false })
+        let ready = self.choices.ready(now);
+        let steps = &ready.1;
+        let chosen = match steps.len() {
+            0 => return Choice::End,
+            1 => 0,
+            _ => self.scheduler.pick(steps, self.choices.last(steps)),
+        };
+        self.scheduler.moves(steps, chosen);
+        self.choices.take(&ready, chosen)
     }
 
     fn goes_on_without_a_client(&self) -> bool {
@@ -99,13 +138,7 @@ impl Strategy for Exploration<'_> {
     }
 
     fn steps(&mut self, now: &Now) -> Vec<outcome::Step> {
-        self.take_in(now);
-        let step = |taken: &Taken| outcome::Step {
-            role: taken.step.role.clone(),
-            what: taken.step.action.to_string(),
-            outcome: taken.outcome.clone(),
-        };
-        self.taken.iter().map(step).collect()
+        self.choices.steps(now)
     }
 }
 

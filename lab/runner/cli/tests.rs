@@ -22,13 +22,21 @@ fn without_a_flag_the_exhibit_runs_with_four_workers_and_ten_seconds_a_step() {
 }
 
 #[test]
-fn what_is_to_be_done_is_one_of_four() {
+fn what_is_to_be_done_is_one_of_them() {
     assert_eq!(what(&["--wild"]), format!("{:?}", What::Wild { rounds: 100, seconds: 20 }));
     assert_eq!(
         what(&["--wild", "--rounds", "7", "--seconds", "9"]),
         format!("{:?}", What::Wild { rounds: 7, seconds: 9 })
     );
     assert_eq!(what(&["--repeat", "12"]), format!("{:?}", What::Repeat(12)));
+    assert_eq!(what(&["--play"]), format!("{:?}", What::Play(Play { clients: vec![], stops: false })));
+    let clients = vec!["connect".to_string()];
+    let play = What::Play(Play { clients, stops: true });
+    assert_eq!(what(&["--play", "--client", "connect", "--stop"]), format!("{play:?}"));
+    assert_eq!(
+        (parsed("stage4_fixed", &["--play"]).workers, parsed("stage4_fixed", &["--play", "--workers=3"]).workers),
+        (2, 3)
+    );
     assert_eq!(what(&["--serve", "127.0.0.1:8080"]), "Serve(127.0.0.1:8080)");
 }
 

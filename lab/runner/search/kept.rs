@@ -24,7 +24,7 @@ impl Kept {
     pub fn new(output: Option<&Path>, stage: &Stage, options: &Options, found: &Found) -> Kept {
         let path = match output {
             Some(path) => File::create(path).map(|_| path.to_path_buf()),
-            None => new_file(stage.program()),
+            None => new_file(stage.program(), "found"),
         };
         let path = path.inspect_err(|error| {
             let place = output.map_or("this folder".to_string(), |path| path.display().to_string());
@@ -63,11 +63,11 @@ impl Kept {
     }
 }
 
-/// Makes a file that was not there.
-fn new_file(stem: &str) -> io::Result<PathBuf> {
+/// Makes a file that was not there: `stage3_broken.found.schedule`.
+pub fn new_file(stem: &str, how: &str) -> io::Result<PathBuf> {
     for number in 1..10_000 {
         let number = if number == 1 { String::new() } else { format!("-{number}") };
-        let path = PathBuf::from(format!("{stem}.found{number}.schedule"));
+        let path = PathBuf::from(format!("{stem}.{how}{number}.schedule"));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return made.and_then(|mut file| file.flush()).map(|()| path),

@@ -51,7 +51,8 @@ pub fn listen_to_signals() {
 /// What makes runs.
 pub struct Lab<'a> {
     pub plan: Plan<'a>,
-    blackbox: Blackbox,
+    /// Emptied before each run.
+    pub blackbox: Blackbox,
     pub runs: u64,
     /// What each run took.
     pub millis: Vec<f64>,

@@ -1,25 +1,25 @@
-//! What the clients do in a search, and the operator; not when.
+//! What the clients do in a search or a play, and the operator; not when.
 
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
 
-use super::super::cli::{Options, Search};
+use super::super::cli::Options;
 use super::super::exhibit::read_schedule;
 use crate::catalogue::{Stage, Verdict};
 use crate::direct::schedule::{CLIENTS, OPERATOR, Plan, Schedule, is_thread};
 
 /// What the command line says, or what they do in the stage's own schedule.
-pub fn of(stage: &Stage, options: &Options, search: &Search) -> Result<Schedule> {
-    if search.clients.is_empty() {
+pub fn of(stage: &Stage, options: &Options, clients: &[String], stops: bool) -> Result<Schedule> {
+    if clients.is_empty() {
         let own = read_schedule(stage, options)?;
         return Ok(Schedule { steps: own.steps.into_iter().filter(|step| !is_thread(&step.role)).collect(), ..own });
     }
-    if search.clients.len() > CLIENTS.len() {
+    if clients.len() > CLIENTS.len() {
         bail!("--client: at most {} clients can come", CLIENTS.len());
     }
     let (mut text, mut places) = (String::new(), Vec::new());
-    for (client, steps) in CLIENTS.iter().zip(&search.clients) {
+    for (client, steps) in CLIENTS.iter().zip(clients) {
         let steps: Vec<&str> = steps.split([';', '\n']).map(str::trim).filter(|step| !step.is_empty()).collect();
         // It is clear that a client connects first.
         let connects = steps.iter().find(|step| !step.starts_with("plan")) != Some(&"connect");
@@ -28,7 +28,7 @@ pub fn of(stage: &Stage, options: &Options, search: &Search) -> Result<Schedule>
             places.push(format!("--client, {client}, step {number} (`{step}`)"));
         }
     }
-    if search.stops {
+    if stops {
         writeln!(text, "{OPERATOR} stop")?;
     }
     let parsed = Schedule::parse_for(&text, &stage.points(), stage.threads, options.workers);

@@ -75,7 +75,7 @@ fn is_well_formed(stage: &Stage, setup: Setup, order: &Schedule) -> bool {
 }
 
 /// Whether every step came that the server lived to see.
-fn all_came(run: &Run) -> bool {
+pub fn all_came(run: &Run) -> bool {
     run.steps.iter().all(|step| !matches!(step.outcome, Outcome::Unmet(_)))
 }
 
