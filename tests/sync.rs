@@ -3,7 +3,7 @@
 use std::panic::resume_unwind;
 use std::sync::{Mutex as Plain, PoisonError, mpsc};
 
-use lab::direct::director::{Direction, Director};
+use lab::direct::director::{Direction, Director, GRACE};
 use lab::direct::in_order::InOrder;
 use lab::direct::outcome::{Evidence, Outcome, Step};
 use lab::point::point;
@@ -78,7 +78,8 @@ fn direct(order: &str, server: impl FnOnce() -> Vec<JoinHandle> + Send + 'static
     });
     let (alive, limit): (&mut dyn FnMut() -> bool, _) = (&mut || true, Some(Duration::from_secs(10)));
     let (strategy, outside, stays) = (&mut InOrder::new(&schedule), schedule.outside(), schedule.stops());
-    let mut director = Director { blackbox, strategy, outside, limit, alive, traced: &|| false, stays, stop: &|| () };
+    let mut director =
+        Director { blackbox, strategy, outside, limit, alive, traced: &|| false, stays, stop: &|| (), grace: GRACE };
     let (steps, verdict) = director.run(&mut []);
     after();
     let joined = main.join();

@@ -30,7 +30,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, search: &Sear
     let looked = campaign.run(&mut lab)?;
     let took = start.elapsed();
     let found = match looked {
-        Looked::Found(found) => found,
+        Looked::Found(found) => *found,
         Looked::Nothing => return report::nothing(stage, options, &campaign, &lab, took),
         Looked::Cannot(end) => return Ok(end),
     };

@@ -77,7 +77,7 @@ fn arrows(trace: &Value) -> Vec<(String, u64, u64)> {
     let slices: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X").collect();
     let at = |end: &Value| {
         let here = |slice: &&Value| slice["ts"] == end["ts"] && slice["tid"] == end["tid"];
-        slices.iter().position(|slice| here(slice)).expect("an arrow begins and ends with a slice") as u64
+        slices.iter().position(here).expect("an arrow begins and ends with a slice") as u64
     };
     let ends = |ph: &str| events.iter().filter(|event| event["ph"] == ph).collect::<Vec<_>>();
     let pairs = ends("s").into_iter().zip(ends("f"));

@@ -66,7 +66,7 @@ impl Bounded {
     }
 
     /// The next run; `None` if all were made.
-    pub fn next(&mut self) -> Option<Delayed> {
+    pub fn take_next(&mut self) -> Option<Delayed> {
         self.pending.pop_front()
     }
 

@@ -33,7 +33,7 @@ impl Pct {
     fn highest(&mut self, ready: &[Step]) -> usize {
         for step in ready {
             if !self.priorities.contains_key(&step.role) {
-                self.priorities.insert(step.role.clone(), UPPER + self.numbers.next() / 2);
+                self.priorities.insert(step.role.clone(), UPPER + self.numbers.draw() / 2);
             }
         }
         (0..ready.len()).max_by_key(|at| self.priorities[&ready[*at].role]).expect("somebody is ready")

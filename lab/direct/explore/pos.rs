@@ -27,7 +27,7 @@ impl Scheduler for Pos {
     fn pick(&mut self, ready: &[Step], _: Option<usize>) -> usize {
         for step in ready {
             let numbers = &mut self.numbers;
-            self.priorities.entry(step.role.clone()).or_insert_with(|| numbers.next());
+            self.priorities.entry(step.role.clone()).or_insert_with(|| numbers.draw());
         }
         (0..ready.len()).max_by_key(|at| self.priorities[&ready[*at].role]).expect("somebody is ready")
     }

@@ -61,7 +61,7 @@ enum Next {
 
 /// What came of a campaign.
 pub enum Looked {
-    Found(Found),
+    Found(Box<Found>),
     Nothing,
     /// A run could not be made, or not be judged.
     Cannot(End),
@@ -148,7 +148,7 @@ impl Campaign {
             if let Some(shown) = made.shown() {
                 let found = Found { taken, shown, run: self.runs, from: next, made };
                 if found.made.is_directed() || comes_again(lab, &found)? {
-                    return Ok(Looked::Found(found));
+                    return Ok(Looked::Found(Box::new(found)));
                 }
                 self.by_chance.0 += 1;
                 self.by_chance.1.get_or_insert(found);
@@ -159,7 +159,7 @@ impl Campaign {
             }
         }
         // Not what was looked for, and not to be lost either.
-        Ok(self.by_chance.1.take().map_or(Looked::Nothing, Looked::Found))
+        Ok(self.by_chance.1.take().map_or(Looked::Nothing, |found| Looked::Found(Box::new(found))))
     }
 
     /// The next run; `None` if there was enough.
@@ -174,7 +174,7 @@ impl Campaign {
             _ if self.runs == 0 => false,
             Which::Sampled(_) => true,
             Which::Delays => false,
-            Which::Several => self.bounded.bound() > 1 && self.runs % 2 == 0,
+            Which::Several => self.bounded.bound() > 1 && self.runs.is_multiple_of(2),
         };
         let kind = match self.which {
             Which::Sampled(kind) => kind,
@@ -183,7 +183,7 @@ impl Campaign {
         if is_drawn {
             return Some(Next::Sampled(kind, self.seed.wrapping_add(self.sampled[kind as usize])));
         }
-        self.bounded.next().map(Next::Delayed)
+        self.bounded.take_next().map(Next::Delayed)
     }
 
     fn make(&self, lab: &mut Lab<'_>, next: &Next) -> Result<(Made, Vec<Taken>)> {
@@ -288,3 +288,6 @@ fn fingerprint(taken: &[Taken]) -> u64 {
     }
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

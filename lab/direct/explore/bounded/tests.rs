@@ -8,7 +8,7 @@ use crate::record::event::Kind;
 fn all(depth: usize, of: impl Fn(&Delayed) -> Vec<Taken>, records: &[Record]) -> (Vec<Vec<usize>>, Bounded) {
     let mut bounded = Bounded::new(depth);
     let mut came = Vec::new();
-    while let Some(run) = bounded.next() {
+    while let Some(run) = bounded.take_next() {
         came.push(run.at.clone());
         bounded.made(&run, &of(&run), records);
     }
@@ -42,15 +42,15 @@ fn a_bound_is_complete_when_its_last_run_was_made_and_not_before() {
     assert_eq!(bounded.bounds().complete, None);
     for (made, complete) in [(1, Some(0)), (2, Some(0)), (3, Some(0)), (4, Some(1)), (9, Some(1)), (10, Some(2))] {
         while bounded.before + bounded.done < made {
-            let next = bounded.next().expect("there are ten");
+            let next = bounded.take_next().expect("there are ten");
             bounded.made(&next, &run(&next), &[]);
         }
         assert_eq!(bounded.bounds().complete, complete, "{made}");
     }
-    assert!(bounded.next().is_none());
+    assert!(bounded.take_next().is_none());
     let mut bounded = Bounded::new(2);
     for _ in 0..6 {
-        let next = bounded.next().expect("there are ten");
+        let next = bounded.take_next().expect("there are ten");
         bounded.made(&next, &run(&next), &[]);
     }
     assert_eq!(bounded.bounds(), Bounds { complete: Some(1), orders: 4, begun: 2, of: 6 });
@@ -82,10 +82,10 @@ fn pairs_that_meet_at_an_object_come_first() {
 #[test]
 fn a_run_that_leaves_what_it_repeats_is_noticed() {
     let mut bounded = Bounded::new(1);
-    let calm = bounded.next().expect("the calm run");
+    let calm = bounded.take_next().expect("the calm run");
     bounded.made(&calm, &run(&calm), &[]);
-    let _ = bounded.next();
-    let second = bounded.next().expect("a delay at the second choice");
+    let _ = bounded.take_next();
+    let second = bounded.take_next().expect("a delay at the second choice");
     assert!(Bounded::keeps(&second, &run(&second)));
     // What comes from the delay on may be anything.
     let mut other = run(&second);
@@ -96,7 +96,7 @@ fn a_run_that_leaves_what_it_repeats_is_noticed() {
     assert!(!Bounded::keeps(&second, &run(&second)[..1]), "it ended too early");
     bounded.made(&second, &other, &[]);
     assert_eq!(bounded.diverged(), Some(&(1, pass("b", "p", 2))));
-    let third = bounded.next().expect("a delay at the third choice");
+    let third = bounded.take_next().expect("a delay at the third choice");
     bounded.made(&third, &run(&third)[..2], &[]);
     assert_eq!(bounded.diverged(), Some(&(2, pass("b", "p", 2))), "the first one is named");
 }
