@@ -186,7 +186,11 @@ fn sites(stage: &Stage) -> (Vec<Site>, usize) {
         let (call, _) = Call::ALL.into_iter().find(|(_, known)| *known == name)?;
         Some(Site { call, line, made })
     };
-    (said.lines().filter_map(site).collect(), open)
+    let sites: Vec<Site> = said.lines().filter_map(site).collect();
+    // The order to stop is an eventfd with another descriptor, and each of the two can be refused.
+    let of = |call| sites.iter().filter(|site| site.call == call).count();
+    assert!(of(Call::Listen) >= 1 && of(Call::Event) >= 2, "{}: {said}", stage.name);
+    (sites, open)
 }
 
 /// How many clients this fault may cost their connection.

@@ -484,3 +484,21 @@ fn what_a_machine_lacks_is_told_with_the_error_and_a_wrong_server_lacks_nothing(
     }
     assert_eq!(lacks(&ErrorKind::InvalidData.into()), None);
 }
+
+#[test]
+fn a_client_waits_for_room_where_the_server_reads_late() {
+    let plan = Plan::Post(16 << 20);
+    let (mut client, mut server) = pair(plan);
+    let length = plan.length().expect("it has an end");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // More than the queues of both sides have room for: the client is held up.
+            std::thread::sleep(Duration::from_millis(20));
+            let all = io::copy(&mut (&server).take(length), &mut io::sink()).expect("it comes");
+            assert_eq!(all, length);
+            server.write_all(&plan.reply()).expect("there is room");
+        });
+        client.finish().expect("it is served");
+    });
+    assert_eq!((client.totals().sent, client.totals().replies), (length, 1));
+}

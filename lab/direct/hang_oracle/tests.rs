@@ -72,21 +72,23 @@ fn a_server_that_computes_is_never_said_to_hang() {
 
 #[test]
 fn another_client_is_served_only_if_it_gets_its_reply() {
-    let scene = TestProcess::with("exec cat", GET);
-    let oracle = oracle(&scene, LONG);
+    // Who answers is no thread of the process that is looked at, so that must not sleep.
+    let busy = TestProcess::with("while :; do :; done", GET);
     let answer = |reply: &[u8]| {
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let (mut server, _) = scene.listener.accept().expect("another comes");
+                let (mut server, _) = busy.listener.accept().expect("another comes");
                 io::Read::read_exact(&mut server, &mut [0; 29]).expect("it asks");
                 server.write_all(reply).expect("there is room");
             });
-            oracle.serves_another()
+            oracle(&busy, LONG).serves_another()
         })
     };
     assert!(answer(&ANOTHER.reply()));
     assert!(!answer(&ANOTHER.reply()[1..]) && !answer(b""));
     // Nobody accepts it, and the server sleeps.
+    let scene = TestProcess::with("exec cat", GET);
+    let oracle = oracle(&scene, LONG);
     assert!(!oracle.serves_another());
     assert!(!HangOracle { port: 1, ..oracle }.serves_another(), "nobody listens there");
 }
