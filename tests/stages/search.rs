@@ -235,6 +235,29 @@ fn told_to_end_it_says_how_far_it_came_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn told_to_end_while_it_makes_an_order_shorter_it_keeps_what_it_has() {
+    let folder = folder();
+    let mut command: Command = command("stage6_broken");
+    command.args(["--search", "--output", "order"]).current_dir(folder.path());
+    let child = command.spawn().expect("it starts");
+    let start = Instant::now();
+    let written = || std::fs::read_to_string(folder.path().join("order")).unwrap_or_default();
+    while !written().contains("client") {
+        assert!(start.elapsed() < Duration::from_secs(50), "nothing was written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // SAFETY: the process is our child, and was not waited for.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
+    let output = child.wait_with_output().expect("it is our child");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.lines().last().is_some_and(|last| last.starts_with("found in run ")), "{said}");
+    let mut again = crate::support::command("stage6_broken");
+    again.args(["--workers", "2", "--schedule", "order"]).current_dir(folder.path());
+    assert_eq!(finish(again).code(), Some(1), "{}", written());
+}
+
+#[test]
 fn the_json_has_all_that_the_text_says() {
     let folder = folder();
     let output = search_in(folder.path(), "stage7_broken", &["--json", "--trace", "trace.json"]);
@@ -422,4 +445,30 @@ fn a_panic_is_the_servers_and_is_found() {
     assert!(output.stderr.contains("stage3_fixed: the server panicked: panicked at "), "{}", output.all());
     assert!(!output.stderr.contains("the lab itself failed"), "{}", output.all());
     found(&output);
+}
+
+#[test]
+fn a_trace_for_perfetto_has_the_arrows_that_the_report_tells_of() {
+    let folder = folder();
+    for (name, arrow) in [
+        ("stage3_broken", "free to use"),
+        ("stage4_broken", "free to free"),
+        ("stage4_fixed", "unlock to lock"),
+        ("stage7_fixed", "notify to woken"),
+    ] {
+        let mut command = command(name);
+        command.args(["--trace", "trace.json", "--format", "perfetto"]).current_dir(folder.path());
+        finish(command);
+        let text = std::fs::read_to_string(folder.path().join("trace.json")).expect("it was written");
+        let trace: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        let events = trace["traceEvents"].as_array().expect("it has events");
+        let count = |ph: &str| events.iter().filter(|event| event["ph"] == ph).count();
+        assert!(count("X") > 20 && count("s") == count("f"), "{name}");
+        let tracks = events.iter().filter(|event| event["name"] == "thread_name");
+        let tracks: Vec<&str> = tracks.filter_map(|event| event["args"]["name"].as_str()).collect();
+        assert_eq!(tracks[..2], ["client", "main"], "{name}");
+        assert!(events.iter().any(|event| event["ph"] == "s" && event["name"] == arrow), "{name}: no {arrow}");
+    }
+    let output = run("stage3_broken", &["--format", "perfetto"]);
+    assert_eq!(output.code(), Some(2), "a format of what? {}", output.all());
 }
