@@ -108,8 +108,8 @@ const MEASURED: [(&str, &str); 22] = [
     ("wild_stage6_broken", "cargo run --release --bin stage6_broken -- --wild --rounds 300 --seconds 100"),
     ("wild_stage6_fixed", "cargo run --release --bin stage6_fixed -- --wild --rounds 300 --seconds 100"),
     ("repeat_stage6_broken", "cargo run --release --bin stage6_broken -- --repeat 210"),
-    ("search_stage4_broken", "cargo run --release --bin stage4_broken -- --search --output /tmp/stage4.schedule"),
-    ("search_stage5_broken", "cargo run --release --bin stage5_broken -- --search --output /tmp/stage5.schedule"),
+    ("search_stage4_broken", "cargo run --release --bin stage4_broken -- --search --output /tmp/s4"),
+    ("search_stage5_broken", "cargo run --release --bin stage5_broken -- --search --output /tmp/s5"),
     ("search_stage4_fixed", "cargo run --release --bin stage4_fixed -- --search"),
 ];
 
