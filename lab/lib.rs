@@ -13,7 +13,8 @@
 //!
 //! The house is built in floors, and a floor knows only those below it (`tests/house/`), from the ground up:
 //!
-//! - [`words`] and [`http`]: numbers and errors as text; requests and replies
+//! - [`words`], [`terms`] and [`http`]: numbers and errors as text; what a stage and its world say to each other; requests and
+//!   replies
 //! - [`record`]: the black box, in which the server's process records what it does
 //! - [`world`]: the facades
 //! - [`server`]: what a stage is given, and what it gives back
@@ -44,6 +45,8 @@ pub mod record;
 pub mod runner;
 #[cfg(target_os = "linux")]
 pub mod server;
+#[cfg(target_os = "linux")]
+pub mod terms;
 #[cfg(target_os = "linux")]
 pub mod tools;
 #[cfg(target_os = "linux")]

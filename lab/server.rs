@@ -10,6 +10,7 @@ use crate::record::blackbox;
 use crate::record::event::Kind;
 pub use crate::record::names::{LIMIT, LISTENER, STOP, TICK};
 use crate::record::wakeups::{Counts, Herd};
+pub use crate::terms::Served;
 use crate::world::kernel::{self, Listener, Socket, Stop};
 use crate::world::point::tracing_enabled;
 
@@ -65,15 +66,6 @@ pub struct Flags {
     pub reuseport: bool,
     /// Stage 7: the exhibit of the last bytes, and not that of the lost wake-up. The server is the same.
     pub tail: bool,
-}
-
-/// What a stage counted, when it came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Served {
-    /// Bytes received.
-    pub received: u64,
-    /// Replies written.
-    pub replies: u64,
 }
 
 /// A stage's server: runs until it is told to stop.

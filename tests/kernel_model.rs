@@ -3,7 +3,7 @@
 //!
 //! `LAB_SCRIPTS=100000 cargo test --test kernel_model -- --nocapture` runs more of them, from a new seed.
 //!
-//! The real side is the facade that the stages use. The process runs on one processor, so that a packet of the loopback
+//! The real side is the facade that the stages use. Each test runs on one processor, so that a packet of the loopback
 //! interface is not half processed elsewhere, and each send, FIN and RST is waited for by asking the kernel about it.
 #![allow(dead_code)]
 
@@ -13,7 +13,7 @@ mod net;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lab::kernel::{Epoll, Event, Events, Interest, Listener, Socket, Stop};
 use net::Net;
@@ -600,22 +600,25 @@ fn compare(calls: &[Call], model: &mut Model) -> Result<(), String> {
     Ok(())
 }
 
-/// Descriptors are the process's: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// The thread stays on the processor that it is on.
-fn stay() {
-    // SAFETY: all zeroes is an empty set, and the calls read and write just that.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(libc::sched_getcpu() as usize, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
-    }
+/// The thread stays on one processor, the nth of those that it may use, and its descriptors are its own, since another test
+/// opens and closes some at the same time. In a sandbox that does not let it have its own (`unshare(2)`) it waits for the other.
+fn apart(nth: usize) -> Option<MutexGuard<'static, ()>> {
+    // SAFETY: all zeroes is an empty set, and the calls read and write just that. No descriptor of another thread is used here.
+    let has_its_own = unsafe {
+        let (mut set, size): (libc::cpu_set_t, usize) = (std::mem::zeroed(), size_of::<libc::cpu_set_t>());
+        libc::sched_getaffinity(0, size, &mut set);
+        let all: Vec<usize> = (0..libc::CPU_SETSIZE as usize).filter(|n| libc::CPU_ISSET(*n, &set)).collect();
+        libc::CPU_ZERO(&mut set);
+        libc::CPU_SET(all[nth % all.len()], &mut set);
+        libc::sched_setaffinity(0, size, &set);
+        libc::unshare(libc::CLONE_FILES) == 0
+    };
+    (!has_its_own).then(|| ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn run(scripts: u32, rng: TestRng, flaw: Flaw) -> Result<(), String> {
-    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    stay();
     let config = Config { cases: scripts, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
     let script = proptest::collection::vec(call(), 1..=30);
     TestRunner::new_with_rng(config, rng)
@@ -635,6 +638,7 @@ fn new_seed() -> TestRng {
 
 #[test]
 fn the_model_and_linux_give_the_same_for_every_call() {
+    let _alone = apart(0);
     let wanted = std::env::var("LAB_SCRIPTS").ok().and_then(|text| text.parse().ok());
     let rng = if wanted.is_some() { new_seed() } else { fixed_seed() };
     let (scripts, start) = (wanted.unwrap_or(2000), std::time::Instant::now());
@@ -646,6 +650,7 @@ fn the_model_and_linux_give_the_same_for_every_call() {
 
 #[test]
 fn a_flaw_in_the_model_is_seen() {
+    let _alone = apart(1);
     for flaw in [
         Flaw::OneShotIsForgotten,
         Flaw::EndIsForgotten,

@@ -1,13 +1,6 @@
 //! What the addresses and numbers of the records stand for: `session 1`, `buffer 2`, `session 1's lock`, `fd 7`.
 
-/// The token of the listener's events.
-pub const LISTENER: u64 = 0;
-/// The token of the event that stops the server.
-pub const STOP: u64 = u64::MAX;
-/// The token of the event that says that the limit of a drain is over.
-pub const LIMIT: u64 = u64::MAX - 1;
-/// The token of the event that says that another second is over.
-pub const TICK: u64 = u64::MAX - 2;
+pub use crate::terms::{LIMIT, LISTENER, STOP, TICK};
 
 /// Memory that was allocated, and what became of it.
 #[derive(Clone, Debug)]

@@ -1,24 +1,7 @@
 //! What the reactors of a stage count that has several: how often a connection woke one, and how often in vain.
 
+pub use crate::terms::Counts;
 use crate::words::{count, thousands};
-
-/// What one reactor counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Wake-ups in which its epoll reported the listener.
-    pub woken: u64,
-    /// Of these, the ones in which `accept4(2)` then found nobody (`EAGAIN`).
-    pub empty: u64,
-    /// Connections that it accepted.
-    pub accepted: u64,
-    /// Wake-ups in which a client waited, and there was no descriptor left for it (`EMFILE`).
-    pub exhausted: u64,
-    /// How often its thread went to sleep in its life, for whatever reason: voluntary context switches
-    /// (`getrusage(2)`). Not the stage's to count: [`tell`](crate::server::tell) asks the kernel. A wake-up that the
-    /// kernel itself finds to be in vain is only here: the thread runs, `epoll_wait(2)` looks, and sleeps again without
-    /// returning.
-    pub slept: u64,
-}
 
 /// What all of them counted: `reactor-1` first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::panic::Location;
 
 use crate::record::blackbox;
 use crate::record::event::{Kind, Waiting};
+pub use crate::terms::{Event, Interest, is_transient};
 use crate::world::fault::{self, Answer, Call};
 use crate::world::point::{asleep, directed, kernel_chooses_wakeups, point, tracing_enabled, try_or_park};
 
@@ -28,80 +29,6 @@ fn outcome(result: &io::Result<usize>) -> u64 {
     match result {
         Ok(n) => *n as u64,
         Err(error) => -i64::from(error.raw_os_error().unwrap_or(libc::EIO)) as u64,
-    }
-}
-
-/// Which events are asked for, and how (`epoll_ctl(2)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interest(u32);
-
-impl Interest {
-    /// Input, and the hang-up of the other side: `EPOLLIN | EPOLLRDHUP`. Level-triggered.
-    pub const READ: Interest = Interest((libc::EPOLLIN | libc::EPOLLRDHUP) as u32);
-
-    /// Room for output: `EPOLLOUT`. Level-triggered. Hang-ups and errors are reported with every interest.
-    pub const WRITE: Interest = Interest(libc::EPOLLOUT as u32);
-
-    /// Both.
-    pub const fn and(self, other: Interest) -> Interest {
-        Interest(self.0 | other.0)
-    }
-
-    /// The hang-up of the other side, and no input: `EPOLLRDHUP`.
-    pub const HANG_UP: Interest = Interest(libc::EPOLLRDHUP as u32);
-
-    /// Only what is reported in any case: a connection that is broken, or closed from both sides (`EPOLLHUP`,
-    /// `EPOLLERR`).
-    pub const ERROR_ONLY: Interest = Interest(0);
-
-    /// Reported when something changes, not while it lasts: `EPOLLET`.
-    pub const fn edge_triggered(self) -> Interest {
-        Interest(self.0 | libc::EPOLLET as u32)
-    }
-
-    /// Reported once, then not again until [`Epoll::modify`]: `EPOLLONESHOT`.
-    pub const fn one_shot(self) -> Interest {
-        Interest(self.0 | libc::EPOLLONESHOT as u32)
-    }
-
-    /// Of several instances that ask for the same source in this way and sleep, a change wakes one or more, not all:
-    /// `EPOLLEXCLUSIVE`. Only with [`Epoll::add`]; the kernel takes no `EPOLLRDHUP` with it, so that is left out.
-    pub const fn exclusive(self) -> Interest {
-        Interest((self.0 & !(libc::EPOLLRDHUP as u32)) | libc::EPOLLEXCLUSIVE as u32)
-    }
-
-    /// The bits of `epoll_event.events`.
-    pub const fn bits(self) -> u32 {
-        self.0
-    }
-}
-
-/// One event, as `epoll_wait(2)` reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The number that was given to [`Epoll::add`].
-    pub token: u64,
-    /// The bits of `epoll_event.events`.
-    pub mask: u32,
-}
-
-impl Event {
-    /// An event that nobody has reported: a thread looks by itself whether there is something to read.
-    pub const READABLE: Event = Event { token: 0, mask: libc::EPOLLIN as u32 };
-
-    /// There is something to read, if only the end of the stream.
-    pub fn readable(self) -> bool {
-        self.mask & libc::EPOLLIN as u32 != 0
-    }
-
-    /// There is room for output.
-    pub fn writable(self) -> bool {
-        self.mask & libc::EPOLLOUT as u32 != 0
-    }
-
-    /// The other side has closed its end, or the connection is broken.
-    pub fn hung_up(self) -> bool {
-        self.mask & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
     }
 }
 
@@ -142,7 +69,7 @@ impl Epoll {
     }
 
     fn control(&self, operation: i32, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: interest.0, u64: token };
+        let mut event = libc::epoll_event { events: interest.bits(), u64: token };
         // SAFETY: both descriptors are open, and the kernel copies the event before it returns.
         check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd.as_raw_fd(), &mut event) })?;
         Ok(())
@@ -154,7 +81,7 @@ impl Epoll {
     /// Those of `epoll_ctl(2)`: `EEXIST` if it is there already.
     #[track_caller]
     pub fn add(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        note(Kind::Add, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.0)]);
+        note(Kind::Add, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.bits())]);
         fault::check(Call::Add, Location::caller())?;
         self.control(libc::EPOLL_CTL_ADD, source.as_fd(), token, interest)
     }
@@ -166,7 +93,7 @@ impl Epoll {
     /// Those of `epoll_ctl(2)`: `ENOENT` if it is not on the list.
     #[track_caller]
     pub fn modify(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        note(Kind::Modify, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.0)]);
+        note(Kind::Modify, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.bits())]);
         self.control(libc::EPOLL_CTL_MOD, source.as_fd(), token, interest)
     }
 
@@ -175,7 +102,7 @@ impl Epoll {
     /// # Errors
     /// Those of `epoll_ctl(2)`: `ENOENT` if it is not on the list.
     pub fn delete(&self, source: &impl AsFd) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_DEL, source.as_fd(), 0, Interest(0))
+        self.control(libc::EPOLL_CTL_DEL, source.as_fd(), 0, Interest::ERROR_ONLY)
     }
 
     /// Sleeps until there is an event, and puts what there is into `events`.
@@ -507,12 +434,6 @@ pub(crate) fn is_about_one_connection(error: &io::Error) -> bool {
                 | libc::ENETUNREACH
         )
     )
-}
-
-/// Whether an error of a read or a write on a socket says nothing of the connection, and the same call may succeed
-/// later: there is nothing to read or no room now (`EAGAIN`), or no memory (`ENOBUFS`, `ENOMEM`).
-pub fn is_transient(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// How often the calling thread went to sleep in its life: `ru_nvcsw` of `getrusage(2)`.

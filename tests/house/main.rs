@@ -11,7 +11,7 @@ use lab::catalogue::STAGES;
 
 /// The floors of `lab/`, from the ground up. What stands on one line does not know each other.
 const FLOORS: [&[&str]; 11] = [
-    &["words", "http"],
+    &["words", "terms", "http"],
     &["record"],
     &["world"],
     &["server"],

@@ -11,17 +11,18 @@
 //! LAB_SCHEDULES=1 cargo test --test loom crashes          the counterexamples as schedules of the director
 //! ```
 //!
-//! There are two checkers ([`turn`]). loom explores the C11 memory model up to a number of preemptions. The [`search`]
-//! visits every state, one call at a time, sequentially consistent; where it ends it says `complete`. They share the
-//! world and the facades, and no scheduler. A run that was cut off is a failure.
+//! There are two checkers ([`turn`]). loom explores the C11 memory model up to a number of preemptions. The [`search`] visits
+//! every state, one call at a time, sequentially consistent; where it ends it says `complete`. They share the world and the
+//! facades, and no scheduler. A run that was cut off is a failure. All of these are a package, `model_world` in `world/`: there
+//! is how a model runs, and here what is modelled.
 //!
 //! # What the model contains
 //!
-//! - The stage itself: its reactor, two workers (or two reactors), and clients that play a script (`d` sends a piece,
-//!   `f` is a FIN, `r` an RST, `c` a new connection). `extern crate self as lab` and `#[path]` put it over the facades
-//!   of this folder; parsing is the library's own.
-//! - [`kernel`]: epoll, a listener, TCP streams with real bytes. Its machine is [`net`], which says what it knows and
-//!   what it leaves out; `tests/kernel_model.rs` compares it call by call with Linux.
+//! - The stage itself: its reactor, two workers (or two reactors), and clients that play a script (`d` sends a piece, `f` is a FIN,
+//!   `r` an RST, `c` a new connection). `extern crate self as lab` and `#[path]` put it over the facades of `world/`; parsing
+//!   is the library's own.
+//! - [`kernel`]: epoll, a listener, TCP streams with real bytes. Its machine is [`net`], which says what it knows and what
+//!   it leaves out; `tests/kernel_model.rs` compares it call by call with Linux.
 //! - `strangers`: whose bytes a client gets, by connection and not by number.
 //! - [`heap`]: memory that knows live from freed. [`sync`]: the queue, locks, atomics, threads. A queue wakes all who
 //!   wait, which allows more orders than waking one.
@@ -74,14 +75,12 @@
 extern crate lab as real;
 extern crate self as lab;
 
-pub mod heap;
-pub mod kernel;
-pub mod point;
 pub mod runner;
-pub mod sync;
+pub use model_world::{heap, kernel, point, sync};
 pub use real::http;
 
-mod check;
+use model_world::{check, memory, net, search, strangers, test, turn, world};
+
 mod checks;
 mod crash;
 mod faulty;
@@ -89,25 +88,18 @@ mod gallery;
 mod game;
 mod handoff;
 mod harness;
-mod memory;
 mod model;
 mod models;
-#[path = "../support/net.rs"]
-mod net;
 mod programs;
-mod search;
 mod sharded;
 mod stage5;
 mod stage6;
 mod stage7;
 mod steps;
-mod strangers;
 #[path = "../support/mod.rs"]
 mod support;
 mod translate;
 mod trips;
-mod turn;
-mod world;
 
 mod herd;
 mod half {

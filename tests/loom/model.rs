@@ -3,8 +3,6 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,7 +16,7 @@ use crate::net::Client;
 use crate::runner::{Counts, Flags, Serve, Server};
 use crate::search::{self, Explored, Limits};
 use crate::sync;
-use crate::turn::{self, Checker, with_checker};
+use crate::turn::{self, Checker};
 use crate::world::{self, Entry, MAIN, Refuted, Rules, Verdict, What};
 
 /// Every stage has two workers here: loom takes four threads beside its first.
@@ -130,7 +128,7 @@ impl Model {
 
     fn explore_with_loom(&self) -> (Explored, Option<Finding>) {
         let model = self.clone();
-        let (explored, panic) = with_loom(self.bound, move |number| {
+        let (explored, panic) = turn::with_loom(self.bound, move |number| {
             model.begin();
             if number > model.cap {
                 let text = format!("not finished after {} executions: nothing is proved", model.cap);
@@ -272,30 +270,6 @@ impl Model {
         }
         peer.check_end(&self.script);
     }
-}
-
-/// Explores with loom: `execution`, which is told its number, until one panics or there is none left.
-pub fn with_loom(
-    bound: Option<usize>,
-    execution: impl Fn(usize) + Send + Sync + 'static,
-) -> (Explored, Option<Box<dyn Any + Send>>) {
-    let executions = Arc::new(AtomicUsize::new(0));
-    let mut builder = loom::model::Builder::new();
-    // Each of these may be set from the environment, and then quietly cuts a run off.
-    builder.max_threads = loom::MAX_THREADS;
-    builder.max_branches = 4 * world::STEPS as usize;
-    builder.max_permutations = None;
-    builder.max_duration = None;
-    builder.preemption_bound = bound;
-    builder.checkpoint_file = None;
-    builder.location = false;
-    builder.log = false;
-    builder.expect_explicit_explore = true;
-    let counter = executions.clone();
-    let result = with_checker(Checker::Loom, || {
-        catch_unwind(AssertUnwindSafe(|| builder.check(move || execution(counter.fetch_add(1, Ordering::Relaxed) + 1))))
-    });
-    (Explored { executions: executions.load(Ordering::Relaxed), states: 0 }, result.err())
 }
 
 /// The clients, one after another.

@@ -10,6 +10,7 @@ use crate::check::Kind;
 use crate::half::{lock_without_ownership, ownership_without_lock};
 use crate::model::{Model, Outcome, Script};
 use crate::runner::Serve;
+pub use crate::test::{Said, Test, test};
 use crate::turn::Checker;
 use crate::world::{Grain, Rules};
 use crate::{stage3_broken, stage3_fixed, stage4_broken, stage4_fixed, thousands, translate};
@@ -56,9 +57,6 @@ pub fn model(stage: &'static str, serve: Serve, script: Script) -> Model {
         observed: None,
     }
 }
-
-/// What a test says: for the reader if it passed, or why it did not.
-pub type Said = Result<String, String>;
 
 /// A fixed stage: nothing may be found, by neither checker. Whatever loom comes to see, the search must have seen.
 pub fn sound(model: &Model) -> Said {
@@ -119,18 +117,6 @@ pub fn drawn(outcome: &Outcome) -> String {
 
 pub fn with_lanes((said, outcome): (String, Outcome)) -> String {
     format!("{said}{}", drawn(&outcome))
-}
-
-/// A test: its name, what it does, and how long it takes by comparison.
-pub struct Test {
-    pub name: String,
-    pub run: Box<dyn Fn() -> Said + Send + Sync>,
-    /// Long ones begin first.
-    pub weight: u32,
-}
-
-pub fn test(name: &str, weight: u32, run: impl Fn() -> Said + Send + Sync + 'static) -> Test {
-    Test { name: name.to_string(), run: Box::new(run), weight }
 }
 
 /// The end of a test's name, its weight, and what must be sound.

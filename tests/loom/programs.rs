@@ -19,11 +19,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 
 use crate::kernel::{Epoll, Events, Interest, Listener, Socket, call};
 use crate::memory::outside;
-use crate::model::with_loom;
 use crate::models::{Said, Test, test};
 use crate::search::{self, Limits};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Duration, Mutex, MutexGuard, Ordering, Queue, spawn};
-use crate::turn::{self, Checker};
+use crate::turn::{self, Checker, with_loom};
 use crate::world::{self, Defect, Home, Rules, What};
 
 /// More executions than this, and one of the slow ways of exploring is cut off: in a plain test run, and when somebody

@@ -3,7 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
-pub use real::runner::{Counts, Flags, LIMIT, LISTENER, STOP, Served, TICK};
+pub use model_world::terms::{Counts, LIMIT, LISTENER, STOP, Served, TICK};
+pub use real::runner::Flags;
 
 use crate::kernel::{Listener, Socket, Stop};
 use crate::world;

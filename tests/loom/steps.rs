@@ -4,11 +4,10 @@
 
 use crate::heap::Raw;
 use crate::kernel::{Epoll, Events, Interest, Listener, Socket, Source, Stop, Timer, call, raise};
-use crate::model::with_loom;
 use crate::models::{Said, Test, test};
 use crate::search::{self, Limits};
 use crate::sync::{Arc, AtomicU64, Condvar, Duration, Handoff, Mutex, Ordering, Queue, UnsafeCell};
-use crate::turn::Checker;
+use crate::turn::{Checker, with_loom};
 use crate::world::{self, Rules};
 
 /// In a cell a second thread is looked for, so that to enter and to leave it are steps.

@@ -1,7 +1,8 @@
 //! The modelled kernel as a machine without threads: descriptors, epoll, one listener, TCP streams, events.
 //!
-//! Each function is one system call, done at once. Who calls when is not its business: `tests/loom/kernel.rs` puts the
-//! models around it, `tests/game/kernel.rs` the game, and `tests/kernel_model.rs` compares it call by call with Linux.
+//! Each function is one system call, done at once. Who calls when is not its business: `tests/loom/world/kernel.rs`
+//! puts the models around it, `tests/game/kernel.rs` the game, and `tests/kernel_model.rs` compares it call by call with
+//! Linux.
 //!
 //! What it knows, after `net/ipv4/tcp.c` and `fs/eventpoll.c`:
 //! - a descriptor gets the lowest free number; closing takes it off every interest list;

@@ -2,11 +2,10 @@
 
 use std::io;
 
-pub use real::kernel::{Event, Interest, is_transient};
-
 use crate::check::Check;
 use crate::heap;
 use crate::net::{Errno, Fd};
+pub use crate::terms::{Event, Interest, is_transient};
 use crate::world::{self, Defect, What, Why, World};
 
 /// What can be put on an interest list.
@@ -81,7 +80,10 @@ impl Epoll {
     }
 
     pub fn add(&self, source: &impl Source, token: u64, interest: Interest) -> io::Result<()> {
-        let (at, fd) = (std::ptr::from_ref(source) as *const u8 as usize, source.fd());
+        self.add_file(std::ptr::from_ref(source) as *const u8 as usize, source.fd(), token, interest)
+    }
+
+    fn add_file(&self, at: usize, fd: Fd, token: u64, interest: Interest) -> io::Result<()> {
         result(call(|world| {
             world.tokens.push((at, token));
             let bits = (world.rules.registers)(token, interest.bits());
@@ -92,7 +94,10 @@ impl Epoll {
     }
 
     pub fn modify(&self, source: &impl Source, token: u64, interest: Interest) -> io::Result<()> {
-        let fd = source.fd();
+        self.modify_file(source.fd(), token, interest)
+    }
+
+    fn modify_file(&self, fd: Fd, token: u64, interest: Interest) -> io::Result<()> {
         let armed = result(call(|world| {
             world.log(What::Modify(fd, interest.bits()));
             if interest.bits() & (libc::EPOLLIN | libc::EPOLLRDHUP) as u32 != 0 {
@@ -107,7 +112,10 @@ impl Epoll {
     }
 
     pub fn delete(&self, source: &impl Source) -> io::Result<()> {
-        let fd = source.fd();
+        self.delete_file(source.fd())
+    }
+
+    fn delete_file(&self, fd: Fd) -> io::Result<()> {
         result(call(|world| {
             let deleted = world.net.delete(self.fd, fd);
             world.see(deleted);

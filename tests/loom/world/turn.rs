@@ -1,10 +1,13 @@
 //! Who goes next: the two checkers, behind one set of calls. They share the world and its facades, and no scheduler.
 
+use std::any::Any;
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::search;
+use crate::search::{self, Explored};
 use crate::world::{self, Key};
 
 /// Which checker explores.
@@ -149,4 +152,35 @@ pub fn stop_exploring() {
         Some(Checker::Loom) => loom::stop_exploring(),
         _ => search::explore(false),
     }
+}
+
+/// Explores with loom: `execution`, which is told its number, until one panics or there is none left.
+pub fn with_loom(
+    bound: Option<usize>,
+    execution: impl Fn(usize) + Send + Sync + 'static,
+) -> (Explored, Option<Box<dyn Any + Send>>) {
+    explore_with_loom(bound, Box::new(execution))
+}
+
+fn explore_with_loom(
+    bound: Option<usize>,
+    execution: Box<dyn Fn(usize) + Send + Sync>,
+) -> (Explored, Option<Box<dyn Any + Send>>) {
+    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut builder = loom::model::Builder::new();
+    // Each of these may be set from the environment, and then quietly cuts a run off.
+    builder.max_threads = loom::MAX_THREADS;
+    builder.max_branches = 4 * world::STEPS as usize;
+    builder.max_permutations = None;
+    builder.max_duration = None;
+    builder.preemption_bound = bound;
+    builder.checkpoint_file = None;
+    builder.location = false;
+    builder.log = false;
+    builder.expect_explicit_explore = true;
+    let counter = executions.clone();
+    let result = with_checker(Checker::Loom, || {
+        catch_unwind(AssertUnwindSafe(|| builder.check(move || execution(counter.fetch_add(1, Ordering::Relaxed) + 1))))
+    });
+    (Explored { executions: executions.load(Ordering::Relaxed), states: 0 }, result.err())
 }

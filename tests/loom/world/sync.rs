@@ -1,5 +1,7 @@
-//! What threads share, in the model. Each lock, queue and atomic is an [`Object`] of its own, which each call on it is
-//! about.
+//! What threads share, in the model. Each lock, queue and atomic is an [`Object`] of its own, which each call on it is about.
+//!
+//! What is generic here is compiled with each stage, a hundred times and without optimisation. So it does no more than hold the
+//! value; what a call does is done by functions that are compiled once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,9 +13,39 @@ pub use std::time::Duration;
 
 use crate::check::Check;
 use crate::heap::{self, Raw};
-use crate::models::{Said, Test, test};
+use crate::test::{Said, Test, test};
 use crate::turn::{self, Checker, Object, switching};
 use crate::world::{self, Defect, Key, Role, What, Why, World};
+
+/// One share more, which makes so many.
+fn count_share(shares: &Object, count: usize) {
+    world::with(|world| {
+        world.shares += 1;
+        world.put(shares.key, count);
+    });
+}
+
+/// A share is cloned.
+fn clone_share(shares: &Object) {
+    if turn::checker() == Some(Checker::Search) || world::with(|world| !world.rules.independence) {
+        world::tick_of(shares);
+    }
+}
+
+/// One share fewer. How many there are is asked after the tick.
+fn give_up_share(shares: &Object, count: &dyn Fn() -> usize) {
+    if world::is_over() {
+        return;
+    }
+    world::tick_of(shares);
+    let left = count() - 1;
+    world::with(|world| {
+        world.shares -= 1;
+        world.put(shares.key, left);
+        // Whoever gives up the last share knows it by what goes with it.
+        world.see(left == 0);
+    });
+}
 
 /// Shared ownership.
 ///
@@ -42,35 +74,21 @@ impl<T> Arc<T> {
     }
 
     fn counted(shares: std::sync::Arc<Object>, inner: std::sync::Arc<T>) -> Arc<T> {
-        world::with(|world| {
-            world.shares += 1;
-            world.put(shares.key, std::sync::Arc::strong_count(&inner));
-        });
+        count_share(&shares, std::sync::Arc::strong_count(&inner));
         Arc { shares, inner: ManuallyDrop::new(inner) }
     }
 }
 
 impl<T> Clone for Arc<T> {
     fn clone(&self) -> Self {
-        if turn::checker() == Some(Checker::Search) || world::with(|world| !world.rules.independence) {
-            world::tick_of(&self.shares);
-        }
+        clone_share(&self.shares);
         Arc::counted(self.shares.clone(), (*self.inner).clone())
     }
 }
 
 impl<T> Drop for Arc<T> {
     fn drop(&mut self) {
-        if !world::is_over() {
-            world::tick_of(&self.shares);
-            let left = std::sync::Arc::strong_count(&self.inner) - 1;
-            world::with(|world| {
-                world.shares -= 1;
-                world.put(self.shares.key, left);
-                // Whoever gives up the last share knows it by what goes with it.
-                world.see(left == 0);
-            });
-        }
+        give_up_share(&self.shares, &|| std::sync::Arc::strong_count(&self.inner));
         // SAFETY: nobody uses it after its drop.
         unsafe { ManuallyDrop::drop(&mut self.inner) };
     }
@@ -261,22 +279,29 @@ pub struct UnsafeCell<T> {
 
 impl<T> UnsafeCell<T> {
     pub fn new(value: T) -> UnsafeCell<T> {
-        let key = world::with(|world| {
-            world.is_racy = true;
-            world.new_key()
-        });
-        UnsafeCell { key, inner: std::cell::UnsafeCell::new(value) }
+        UnsafeCell { key: new_cell(), inner: std::cell::UnsafeCell::new(value) }
     }
 
     pub fn get(&self) -> *mut T {
         heap::touch(std::ptr::from_ref(self) as usize);
-        let two_inside = world::with(|world| world.rules.two_inside);
-        if two_inside {
-            world::tick_of(&world::with(|world| world.memory.clone()));
-        }
-        enter(self.key, two_inside.then_some(Check::TwoInACell));
+        enter_cell(self.key);
         self.inner.get()
     }
+}
+
+fn new_cell() -> Key {
+    world::with(|world| {
+        world.is_racy = true;
+        world.new_key()
+    })
+}
+
+fn enter_cell(key: Key) {
+    let two_inside = world::with(|world| world.rules.two_inside);
+    if two_inside {
+        world::tick_of(&world::with(|world| world.memory.clone()));
+    }
+    enter(key, two_inside.then_some(Check::TwoInACell));
 }
 
 /// The current thread is inside from now on. A finding where `check` says so and another is.
@@ -380,64 +405,46 @@ impl<T> DerefMut for Inside<'_, T> {
     }
 }
 
-/// A lock, fair to nobody: whoever comes when it is free has it.
-pub struct Mutex<T> {
+/// A lock without what it guards.
+struct Lock {
     object: Object,
     holder: Cell<Option<Role>>,
     /// What the last one knew that could write to the value: so what the value is.
     past: Cell<u128>,
-    value: std::cell::UnsafeCell<T>,
 }
 
-// SAFETY: the threads of a model are coroutines of one thread.
-unsafe impl<T: Send> Sync for Mutex<T> {}
-
-pub struct MutexGuard<'a, T> {
-    lock: &'a Mutex<T>,
-    /// It could write to the value.
-    wrote: bool,
-}
-
-fn plain<T>(lock: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    lock.try_lock().expect("coroutines of one thread switch only where none of these is held")
-}
-
-impl<T> Mutex<T> {
-    pub fn new(value: T) -> Mutex<T> {
-        let lock = Mutex {
-            object: Object::new(),
-            holder: Cell::new(None),
-            past: Cell::new(world::with(|world| world.knowledge())),
-            value: std::cell::UnsafeCell::new(value),
-        };
+impl Lock {
+    fn new() -> Lock {
+        let past = Cell::new(world::with(|world| world.knowledge()));
+        let lock = Lock { object: Object::new(), holder: Cell::new(None), past };
         world::with(|world| lock.keep(world));
         lock
-    }
-
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self) as usize
     }
 
     fn keep(&self, world: &mut World) {
         world.put(self.object.key, (self.holder.get(), self.past.get()));
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, T> {
+    fn lock(&self) {
         heap::touch(self.address());
         let waits = |_: &World| self.holder.get().is_some();
         world::when(&self.object, Why::Lock(self.object.key), waits, |world| self.take(world));
-        MutexGuard { lock: self, wrote: false }
     }
 
-    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+    /// Whether it is the caller's.
+    fn try_lock(&self) -> bool {
         heap::touch(self.address());
         world::tick_of(&self.object);
         let is_free = self.holder.get().is_none();
         world::see(is_free);
-        is_free.then(|| {
+        if is_free {
             world::with(|world| self.take(world));
-            MutexGuard { lock: self, wrote: false }
-        })
+        }
+        is_free
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
     }
 
     fn take(&self, world: &mut World) {
@@ -445,6 +452,17 @@ impl<T> Mutex<T> {
         world.log(What::Lock(self.object.key));
         world.see(self.past.get());
         self.keep(world);
+    }
+
+    fn unlock(&self, wrote: bool) {
+        if world::is_over() {
+            return;
+        }
+        heap::touch(self.address());
+        if !world::with(|world| world.has(Defect::UnlocksUnseen)) {
+            world::tick_of(&self.object);
+        }
+        self.give_back(wrote);
     }
 
     /// Whoever waits for it goes on.
@@ -462,16 +480,39 @@ impl<T> Mutex<T> {
     }
 }
 
+/// A lock, fair to nobody: whoever comes when it is free has it.
+pub struct Mutex<T> {
+    lock: Lock,
+    value: std::cell::UnsafeCell<T>,
+}
+
+// SAFETY: the threads of a model are coroutines of one thread.
+unsafe impl<T: Send> Sync for Mutex<T> {}
+
+pub struct MutexGuard<'a, T> {
+    mutex: &'a Mutex<T>,
+    /// It could write to the value.
+    wrote: bool,
+}
+
+impl<T> Mutex<T> {
+    pub fn new(value: T) -> Mutex<T> {
+        Mutex { lock: Lock::new(), value: std::cell::UnsafeCell::new(value) }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.lock.lock();
+        MutexGuard { mutex: self, wrote: false }
+    }
+
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.lock.try_lock().then(|| MutexGuard { mutex: self, wrote: false })
+    }
+}
+
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        if world::is_over() {
-            return;
-        }
-        heap::touch(self.lock.address());
-        if !world::with(|world| world.has(Defect::UnlocksUnseen)) {
-            world::tick_of(&self.lock.object);
-        }
-        self.lock.give_back(self.wrote);
+        self.mutex.lock.unlock(self.wrote);
     }
 }
 
@@ -479,7 +520,7 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         // SAFETY: the lock is held, or the execution is being taken down, one thread after the other.
-        unsafe { &*self.lock.value.get() }
+        unsafe { &*self.mutex.value.get() }
     }
 }
 
@@ -487,7 +528,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         self.wrote = true;
         // SAFETY: as above, and the guard is borrowed exclusively.
-        unsafe { &mut *self.lock.value.get() }
+        unsafe { &mut *self.mutex.value.get() }
     }
 }
 
@@ -577,26 +618,32 @@ impl Condvar {
     }
 
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.sleep(guard, Why::Notice(self.object.key)).0
+        self.let_go(guard, Why::Notice(self.object.key)).0
     }
 
     /// As [`Condvar::wait`], with a limit, which is over when nobody else can move. Says whether it was over.
     pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, _: Duration) -> (MutexGuard<'a, T>, bool) {
-        self.sleep(guard, Why::NoticeOrTime(self.object.key))
+        self.let_go(guard, Why::NoticeOrTime(self.object.key))
     }
 
-    /// The lock is given back, and the thread falls asleep, in one step, which is about both: so both tick before it.
-    /// Whoever comes in between the two ticks finds the lock held.
-    fn sleep<'a, T>(&self, guard: MutexGuard<'a, T>, why: Why) -> (MutexGuard<'a, T>, bool) {
+    fn let_go<'a, T>(&self, guard: MutexGuard<'a, T>, why: Why) -> (MutexGuard<'a, T>, bool) {
         if world::is_over() {
             return (guard, false);
         }
-        let (lock, me) = (guard.lock, world::me());
+        let (mutex, wrote) = (guard.mutex, guard.wrote);
+        // The sleep gives it back.
+        std::mem::forget(guard);
+        let timed_out = self.sleep(&mutex.lock, wrote, why);
+        (MutexGuard { mutex, wrote: false }, timed_out)
+    }
+
+    /// The lock is given back, and the thread falls asleep, in one step, which is about both: so both tick before it. Whoever
+    /// comes in between the two ticks finds the lock held. Says whether the limit was over.
+    fn sleep(&self, lock: &Lock, wrote: bool, why: Why) -> bool {
+        let me = world::me();
         world::tick_of(&lock.object);
         world::tick_of(&self.object);
-        lock.give_back(guard.wrote);
-        // It was given back just now.
-        std::mem::forget(guard);
+        lock.give_back(wrote);
         world::log(What::Sleep);
         let mut timed_out = false;
         if !self.wakes_for_no_reason() {
@@ -618,9 +665,9 @@ impl Condvar {
             }
         }
         self.keep();
-        let guard = lock.lock();
+        lock.lock();
         world::log(What::Woken);
-        (guard, timed_out)
+        timed_out
     }
 
     fn wakes_for_no_reason(&self) -> bool {
@@ -715,8 +762,8 @@ impl Task for u64 {
 
 /// The task queue: one step a push and a pop.
 pub struct Queue<T> {
-    object: Object,
-    state: std::sync::Mutex<(VecDeque<T>, bool)>,
+    line: Line,
+    tasks: std::sync::Mutex<VecDeque<T>>,
 }
 
 impl<T: Task> Default for Queue<T> {
@@ -727,13 +774,43 @@ impl<T: Task> Default for Queue<T> {
 
 impl<T: Task> Queue<T> {
     pub fn new() -> Queue<T> {
-        Queue { object: Object::new(), state: std::sync::Mutex::new((VecDeque::new(), false)) }
+        let line = Line { object: Object::new(), state: std::sync::Mutex::default() };
+        Queue { line, tasks: std::sync::Mutex::new(VecDeque::new()) }
     }
 
+    pub fn push(&self, task: T) {
+        world::tick_of(&self.line.object);
+        let (name, identity) = (task.describe(), task.identity());
+        plain(&self.tasks).push_back(task);
+        self.line.push(name, identity);
+    }
+
+    /// The next task, once there is one; `None` once there is none and the queue is closed.
+    pub fn pop(&self) -> Option<T> {
+        self.line.pop();
+        let task = plain(&self.tasks).pop_front();
+        self.line.popped(task.as_ref().map(|task| (task.identity(), task.describe(), task.key())));
+        task
+    }
+
+    pub fn close(&self) {
+        self.line.close();
+    }
+}
+
+fn plain<T>(lock: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    lock.try_lock().expect("coroutines of one thread switch only where none of these is held")
+}
+
+/// What a queue is without its tasks: their identities, and whether it is closed.
+struct Line {
+    object: Object,
+    state: std::sync::Mutex<(VecDeque<u128>, bool)>,
+}
+
+impl Line {
     fn keep(&self) {
-        let state = plain(&self.state);
-        let tasks: Vec<u128> = state.0.iter().map(Task::identity).collect();
-        world::with(|world| world.put(self.object.key, (tasks, state.1)));
+        world::with(|world| world.put(self.object.key, &*plain(&self.state)));
     }
 
     /// All who wait are woken, whatever came: which allows more orders than waking one.
@@ -742,40 +819,37 @@ impl<T: Task> Queue<T> {
         world::with(|world| world.wake(|why| why == Why::Task(key)));
     }
 
-    pub fn push(&self, task: T) {
-        world::tick_of(&self.object);
-        let name = task.describe();
-        plain(&self.state).0.push_back(task);
+    fn push(&self, name: String, identity: u128) {
+        plain(&self.state).0.push_back(identity);
         self.keep();
         world::log(What::Push(name));
         self.wake();
     }
 
-    /// The next task, once there is one; `None` once there is none and the queue is closed.
-    pub fn pop(&self) -> Option<T> {
+    /// Waits for a task, or for the end.
+    fn pop(&self) {
         leave_cells();
         world::with(|world| world.leaves_tasks(world::me()));
         let waits = |_: &World| {
             let state = plain(&self.state);
             state.0.is_empty() && !state.1
         };
-        let take = |_: &mut World| plain(&self.state).0.pop_front();
-        let task = world::when(&self.object, Why::Task(self.object.key), waits, take);
+        let take = |_: &mut World| _ = plain(&self.state).0.pop_front();
+        world::when(&self.object, Why::Task(self.object.key), waits, take);
         self.keep();
-        match &task {
-            Some(task) => {
-                world::see(task.identity());
-                world::log(What::Pop(task.describe()));
-                if let Some(key) = task.key() {
-                    world::with(|world| world.takes_task(world::me(), key));
-                }
-            }
-            None => world::see(()),
-        }
-        task
     }
 
-    pub fn close(&self) {
+    /// The caller has this task now: its identity, what it is called, its key.
+    fn popped(&self, task: Option<(u128, String, Option<u64>)>) {
+        let Some((identity, name, key)) = task else { return world::see(()) };
+        world::see(identity);
+        world::log(What::Pop(name));
+        if let Some(key) = key {
+            world::with(|world| world.takes_task(world::me(), key));
+        }
+    }
+
+    fn close(&self) {
         world::tick_of(&self.object);
         plain(&self.state).1 = true;
         self.keep();

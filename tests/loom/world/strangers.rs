@@ -2,8 +2,8 @@
 //! after the next `accept(2)`; this keeps count by connection.
 
 use crate::check::Check;
-use crate::models::{Said, Test, test};
 use crate::net::{Client, Fd};
+use crate::test::{Said, Test, test};
 use crate::world::{self, Role, Rules, World};
 
 /// What each connection is owed in all, and the tasks that its events have made.

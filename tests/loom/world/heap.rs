@@ -63,6 +63,14 @@ fn allocate(label: &str, layout: Layout) -> usize {
     })
 }
 
+fn block(slot: usize) -> *mut u8 {
+    world::with(|world| world.slots[slot].block)
+}
+
+fn key(slot: usize) -> Key {
+    world::with(|world| world.slots[slot].key)
+}
+
 /// A step about this block.
 fn tick(slot: usize) {
     let object =
@@ -164,7 +172,7 @@ impl<T> Raw<T> {
     pub fn new(value: T) -> Raw<T> {
         const { assert!(size_of::<T>() > 0) };
         let slot = allocate(label::<T>(), Layout::new::<T>());
-        let block = world::with(|world| world.slots[slot].block).cast::<T>();
+        let block = block(slot).cast::<T>();
         // SAFETY: the block is fresh, and made for a `T`.
         unsafe { block.write(value) };
         Raw { value: block, slot }
@@ -186,7 +194,7 @@ impl<T> Raw<T> {
     }
 
     pub fn key(&self) -> Key {
-        world::with(|world| world.slots[self.slot].key)
+        key(self.slot)
     }
 
     /// Where it lies, and how long it is.
@@ -210,7 +218,7 @@ impl Buffer {
     pub fn new(size: usize) -> Buffer {
         let layout = Layout::array::<u8>(size.max(1)).expect("a buffer fits the address space");
         let slot = allocate("Buffer", layout);
-        let block = world::with(|world| world.slots[slot].block);
+        let block = block(slot);
         Buffer { block, size, slot }
     }
 }

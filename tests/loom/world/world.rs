@@ -15,6 +15,7 @@ use crate::check::{Check, Kind};
 use crate::heap::Slot;
 use crate::net::{Client, Errno, Fd, Net};
 use crate::strangers::Strangers;
+use crate::terms::{Counts, LISTENER, STOP, Served};
 use crate::turn::{self, Checker, Object};
 
 /// A thread of the model: an index into [`World::roles`].
@@ -311,9 +312,9 @@ pub struct World {
     /// What the sessions lost that were cut: bytes without an answer, replies not written.
     pub cuts: Vec<(u64, u64)>,
     /// What the server counted, when it came to its end.
-    pub served: Option<real::runner::Served>,
+    pub served: Option<Served>,
     /// What its reactors counted.
-    pub told: Vec<real::runner::Counts>,
+    pub told: Vec<Counts>,
     /// Whatever is about the kernel.
     pub kernel: Rc<Object>,
     /// Whatever is about plain memory, once it is shared without a lock.
@@ -945,8 +946,8 @@ impl World {
     /// `session 2`: what the token of an event stands for; `fd 4`, `fd 4 (gen 1)` where tokens are `keys`.
     pub fn token(token: u64, keys: bool) -> String {
         match token {
-            real::runner::LISTENER => "listener".to_string(),
-            real::runner::STOP => "stop".to_string(),
+            LISTENER => "listener".to_string(),
+            STOP => "stop".to_string(),
             key if keys && key >> 32 == 0 => format!("fd {key}"),
             key if keys => format!("fd {} (gen {})", key as u32, key >> 32),
             id => format!("session {id}"),

@@ -197,12 +197,26 @@ pub struct Limits {
 ///
 /// With `merging` off no state is taken for another: every order is played to its end, for small programs only.
 pub fn check<F>(
-    Limits { cap, merging, bound }: Limits,
+    limits: Limits,
     begin: impl Fn(),
     execution: &dyn Fn(),
     at_the_end: impl Fn(),
     found: impl FnOnce(&(dyn Any + Send)) -> F,
 ) -> (Explored, Option<F>) {
+    let (mut found, mut finding) = (Some(found), None);
+    let explored = explore_all(limits, &begin, execution, &at_the_end, &mut |panic| {
+        finding = found.take().map(|found| found(panic));
+    });
+    (explored, finding)
+}
+
+fn explore_all(
+    Limits { cap, merging, bound }: Limits,
+    begin: &dyn Fn(),
+    execution: &dyn Fn(),
+    at_the_end: &dyn Fn(),
+    found: &mut dyn FnMut(&(dyn Any + Send)),
+) -> Explored {
     // SAFETY: the threads that call it are gone at the end of this function.
     let execution = unsafe { std::mem::transmute::<&dyn Fn(), &'static dyn Fn()>(execution) };
     with_checker(Checker::Search, || {
@@ -213,13 +227,11 @@ pub fn check<F>(
             spawn(CLIENT, Box::new(execution));
         });
         let mut walk = Walk { merging, cap, bound, ..Walk::default() };
-        let panic = walk.explore(at_the_end).err();
-        let found = panic.map(|panic| {
-            let found = found(&*panic);
+        if let Err(panic) = walk.explore(at_the_end) {
+            found(&*panic);
             // What it points to lies in the region.
             std::mem::forget(panic);
-            found
-        });
+        }
         // Nothing inside owns what is outside: so it all ends with the region.
         threads(|threads| {
             for one in &mut threads.all {
@@ -229,7 +241,7 @@ pub fn check<F>(
         });
         std::mem::forget(THREADS.take());
         std::mem::forget(world::end());
-        (walk.explored, found)
+        walk.explored
     })
 }
 
@@ -263,7 +275,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn explore(&mut self, at_the_end: impl Fn()) -> Result<(), Box<dyn Any + Send>> {
+    fn explore(&mut self, at_the_end: &dyn Fn()) -> Result<(), Box<dyn Any + Send>> {
         self.explored.executions = 1;
         loop {
             let running = running();
