@@ -383,6 +383,7 @@ fn search() -> Vec<Arg> {
     ]
 }
 
+/// `--play`.
 fn play() -> Arg {
     Arg::new("play")
         .long("play")

@@ -162,9 +162,9 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
     }
     let (ending, in_time) = process.end(PATIENCE);
     match verdict {
-        Direction::Failed(_) | Direction::Unable(_) | Direction::Restless | Direction::Left => {}
+        Direction::Failed(_) | Direction::Unable(_) => {}
         _ if !in_time => verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}")),
-        Direction::Shown(Evidence::NeverStops(_)) => {}
+        Direction::Left | Direction::Restless | Direction::Shown(Evidence::NeverStops(_)) => {}
         _ if ending == Ending::Signal(libc::SIGKILL) => {
             let why = "the server was killed from outside (SIGKILL): by the kernel, if memory ran out, or by hand";
             verdict = Direction::Unable(why.to_string());

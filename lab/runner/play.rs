@@ -39,6 +39,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, play: &Play) 
         let mut player = Player::new(&mut game, lab.blackbox);
         let made = lab.directed(&script, &mut player)?;
         match player.wants() {
+            _ if matches!(made.end, End::Failed(_)) => break made,
             Some(Wants::Quit) => {
                 let left = format!("left after {}; nothing is said of the server\n", count(game.choices(), "choice"));
                 drop(game);

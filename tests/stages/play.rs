@@ -579,8 +579,9 @@ fn hints_alone_lead_to_what_each_stage_shows() {
             assert!(turn < 60, "{}: {panel}", stage.name);
             let question = game.say("h").0;
             assert!(question.contains("?\nnumber: goes next"), "{question}");
-            let who = game.say("h").0;
-            let who = who.lines().find_map(|line| line.strip_prefix("look at ")).expect("a role").to_string();
+            let said = game.say("h").0;
+            let who = said.lines().find_map(|line| line.strip_prefix("look at "));
+            let who = who.unwrap_or_else(|| panic!("{}: no role in {said}", stage.name)).to_string();
             let step = game.say("h").0;
             let step = step.lines().find(|line| line.contains(&format!(": {who} "))).expect("a step").to_string();
             (panel, over) = game.say(step.split(':').next().expect("a number"));

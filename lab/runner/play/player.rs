@@ -90,7 +90,7 @@ impl Strategy for Player<'_, '_> {
         if let Some(chosen) = self.again(steps) {
             return self.take(&ready, chosen);
         }
-        // A step was looked for: now it is told.
+        // The run was left to look for a step: this is where it is told.
         if self.game.found.is_some() && self.game.grade == 1 {
             self.game.hint(steps);
         }

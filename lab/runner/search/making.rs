@@ -98,11 +98,15 @@ impl Shown {
 }
 
 impl Made {
-    /// Whether it was shown while everybody was directed, and not by chance when all were free.
+    /// Whether it was shown while everybody was directed, and not by chance when all were free. What is counted over the whole run
+    /// is no moment's.
     pub fn is_directed(&self) -> bool {
         let run = &self.run;
         let is_over = || run.records.iter().any(|record| record.over && is_thread(&run.roles[record.role]));
-        (self.stayed && run.evidence.is_some()) || !is_over()
+        match run.ending {
+            Ending::Exit(0) if run.evidence.is_none() => true,
+            _ => (self.stayed && run.evidence.is_some()) || !is_over(),
+        }
     }
 
     /// What was shown; `None` if nothing was.

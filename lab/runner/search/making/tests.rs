@@ -78,6 +78,7 @@ fn a_death_when_the_steps_are_over_is_not_the_orders() {
     // What a director who stays sees is in his hands.
     let lost = |stayed, after| Made { stayed, ..made(Ending::Exit(0), End::Code(1), loss(), after) }.is_directed();
     assert_eq!([lost(true, true), lost(false, true), lost(false, false)], [true, false, true]);
+    assert!(made(Ending::Exit(0), End::Code(1), None, true).is_directed(), "a herd is counted to the end");
     let died = Made { stayed: true, ..made(Ending::Signal(ABORT), End::Signal(ABORT), None, true) };
     assert!(!died.is_directed(), "he has let go of everybody by then");
 }
