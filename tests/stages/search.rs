@@ -177,6 +177,9 @@ fn what_cannot_be_searched_is_one_sentence() {
         assert!(output.stderr.contains(says), "{arguments:?}: {}", output.all());
         assert!(!output.stderr.contains("panicked"), "{}", output.all());
     }
+    // A limit that is none is one.
+    let output = search_in(folder().path(), "stage7_fixed", &["--seconds", "18446744073709551615", "--depth", "1"]);
+    assert_eq!(output.code(), Some(0), "{}", output.all());
     for alone in ["--strategy", "--runs", "--depth", "--seed", "--client", "--output"] {
         let output = run("stage3_broken", &[alone, "1"]);
         assert_eq!(output.code(), Some(2), "{alone} says nothing without --search: {}", output.all());

@@ -18,6 +18,7 @@ use crate::direct::explore::random::{Surw, Walk};
 use crate::direct::explore::touches::Touches;
 use crate::direct::explore::which::{Kind, Which};
 use crate::direct::explore::{self, Scheduler, Taken};
+use crate::direct::outcome::Ending;
 use crate::direct::schedule::{Schedule, Step};
 
 /// How often a run is made that leaves the order that it is to repeat.
@@ -100,7 +101,8 @@ impl Found {
 
 impl Campaign {
     pub fn new(search: &Search) -> Campaign {
-        let until = Instant::now() + Duration::from_secs(search.seconds);
+        // More would be no time any more.
+        let until = Instant::now() + Duration::from_secs(search.seconds.min(u32::MAX.into()));
         let delays = match search.which {
             Which::Sampled(_) => 0,
             _ => search.depth,
@@ -132,7 +134,8 @@ impl Campaign {
         while let Some(next) = self.next() {
             self.show_progress();
             let (made, taken) = self.make(lab, &next)?;
-            if told().is_some() {
+            // Who ends this program may have ended its server too.
+            if told().is_some() && made.run.ending == Ending::Signal(libc::SIGTERM) {
                 break;
             }
             self.runs += 1;
