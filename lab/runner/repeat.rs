@@ -191,7 +191,7 @@ fn wrong_end(
     (!right).then_some(end)
 }
 
-fn median(millis: &[f64]) -> f64 {
+pub fn median(millis: &[f64]) -> f64 {
     let mut sorted = millis.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)

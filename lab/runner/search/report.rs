@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::cli::Options;
 use super::super::end::{End, publish, say, write_trace};
+use super::super::repeat::median;
 use super::campaign::{Campaign, Found};
 use super::kept::Kept;
 use super::making::{Lab, told};
@@ -135,12 +136,6 @@ pub fn nothing(stage: &Stage, options: &Options, campaign: &Campaign, lab: &Lab<
 fn time(campaign: &Campaign, took: Duration) -> String {
     let (runs, orders) = (count(campaign.runs(), "run"), count(campaign.orders() as u64, "different order"));
     format!("{runs} in {:.1} s, {orders}", took.as_secs_f64())
-}
-
-fn median(millis: &[f64]) -> f64 {
-    let mut sorted = millis.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
 /// Deaths that are no order's.
