@@ -109,6 +109,9 @@ fn random_orders_find_it_too_and_say_their_seed_which_is_that_order() {
         let again = search_in(folder.path(), "stage7_broken", &again);
         assert_eq!(again.code(), Some(1), "{strategy}, seed {seed}: {}", again.all());
     }
+    // The calm run, which fails here, is none of them.
+    let output = search_in(folder().path(), "stage3_broken", &["--strategy", "random"]);
+    assert!(found(&output).by.starts_with("random, seed "), "{}", output.all());
     let none = search_in(folder().path(), "stage6_fixed", &["--strategy", "pct", "--runs", "40", "--seed", "100"]);
     assert_eq!(none.code(), Some(0), "{}", none.all());
     assert!(none.stdout.contains("pct       0 of 40: at 95% at most 1 in 13, under this strategy"), "{}", none.all());

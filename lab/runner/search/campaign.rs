@@ -148,6 +148,11 @@ impl Campaign {
                 Next::Sampled(kind, _) => self.sampled[*kind as usize] += 1,
             }
             self.last = taken.clone();
+            // The calm run is none of the random orders.
+            let counts = matches!((self.which, &next), (Which::Several | Which::Delays, _) | (_, Next::Sampled(..)));
+            if !counts {
+                continue;
+            }
             if let Some(shown) = made.shown() {
                 let found = Found { taken, shown, run: self.runs, from: next, made };
                 if found.made.is_directed() || comes_again(lab, &found)? {

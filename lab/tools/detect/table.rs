@@ -225,8 +225,8 @@ impl Data {
         let total = cell.runs;
         match self.verdict(cell) {
             Verdict::Silent => format!("silent ({total})"),
-            Verdict::Found { runs, .. } if !cell.tries.is_empty() => {
-                format!("**found**, {runs} of {total}, in run {}", cell.in_run())
+            Verdict::Found { .. } if !cell.tries.is_empty() => {
+                format!("**found**, {} of {total}, in run {}", cell.reported, cell.in_run())
             }
             Verdict::Found { runs, amid_false_alarms: false } => format!("**found**, {runs} of {total}"),
             Verdict::Found { runs, amid_false_alarms: true } => {
