@@ -48,7 +48,8 @@ pub struct Object {
 }
 
 impl Object {
-    /// Made by the current thread.
+    /// Made by the current thread: which no `Default` would say.
+    #[allow(clippy::new_without_default)]
     pub fn new() -> Object {
         Object { key: world::with(world::World::new_key), ..Object::nameless() }
     }

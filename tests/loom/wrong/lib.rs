@@ -60,15 +60,15 @@ fn modules(root: &Path, stages: &[(String, Vec<String>)]) -> Result<String, Stri
             }
             let patched = patch.apply(&source).map_err(wrong)?;
             patched.parse::<TokenStream>().map_err(|error| wrong(format!("the result is not Rust: {error}")))?;
-            write!(variants, "{}\npub mod {name} {{\n{patched}\n}}\n", included(&path)).expect("a string has room");
+            writeln!(variants, "{}\npub mod {name} {{\n{patched}\n}}", included(&path)).expect("a string has room");
             let Patch { why, diff, .. } = patch;
-            write!(
+            writeln!(
                 all,
-                "Wrong {{ name: {name:?}, stage: {stage:?}, why: {why:?}, diff: {diff:?}, serve: {stage}::{name}::serve }},\n"
+                "Wrong {{ name: {name:?}, stage: {stage:?}, why: {why:?}, diff: {diff:?}, serve: {stage}::{name}::serve }},"
             )
             .expect("a string has room");
         }
-        write!(code, "pub mod {stage} {{\n{variants}\n}}\n").expect("a string has room");
+        writeln!(code, "pub mod {stage} {{\n{variants}\n}}").expect("a string has room");
     }
     Ok(format!("{code}\n/// All of them.\npub const ALL: &[Wrong] = &[\n{all}];"))
 }
