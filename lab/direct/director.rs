@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Who has passed so many points since anybody else did something comes to no rest: what a client may send at once is read in a
 /// few.
-const RESTLESS: usize = 10_000;
+const RESTLESS: usize = 4_000;
 
 /// How a direction ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

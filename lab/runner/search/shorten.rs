@@ -13,7 +13,7 @@ use crate::direct::outcome::{Outcome, Run};
 use crate::direct::schedule::Schedule;
 
 /// The longest time for it; what is found by then is short enough.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(10);
 /// How often the order that was found is run in the end.
 const REPLAYS: u64 = 20;
 
