@@ -385,6 +385,16 @@ fn a_server_that_is_not_to_wake_everybody_and_does_is_found() {
 }
 
 #[test]
+fn a_way_out_without_the_rearm_is_found() {
+    let folder = folder();
+    let change = [("        point(\"rearm\");\n", "        return;\n")];
+    let program = build_own(folder.path(), "stage6_fixed", "stage6_fixed", &change);
+    let output = run_program(&program, &["--search", "--output", "order"]);
+    assert_eq!(output.code(), Some(1), "{}", output.all());
+    assert!(output.stdout.contains("a client waits, and nobody can move"), "{}", output.all());
+}
+
+#[test]
 fn a_server_that_comes_to_no_rest_is_found() {
     let folder = folder();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/loom/wrong/stage5/input_after_the_end.patch");
