@@ -34,6 +34,9 @@ pub trait Case: Sync {
     /// How it ends, above the table of `--repeat`.
     fn in_table(&self) -> String;
 
+    /// What a search has found that came to it.
+    fn in_search(&self) -> String;
+
     /// Whether a run of `stage` that ended so has come to this verdict. `stderr`: what it wrote there.
     fn is_met(&self, _stage: &Stage, _heap: Heap, status: ExitStatus, _stderr: &str) -> bool {
         status.code() == Some(1)

@@ -13,7 +13,7 @@ use std::io;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-use crate::direct::client::{Client, SocketQueues, lacks};
+use crate::direct::client::{Client, ClientTotals, SocketQueues, lacks};
 use crate::direct::outcome::{Evidence, Hang, Outcome, Step, Stuck};
 use crate::direct::schedule::{Action, client_of, is_thread};
 use crate::direct::strategy::{Choice, Last, Move, Now, Standing, Strategy};
@@ -309,6 +309,16 @@ impl Directing<'_, '_> {
         }
     }
 
+    /// Lets a role pass a point that nobody chose; `passed`: how many were passed like that.
+    fn pass_on(&self, role: usize, passed: &mut usize) -> Result<(), Stop> {
+        if *passed == RESTLESS {
+            return Err(Stop::Restless);
+        }
+        *passed += 1;
+        self.grant(role);
+        Ok(())
+    }
+
     /// Waits until nobody runs, and lets go on who stands at a point that is on its way.
     fn run_to_stable_state(&mut self) -> Result<(), Stop> {
         let (mut passed, mut start) = (0, Instant::now());
@@ -320,11 +330,7 @@ impl Directing<'_, '_> {
                     && self.director.strategy.is_on_the_way(&self.standing(*role, name.clone()))
             });
             match on_the_way.map(|(role, _)| role) {
-                Some(_) if passed == RESTLESS => return Err(Stop::Restless),
-                Some(role) => {
-                    passed += 1;
-                    self.grant(role);
-                }
+                Some(role) => self.pass_on(role, &mut passed)?,
                 None => return Ok(()),
             }
         }
@@ -378,11 +384,10 @@ impl Directing<'_, '_> {
         while let Some(waits) = self.clients.iter().position(|client| !client.is_served())
             && self.director.stays
         {
-            let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
-            let before = (self.director.blackbox.written(), totals(self));
-            for at in (0..self.clients.len()).filter(|at| !self.clients[*at].is_served()).collect::<Vec<_>>() {
+            let before = self.progress();
+            for client in self.clients.iter_mut().filter(|client| !client.is_served()) {
                 // What a client gets that it is not owed, or loses, is judged when all is over.
-                if self.clients[at].go_on().is_err() {
+                if client.go_on().is_err() {
                     return Ok(None);
                 }
             }
@@ -390,13 +395,7 @@ impl Directing<'_, '_> {
             if self.somebody_waits_for_a_time() {
                 return Ok(None);
             }
-            let after = (self.director.blackbox.written(), totals(self));
-            let moved = after != before;
-            if after.1 != before.1 {
-                served_since = Instant::now();
-            } else if moved && self.is_over(&mut served_since) {
-                return Err(Stop::Failed(self.serves_nobody(served_since)));
-            }
+            let moved = self.has_moved(&before, &mut served_since)?;
             let Ok(connection) = self.clients[waits].connection() else { return Ok(None) };
             match still_since {
                 Some((since, then)) if !moved && then == connection => {
@@ -424,8 +423,7 @@ impl Directing<'_, '_> {
     fn run_to_the_servers_end(&mut self) -> Result<Option<Stuck>, Stop> {
         let mut served_since = Instant::now();
         while self.director.stays {
-            let totals = |run: &Self| run.clients.iter().map(Client::totals).collect::<Vec<_>>();
-            let before = (self.director.blackbox.written(), totals(self));
+            let before = self.progress();
             for client in self.clients.iter_mut().filter(|client| !client.is_served()) {
                 // A server that stops may end a stream; what its client lost by that is not judged here.
                 if client.go_on().is_err() {
@@ -436,13 +434,7 @@ impl Directing<'_, '_> {
             if self.somebody_waits_for_a_time() {
                 return Ok(None);
             }
-            let after = (self.director.blackbox.written(), totals(self));
-            if after.1 != before.1 {
-                served_since = Instant::now();
-            } else if after != before && self.is_over(&mut served_since) {
-                return Err(Stop::Failed(self.serves_nobody(served_since)));
-            }
-            if after != before {
+            if self.has_moved(&before, &mut served_since)? {
                 continue;
             }
             let Some((role, other)) = self.waits_for_an_end() else { return Ok(None) };
@@ -453,11 +445,25 @@ impl Directing<'_, '_> {
         Ok(None)
     }
 
-    fn serves_nobody(&self, since: Instant) -> String {
-        let records = self.director.blackbox.records();
-        let accepted = records.iter().filter(|record| record.kind == Kind::Accept).count();
-        let strangers = if accepted > self.clients.len() { ": somebody else has connected to it" } else { "" };
-        format!("the server goes on, and no client got or sent anything in {:?}{strangers}", since.elapsed())
+    /// How far everybody has come: what the server has recorded, and what each client has done.
+    fn progress(&self) -> (u64, Vec<ClientTotals>) {
+        (self.director.blackbox.written(), self.clients.iter().map(Client::totals).collect())
+    }
+
+    /// Whether anybody has moved since `before`. A server that goes on, and serves no client of ours in all of the limit, is given up.
+    fn has_moved(&self, before: &(u64, Vec<ClientTotals>), served_since: &mut Instant) -> Result<bool, Stop> {
+        let after = self.progress();
+        if after.1 != before.1 {
+            *served_since = Instant::now();
+        } else if after != *before && self.is_over(served_since) {
+            let records = self.director.blackbox.records();
+            let accepted = records.iter().filter(|record| record.kind == Kind::Accept).count();
+            let strangers = if accepted > self.clients.len() { ": somebody else has connected to it" } else { "" };
+            let long = served_since.elapsed();
+            let why = format!("the server goes on, and no client got or sent anything in {long:?}{strangers}");
+            return Err(Stop::Failed(why));
+        }
+        Ok(after != *before)
     }
 
     /// Who waits for whose end.
@@ -482,11 +488,7 @@ impl Directing<'_, '_> {
             self.wait_until_all_parked_or_blocked(&mut start)?;
             let blackbox = self.director.blackbox;
             match (0..blackbox.role_count()).find(|role| blackbox.slot(*role).state() == State::Parked) {
-                Some(_) if passed == RESTLESS => return Err(Stop::Restless),
-                Some(role) => {
-                    passed += 1;
-                    self.grant(role);
-                }
+                Some(role) => self.pass_on(role, &mut passed)?,
                 None => {
                     let before = blackbox.written();
                     self.retry_the_blocked()?;

@@ -44,15 +44,15 @@ pub enum What {
     Repeat(u64),
     Serve(SocketAddr),
     Search(Search),
-    Play(Play),
+    Play(Visitors),
 }
 
-/// Who comes to a server that the reader directs.
-#[derive(Clone, Debug)]
-pub struct Play {
-    /// See [`Search::clients`].
+/// Who comes to a server, where nobody wrote an order.
+#[derive(Clone, Debug, Default)]
+pub struct Visitors {
+    /// What each client does; empty for what those of the stage's own schedule do.
     pub clients: Vec<String>,
-    /// Whether the server is told to stop.
+    /// Whether somebody tells the server to stop.
     pub stops: bool,
 }
 
@@ -68,10 +68,7 @@ pub struct Search {
     pub seed: u64,
     /// The most delays, and the depth of PCT.
     pub depth: usize,
-    /// What each client does; empty for what those of the stage's own schedule do.
-    pub clients: Vec<String>,
-    /// Whether the server is told to stop.
-    pub stops: bool,
+    pub visitors: Visitors,
     /// Where the order goes that was found.
     pub output: Option<PathBuf>,
 }
@@ -399,6 +396,11 @@ fn play() -> Arg {
         )
 }
 
+fn visitors(matches: &ArgMatches) -> Visitors {
+    let clients = matches.get_many("client").into_iter().flatten().cloned().collect();
+    Visitors { clients, stops: matches.get_flag("stop") }
+}
+
 fn by_default(matches: &ArgMatches, name: &str) -> bool {
     matches.value_source(name) == Some(ValueSource::DefaultValue)
 }
@@ -453,15 +455,11 @@ pub fn parse(stage: &Stage, arguments: impl IntoIterator<Item = OsString>) -> Op
             seconds: if by_default(&matches, "seconds") { 60 } else { number(&matches, "seconds") },
             seed: number(&matches, "seed"),
             depth: number(&matches, "depth") as usize,
-            clients: matches.get_many("client").into_iter().flatten().cloned().collect(),
-            stops: matches.get_flag("stop"),
+            visitors: visitors(&matches),
             output: matches.get_one("output").cloned(),
         })
     } else if matches.get_flag("play") {
-        What::Play(Play {
-            clients: matches.get_many("client").into_iter().flatten().cloned().collect(),
-            stops: matches.get_flag("stop"),
-        })
+        What::Play(visitors(&matches))
     } else {
         What::Exhibit
     };

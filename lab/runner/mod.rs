@@ -43,7 +43,7 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
             What::Exhibit => exhibit::run(stage, serve, &options),
             What::Wild { rounds, seconds } => wild::run(stage, serve, &options, rounds, seconds),
             What::Search(ref search) => search::run(stage, serve, &options, search),
-            What::Play(ref play) => play::run(stage, serve, &options, play),
+            What::Play(ref visitors) => play::run(stage, serve, &options, visitors),
             What::Repeat(times) => repeat::run(stage, &options, times),
             What::Serve(address) => serve::run(stage, serve, &options, address),
         }

@@ -19,7 +19,7 @@ use self::game::Game;
 use self::panel::{Shown, View};
 use self::player::{Player, Wants};
 use self::terminal::{Key, Reader};
-use super::cli::{Options, Play};
+use super::cli::{Options, Visitors};
 use super::end::{End, publish, say};
 use super::exhibit::read_schedule;
 use super::search::making::{Lab, Made};
@@ -30,8 +30,8 @@ use crate::server::Serve;
 use crate::words::count;
 
 /// Plays until the reader leaves, and ends as that run did.
-pub fn run(stage: &'static Stage, serve: Serve, options: &Options, play: &Play) -> Result<End> {
-    let script = script::of(stage, options, &play.clients, play.stops)?;
+pub fn run(stage: &'static Stage, serve: Serve, options: &Options, visitors: &Visitors) -> Result<End> {
+    let script = script::of(stage, options, visitors)?;
     let own = read_schedule(stage, options)?;
     let mut lab = Lab::new(stage, serve, options, &script)?;
     let mut game = Game::new(stage, options, &script, Reader::new()?);

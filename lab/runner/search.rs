@@ -22,7 +22,7 @@ use crate::server::Serve;
 
 /// Looks for an order in which the server fails.
 pub fn run(stage: &'static Stage, serve: Serve, options: &Options, search: &Search) -> Result<End> {
-    let script = script::of(stage, options, &search.clients, search.stops)?;
+    let script = script::of(stage, options, &search.visitors)?;
     listen_to_signals();
     let mut lab = Lab::new(stage, serve, options, &script)?;
     let mut campaign = Campaign::new(search);

@@ -291,9 +291,13 @@ impl Odds {
         }
     }
 
+    fn failed(&self) -> u64 {
+        self.rounds.saturating_sub(self.survived)
+    }
+
     /// What so many rounds say of the next one.
     fn share(&self) -> String {
-        let (failed, rounds) = (self.rounds.saturating_sub(self.survived), self.rounds);
+        let (failed, rounds) = (self.failed(), self.rounds);
         let (low, high) = share(failed, rounds);
         let rounds = count(rounds, "round");
         match (failed, self.survived) {
@@ -349,7 +353,7 @@ impl Odds {
             "used_freed_memory": self.abused,
             "ends": self.ends,
             "lives": self.lives,
-            "failing_share_95": share(self.rounds.saturating_sub(self.survived), self.rounds),
+            "failing_share_95": share(self.failed(), self.rounds),
             "herd": verdicts::herd_json(&self.herd),
         })
     }

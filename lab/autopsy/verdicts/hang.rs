@@ -27,6 +27,10 @@ impl Case for Hangs {
         "exit 1, a hang".to_string()
     }
 
+    fn in_search(&self) -> String {
+        "a client waits, and nobody can move".to_string()
+    }
+
     fn needs_rest(&self) -> bool {
         true
     }

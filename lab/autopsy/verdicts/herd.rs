@@ -27,6 +27,10 @@ impl Case for Herds {
         "exit 1, a herd".to_string()
     }
 
+    fn in_search(&self) -> String {
+        "one connection wakes everybody".to_string()
+    }
+
     fn of_a_survivor(&self, run: &Run) -> Survival {
         // Whatever the order was: it has woken everybody, or not.
         match run.herd.reactors.len() {

@@ -27,6 +27,10 @@ impl Case for Loses {
         "exit 1, bytes missing".to_string()
     }
 
+    fn in_search(&self) -> String {
+        "a client loses what it is owed".to_string()
+    }
+
     fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
         of(timeline.run).is_some() && tail(timeline).is_some_and(|tail| tail.read.is_none() && tail.closed.is_some())
     }

@@ -59,6 +59,10 @@ impl Case for Signal {
         format!("{} {text}", signal_name(signal)).trim_end().to_string()
     }
 
+    fn in_search(&self) -> String {
+        signal_name(self.signal)
+    }
+
     fn is_met(&self, stage: &Stage, heap: Heap, status: ExitStatus, stderr: &str) -> bool {
         // On pages of its own a block that is freed twice faults, whatever malloc would have said.
         if heap != stage.heap && heap == Heap::Pages {

@@ -30,6 +30,10 @@ impl Case for Misdelivers {
         "exit 1, a stranger's bytes".to_string()
     }
 
+    fn in_search(&self) -> String {
+        "a client gets bytes that are not its own".to_string()
+    }
+
     fn is_borne_out(&self, timeline: &Timeline<'_>) -> bool {
         of(timeline.run).is_some() && stale(timeline).is_some_and(|stale| stale.written.is_some())
     }

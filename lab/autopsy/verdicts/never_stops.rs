@@ -27,6 +27,10 @@ impl Case for NeverStops {
         "exit 1, it does not stop".to_string()
     }
 
+    fn in_search(&self) -> String {
+        "told to stop, the server never ends".to_string()
+    }
+
     fn ends_by_kill(&self) -> bool {
         true
     }

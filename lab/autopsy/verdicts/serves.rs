@@ -34,6 +34,10 @@ impl Case for Serves {
         "exit 0".to_string()
     }
 
+    fn in_search(&self) -> String {
+        "it serves its client".to_string()
+    }
+
     fn is_met(&self, _: &Stage, _: Heap, status: ExitStatus, _: &str) -> bool {
         status.code() == Some(0)
     }

@@ -81,8 +81,15 @@ impl Choices {
     }
 
     /// Who moved last, if it could go on.
-    pub fn last(&self, ready: &[Step]) -> Option<usize> {
+    fn last(&self, ready: &[Step]) -> Option<usize> {
         self.taken.last().and_then(|last| ready.iter().position(|step| step.role == last.step.role))
+    }
+
+    /// Which of those a scheduler lets go on. Where one only could, it is not asked.
+    pub fn pick(&self, ready: &[Step], scheduler: &mut dyn Scheduler) -> usize {
+        let chosen = if ready.len() == 1 { 0 } else { scheduler.pick(ready, self.last(ready)) };
+        scheduler.moves(ready, chosen);
+        chosen
     }
 
     /// Takes one of those that [`Choices::ready`] gave.
@@ -123,13 +130,10 @@ impl Choices {
 impl Strategy for Exploration<'_> {
     fn choose(&mut self, now: &Now) -> Choice {
         let ready = self.choices.ready(now);
-        let steps = &ready.1;
-        let chosen = match steps.len() {
-            0 => return Choice::End,
-            1 => 0,
-            _ => self.scheduler.pick(steps, self.choices.last(steps)),
-        };
-        self.scheduler.moves(steps, chosen);
+        if ready.1.is_empty() {
+            return Choice::End;
+        }
+        let chosen = self.choices.pick(&ready.1, self.scheduler);
         self.choices.take(&ready, chosen)
     }
 

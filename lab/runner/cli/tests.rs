@@ -29,9 +29,9 @@ fn what_is_to_be_done_is_one_of_them() {
         format!("{:?}", What::Wild { rounds: 7, seconds: 9 })
     );
     assert_eq!(what(&["--repeat", "12"]), format!("{:?}", What::Repeat(12)));
-    assert_eq!(what(&["--play"]), format!("{:?}", What::Play(Play { clients: vec![], stops: false })));
+    assert_eq!(what(&["--play"]), format!("{:?}", What::Play(Visitors { clients: vec![], stops: false })));
     let clients = vec!["connect".to_string()];
-    let play = What::Play(Play { clients, stops: true });
+    let play = What::Play(Visitors { clients, stops: true });
     assert_eq!(what(&["--play", "--client", "connect", "--stop"]), format!("{play:?}"));
     assert_eq!(
         (parsed("stage4_fixed", &["--play"]).workers, parsed("stage4_fixed", &["--play", "--workers=3"]).workers),
@@ -49,11 +49,14 @@ fn a_search_has_two_workers_and_limits_of_its_own() {
     };
     let (workers, all) = search(&["--search"]);
     assert_eq!((workers, all.which, all.runs, all.seconds), (2, Which::Several, 300, 60));
-    assert_eq!((all.seed, all.depth, all.stops, all.output, all.clients.len()), (1, 2, false, None, 0));
+    assert_eq!(
+        (all.seed, all.depth, all.visitors.stops, all.output, all.visitors.clients.len()),
+        (1, 2, false, None, 0)
+    );
     let flags = "--search --workers 3 --strategy pct --runs 7 --seconds 8 --seed 9 --depth 3 --client a --client b --stop --output o";
     let (workers, all) = search(&flags.split(' ').collect::<Vec<_>>());
-    assert_eq!((workers, all.runs, all.seconds, all.seed, all.depth, all.stops), (3, 7, 8, 9, 3, true));
-    assert_eq!((all.clients, all.output), (vec!["a".to_string(), "b".to_string()], Some("o".into())));
+    assert_eq!((workers, all.runs, all.seconds, all.seed, all.depth, all.visitors.stops), (3, 7, 8, 9, 3, true));
+    assert_eq!((all.visitors.clients, all.output), (vec!["a".to_string(), "b".to_string()], Some("o".into())));
     for (name, which) in Which::all() {
         assert_eq!(search(&["--search", "--strategy", name]).1.which, which);
     }

@@ -21,7 +21,7 @@ pub fn aim(stage: &Stage) -> String {
 pub fn is_aim(stage: &Stage, shown: &Shown) -> bool {
     match (stage.expect, shown) {
         (Verdict::Signal { signal, .. }, Shown::Died(died_of, _)) => signal == *died_of,
-        (expected, Shown::Verdict(id)) => expected.id() == *id,
+        (expected, Shown::Verdict(verdict)) => expected == *verdict,
         _ => false,
     }
 }

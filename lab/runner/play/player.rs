@@ -120,8 +120,7 @@ impl Strategy for Player<'_, '_> {
             }
         }
         let rest = self.rest.as_mut().expect("it was chosen");
-        let chosen = if steps.len() == 1 { 0 } else { rest.pick(steps, self.choices.last(steps)) };
-        rest.moves(steps, chosen);
+        let chosen = self.choices.pick(steps, rest.as_mut());
         self.take(&ready, chosen)
     }
 

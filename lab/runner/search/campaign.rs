@@ -147,13 +147,9 @@ impl Campaign {
                 Next::Delayed(run) => self.bounded.made(run, &taken, &made.run.records),
                 Next::Sampled(kind, _) => self.sampled[*kind as usize] += 1,
             }
-            self.last = taken.clone();
             // The calm run is none of the random orders.
             let counts = matches!((self.which, &next), (Which::Several | Which::Delays, _) | (_, Next::Sampled(..)));
-            if !counts {
-                continue;
-            }
-            if let Some(shown) = made.shown() {
+            if let Some(shown) = made.shown().filter(|_| counts) {
                 let found = Found { taken, shown, run: self.runs, from: next, made };
                 if found.made.is_directed() || comes_again(lab, &found)? {
                     return Ok(Looked::Found(Box::new(found)));
@@ -162,9 +158,10 @@ impl Campaign {
                 self.by_chance.1.get_or_insert(found);
                 continue;
             }
-            if made.end != End::Code(0) {
+            if counts && made.end != End::Code(0) {
                 return Ok(Looked::Cannot(made.end));
             }
+            self.last = taken;
         }
         // Not what was looked for, and not to be lost either.
         Ok(self.by_chance.1.take().map_or(Looked::Nothing, |found| Looked::Found(Box::new(found))))

@@ -9,7 +9,7 @@ use super::super::cli::Options;
 use super::super::end::End;
 use super::super::exhibit::{Plan, add_outside, in_process, judge};
 use super::super::process::{self, PANICKED, Setup, handle};
-use crate::autopsy::verdicts::last_line;
+use crate::autopsy::verdicts::{case, last_line};
 use crate::catalogue::{Stage, Verdict};
 use crate::direct::director::Direction;
 use crate::direct::explore::{Exploration, Scheduler, Taken};
@@ -53,7 +53,6 @@ pub struct Lab<'a> {
     pub plan: Plan<'a>,
     /// Emptied before each run.
     pub blackbox: Blackbox,
-    pub runs: u64,
     /// What each run took.
     pub millis: Vec<f64>,
 }
@@ -76,7 +75,7 @@ pub enum Shown {
     /// The server came to no rest.
     Restless,
     /// What the director, the kernel or a client has shown.
-    Verdict(&'static str),
+    Verdict(Verdict),
 }
 
 impl Shown {
@@ -87,12 +86,7 @@ impl Shown {
             Shown::Died(signal, None) => signal_name(*signal),
             Shown::Panicked => "the server panics".to_string(),
             Shown::Restless => "the server never comes to rest".to_string(),
-            Shown::Verdict("hangs") => "a client waits, and nobody can move".to_string(),
-            Shown::Verdict("misdelivers") => "a client gets bytes that are not its own".to_string(),
-            Shown::Verdict("never_stops") => "told to stop, the server never ends".to_string(),
-            Shown::Verdict("loses") => "a client loses what it is owed".to_string(),
-            Shown::Verdict("herds") => "one connection wakes everybody".to_string(),
-            Shown::Verdict(other) => other.to_string(),
+            Shown::Verdict(verdict) => case(*verdict).in_search(),
         }
     }
 }
@@ -117,12 +111,12 @@ impl Made {
                 let said = last_line(&run.stderr).filter(|_| *signal == libc::SIGABRT);
                 Some(Shown::Died(*signal, said.map(str::to_string)))
             }
-            (End::Code(1), Some(evidence)) => Some(Shown::Verdict(evidence.verdict().id())),
-            (End::Code(1), None) => Some(Shown::Verdict(Verdict::Herds.id())),
+            (End::Code(1), Some(evidence)) => Some(Shown::Verdict(evidence.verdict())),
+            (End::Code(1), None) => Some(Shown::Verdict(Verdict::Herds)),
             (End::Said(1, _), _) if run.ending == Ending::Exit(PANICKED) => Some(Shown::Panicked),
             (End::Said(1, _), _) if run.ending == Ending::Signal(libc::SIGKILL) => Some(Shown::Restless),
             // A server that is not to wake everybody, and does.
-            (End::Said(1, _), _) => Some(Shown::Verdict(Verdict::Herds.id())),
+            (End::Said(1, _), _) => Some(Shown::Verdict(Verdict::Herds)),
             _ => None,
         }
     }
@@ -134,7 +128,12 @@ impl<'a> Lab<'a> {
         let (heap, address, mode) = (options.heap.unwrap_or(stage.heap), any_port(), Mode::Directed);
         let setup = Setup { serve, workers, flags, drain, threads, heap, mode, address, core: false, aloud: false };
         let plan = Plan { stage, setup, schedule: script, limit: options.limit, grace: GRACE, own_order: true };
-        Ok(Lab { plan, blackbox: process::new_blackbox()?, runs: 0, millis: Vec::new() })
+        Ok(Lab { plan, blackbox: process::new_blackbox()?, millis: Vec::new() })
+    }
+
+    /// How many runs it has made.
+    pub fn runs(&self) -> u64 {
+        self.millis.len() as u64
     }
 
     /// One run. `schedule` has what the clients do.
@@ -148,7 +147,6 @@ impl<'a> Lab<'a> {
         if let Direction::Unable(why) = verdict {
             bail!(why);
         }
-        self.runs += 1;
         self.millis.push(start.elapsed().as_secs_f64() * 1000.0);
         let end = judge(&run, &verdict, true);
         Ok(Made { run, end, stayed: plan.stays() })

@@ -31,7 +31,7 @@ pub struct Shorter {
 
 /// Makes an order shorter that showed something, and runs it again and again. Told to end, it leaves it at what there is.
 pub fn shorten(lab: &mut Lab<'_>, found: &Found, order: &Schedule, better: &Schedule) -> Result<Shorter> {
-    let (before, start) = (lab.runs, Instant::now());
+    let (before, start) = (lab.runs(), Instant::now());
     let (is_directed, mut fewest) = (found.made.is_directed(), usize::MAX);
     let times = if is_directed { 1 } else { AGAIN };
     let mut does_show = |order: &Schedule| -> Result<bool> {
@@ -66,7 +66,7 @@ pub fn shorten(lab: &mut Lab<'_>, found: &Found, order: &Schedule, better: &Sche
     let replay = replayed(lab, &shorter, &found.shown)?;
     let replay =
         if replay.held < replay.of && shorter != *order { replayed(lab, order, &found.shown)? } else { replay };
-    Ok(Shorter { runs: lab.runs - before, ..replay })
+    Ok(Shorter { runs: lab.runs() - before, ..replay })
 }
 
 /// Whether a schedule can be read back.

@@ -3,9 +3,10 @@
 use super::*;
 use crate::direct::outcome::Outcome;
 use crate::direct::schedule::Action;
+use crate::runner::cli::Visitors;
 
 fn search(which: Which, runs: u64) -> Search {
-    Search { which, runs, seconds: 1000, seed: 5, depth: 2, clients: vec![], stops: false, output: None }
+    Search { which, runs, seconds: 1000, seed: 5, depth: 2, visitors: Visitors::default(), output: None }
 }
 
 /// A run with three choices.
