@@ -140,6 +140,9 @@ fn clients_of_the_readers_own_are_the_ones_that_come() {
     let clients = ["--client", "plan GET 2; send 29; send 29; receive", "--client", "plan POST 100; send 50; fin"];
     let output = search_in(folder.path(), "stage7_fixed", &[&clients[..], &["--runs", "12", "--stop"]].concat());
     assert_eq!(output.code(), Some(0), "{}", output.all());
+    // Bytes without a plan are what stage 3's own client sends, and they are counted.
+    let raw = ["--client", "send 2048; send 2048; reset", "--depth", "1"];
+    assert_eq!(search_in(folder.path(), "stage3_fixed", &raw).code(), Some(0));
     // Where one client breaks off, what another gets may be its.
     let two = ["--client", "plan POST 1024; send 1082; reset", "--client", "plan POST 2048; send 2106; receive"];
     let output = search_in(folder.path(), "stage5_broken", &[&two[..], &["--runs", "250"]].concat());

@@ -277,6 +277,28 @@ fn who_waits_is_noted_and_when_it_goes_on_and_the_order_has_it_there() {
 }
 
 #[test]
+fn a_scheduler_is_told_of_every_step_also_where_it_had_no_choice() {
+    struct Told(Vec<String>);
+    impl Scheduler for Told {
+        fn pick(&mut self, ready: &[Step], last: Option<usize>) -> usize {
+            assert_eq!(last, self.0.last().and_then(|role| ready.iter().position(|step| step.role == *role)));
+            ready.len() - 1
+        }
+
+        fn moves(&mut self, ready: &[Step], moved: usize) {
+            self.0.push(ready[moved].role.clone());
+        }
+    }
+    let mut told = Told(Vec::new());
+    let mut exploration = Exploration::new(&mut told);
+    let parked = |names: &[&str]| now(names.iter().map(|name| standing(name, State::Parked, None)).collect(), None);
+    for names in [&["main"][..], &["main", "worker-1"], &["worker-1"], &["main", "worker-1", "worker-2"]] {
+        exploration.choose(&parked(names));
+    }
+    assert_eq!(told.0, ["main", "worker-1", "worker-1", "worker-2"]);
+}
+
+#[test]
 fn a_run_without_an_end_is_given_one() {
     let mut scheduler = First;
     let mut exploration = Exploration::new(&mut scheduler);
