@@ -1,8 +1,8 @@
 //! The server's side of a connection, as the kernel's tables have it.
 //!
 //! The kernel is asked for that one socket (`sock_diag(7)`). Where it does not answer (the module is not there, a
-//! sandbox) or knows of none, `/proc/net/tcp` decides, which has the same numbers (`proc_net(5)`); to read it takes
-//! milliseconds on a machine with much memory, whose table is long even where it is empty.
+//! sandbox), `/proc/net/tcp` decides, which has the same numbers (`proc_net(5)`); to read it takes milliseconds on a
+//! machine with much memory, whose table is long even where it is empty.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -34,7 +34,7 @@ pub struct Socket {
 /// Those of reading `/proc/net/tcp`.
 pub fn server_side(server: u16, client: u16) -> io::Result<Option<Socket>> {
     match by_diag(server, client) {
-        Some(socket) => Ok(Some(socket)),
+        Some(answer) => Ok(answer),
         None => by_proc(server, client),
     }
 }
@@ -88,8 +88,9 @@ struct Answer {
     inode: u32,
 }
 
-/// `None` too if the kernel does not answer.
-fn by_diag(server: u16, client: u16) -> Option<Socket> {
+/// `None` if the kernel does not say. That there is no such connection it says by giving the listener in its place;
+/// without a listener its error is the same as without the module, and counts as no answer.
+fn by_diag(server: u16, client: u16) -> Option<Option<Socket>> {
     // linux/sock_diag.h; libc does not have it.
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     let home = [Ipv4Addr::LOCALHOST.octets(), [0; 4], [0; 4], [0; 4]];
@@ -126,14 +127,12 @@ fn by_diag(server: u16, client: u16) -> Option<Socket> {
         libc::recv(socket.as_raw_fd(), (&raw mut answer).cast(), size_of::<Answer>(), libc::MSG_DONTWAIT)
     };
     let Answer { kind, state, receive_queue, write_queue, inode, .. } = answer;
-    // Where there is no such connection, the kernel gives the listener.
-    let is_it = kind == SOCK_DIAG_BY_FAMILY && answer.id.destination_port == destination_port;
-    (length == size_of::<Answer>() as isize && is_it).then(|| Socket {
-        state,
-        received: receive_queue.into(),
-        written: write_queue.into(),
-        inode: inode.into(),
-    })
+    if length != size_of::<Answer>() as isize || kind != SOCK_DIAG_BY_FAMILY {
+        return None;
+    }
+    let (received, written, inode) = (receive_queue.into(), write_queue.into(), inode.into());
+    let is_it = answer.id.destination_port == destination_port;
+    Some(is_it.then_some(Socket { state, received, written, inode }))
 }
 
 fn by_proc(server: u16, client: u16) -> io::Result<Option<Socket>> {
@@ -169,7 +168,7 @@ mod tests {
         loop {
             let by_proc = by_proc(server, client).expect("there is /proc");
             if let Some(socket) = by_proc.filter(&what)
-                && by_diag(server, client) == by_proc
+                && by_diag(server, client) == Some(Some(socket))
             {
                 return socket;
             }
@@ -219,13 +218,28 @@ mod tests {
     fn a_listener_is_no_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
         let server = listener.local_addr().expect("it is bound").port();
-        assert_eq!((by_diag(server, 1), server_side(server, 1).expect("there is /proc")), (None, None));
+        let said = has_diag().then_some(None);
+        assert_eq!((by_diag(server, 1), server_side(server, 1).expect("there is /proc")), (said, None));
+    }
+
+    #[test]
+    fn a_connection_outlives_its_listener_and_what_nobody_says_is_looked_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+        let server = listener.local_addr().expect("it is bound").port();
+        let stream = TcpStream::connect(("127.0.0.1", server)).expect("it listens");
+        let client = stream.local_addr().expect("it is connected").port();
+        let accepted = listener.accept().expect("somebody has connected");
+        drop(listener);
+        assert!(server_side(server, client).expect("there is /proc").is_some());
+        assert_eq!(by_diag(server, 1), None, "an error is no answer");
+        assert_eq!(server_side(server, 1).expect("there is /proc"), None);
+        drop(accepted);
     }
 
     fn has_diag() -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
         let server = listener.local_addr().expect("it is bound").port();
         let stream = TcpStream::connect(("127.0.0.1", server)).expect("it listens");
-        by_diag(server, stream.local_addr().expect("it is connected").port()).is_some()
+        by_diag(server, stream.local_addr().expect("it is connected").port()).flatten().is_some()
     }
 }

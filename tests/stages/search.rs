@@ -327,20 +327,21 @@ fn search_wrong(folder: &Path, path: &Path, runs: &str) -> (String, Option<(usiz
 }
 
 /// Wrong fixes that the search finds on the real kernel: each with what is shown of it, and by which of [`SCRIPTS`].
-const FOUND: [(&str, usize, &str); 5] = [
-    ("stage3/read_unwrapped", 0, "the server panics"),
-    ("stage4/edge_is_once", 0, "SIGABRT: double free or corruption"),
-    ("stage4/new_buffer_after_the_rearm", 0, "SIGABRT: double free or corruption"),
-    ("stage5/checked_once", 0, "a client gets bytes that are not its own"),
-    ("stage7/join_before_close", 0, "told to stop, the server never ends"),
+/// Two workers that run freely in one session end it in one way or another.
+const FOUND: [(&str, usize, &[&str]); 5] = [
+    ("stage3/read_unwrapped", 0, &["the server panics"]),
+    ("stage4/edge_is_once", 0, &["SIGABRT: double free or corruption", "the server panics"]),
+    ("stage4/new_buffer_after_the_rearm", 0, &["SIGABRT: double free or corruption"]),
+    ("stage5/checked_once", 0, &["a client gets bytes that are not its own"]),
+    ("stage7/join_before_close", 0, &["told to stop, the server never ends"]),
 ];
 
 /// Those that take longer, since each of their runs waits: only with `LAB_LONG=1`.
-const FOUND_SLOWLY: [(&str, usize, &str); 4] = [
-    ("stage3/join_before_close", 0, "told to stop, the server never ends"),
-    ("stage4/rearm_first", 0, "SIGABRT: double free or corruption"),
-    ("stage4/try_lock_goes_home", 0, "a client waits, and nobody can move"),
-    ("stage5/bumped_when_occupied", 0, "a client gets bytes that are not its own"),
+const FOUND_SLOWLY: [(&str, usize, &[&str]); 4] = [
+    ("stage3/join_before_close", 0, &["told to stop, the server never ends"]),
+    ("stage4/rearm_first", 0, &["SIGABRT: double free or corruption"]),
+    ("stage4/try_lock_goes_home", 0, &["a client waits, and nobody can move"]),
+    ("stage5/bumped_when_occupied", 0, &["a client gets bytes that are not its own"]),
 ];
 
 fn wrong_fixes_are_found(stage: &str) {
@@ -350,7 +351,7 @@ fn wrong_fixes_are_found(stage: &str) {
         let folder = folder();
         let (_, found) = search_wrong(folder.path(), &gallery.join(format!("{name}.patch")), "120");
         let (by, output) = found.unwrap_or_else(|| panic!("{name}: nothing found"));
-        assert!(output.stdout.contains(says), "{name}: {}", output.all());
+        assert!(says.iter().any(|says| output.stdout.contains(says)), "{name}: {}", output.all());
         assert_eq!(by, script, "{name}");
     }
 }

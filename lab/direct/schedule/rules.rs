@@ -117,6 +117,24 @@ fn a_plan_asks_for_its_replies_and_knows_each() {
 }
 
 #[test]
+fn a_plans_bytes_are_the_same_in_whatever_pieces_they_are_asked_for() {
+    for plan in [Plan::Raw, Plan::Get(40), Plan::Post(500)] {
+        let head = plan.head().into_bytes();
+        let due: Vec<u8> = match plan {
+            Plan::Get(_) => head.iter().copied().cycle().take(700).collect(),
+            _ => head.iter().copied().chain(std::iter::repeat(b'x')).take(700).collect(),
+        };
+        for offset in 0..200 {
+            for length in (0..100).chain(400..500) {
+                let mut piece = vec![0; length];
+                plan.fill(offset as u64, &mut piece);
+                assert_eq!(piece, due[offset..offset + length], "{plan:?} from {offset}, {length} bytes");
+            }
+        }
+    }
+}
+
+#[test]
 fn who_is_a_thread_is_no_client_and_not_the_operator() {
     for (name, client) in [("client", Some(0)), ("client-2", Some(1)), ("client-3", Some(2)), (OPERATOR, None)] {
         assert_eq!((client_of(name), is_thread(name)), (client, false));
