@@ -4,7 +4,7 @@
 //! - `timeline` makes rows of the records
 //! - `findings` looks for the cause of a survival, and says nothing that the records do not bear out
 //! - [`verdicts`] has a file for each way to end: what shows it, how it is reported, what is said of it elsewhere
-//! - `page` is what a report is written on
+//! - `page` is what a report is written on, `source` the lines that it shows
 //! - `text` and `json` write it down, and `perfetto` for a tool that draws traces
 //!
 //! # The trace
@@ -93,6 +93,7 @@ mod json;
 pub mod lanes;
 mod page;
 mod perfetto;
+mod source;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -48,7 +48,22 @@ impl Records {
         }
         let step = self.steps.get(&role).copied().filter(|_| !over);
         let nanos = number * 100;
-        self.list.push(Record { number, nanos, role, kind, label, file: FILE, line, inherited, step, over, a, b, c });
+        self.list.push(Record {
+            number,
+            nanos,
+            role,
+            kind,
+            label,
+            file: FILE,
+            line,
+            column: 9,
+            inherited,
+            step,
+            over,
+            a,
+            b,
+            c,
+        });
         self
     }
 
@@ -178,6 +193,13 @@ fn a_use_after_free_is_told_with_all_who_took_part() {
         "\
 stage3_broken: sessions are raw pointers, and a hang-up frees them                         chapter 3
 
+  died of    SIGSEGV at 0x7f0000000008: 8 bytes into session 1 (16 bytes, on pages of its own, taken
+             away when it was freed)
+  allocated  main      step 1  lab/stages/made_up.rs:20
+  freed      main      step 3  lab/stages/made_up.rs:90
+  used       worker-1  step 4  lab/stages/made_up.rs:120
+  why        the map gave up the only owner while a task still held a copy of the pointer
+
   #  main                worker-1
   1  allocate session 1
      queue session 1
@@ -185,12 +207,6 @@ stage3_broken: sessions are raw pointers, and a hang-up frees them              
   3  free session 1
   4                      use session 1   <- SIGSEGV
 
-  died of    SIGSEGV at 0x7f0000000008: 8 bytes into session 1 (16 bytes, on pages of its own, taken
-             away when it was freed)
-  allocated  main      step 1  lab/stages/made_up.rs:20
-  freed      main      step 3  lab/stages/made_up.rs:90
-  used       worker-1  step 4  lab/stages/made_up.rs:120
-  why        the map gave up the only owner while a task still held a copy of the pointer
   order      forced by the director, 4 steps
   chapter    chapters/stage3.md
   next       cargo run --bin stage3_fixed
@@ -516,6 +532,34 @@ fn no_line_of_a_report_is_wider_than_the_terminal() {
         assert!(!report(&run, 80, false).contains('\x1b'));
         assert!(report(&run, 80, true).contains("\x1b[1;31m"));
     }
+}
+
+/// A report whose lines are those of this file.
+#[test]
+fn the_guilty_lines_are_shown_and_come_before_the_lanes() {
+    let (line, column) = (line!(), column!());
+    let mut run = double_free();
+    for record in &mut run.records {
+        (record.file, record.line, record.column) = (file!(), line, column);
+    }
+    let text = report(&run, 90, false);
+    // Allocated, freed and freed again in one line: it is shown once.
+    let caret = " ".repeat("let (line, column) = (line!(), ".len()) + "^";
+    let shown = format!("{line:>13} | let (line, column) = (line!(), column!());\n              | {caret}\n");
+    assert_eq!(text.matches(&shown).count(), 1, "{text}");
+    let order = ["died of", "again      worker-2", &shown, "why", "#  main", "order"].map(|part| text.find(part));
+    assert!(order.is_sorted() && order[0].is_some(), "{text}");
+    for width in 1..140 {
+        let text = report(&run, width, false);
+        assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
+    }
+    let target = super::source::link(file!());
+    let linked = format!("\x1b]8;;{target}\x1b\\{}:{line}\x1b]8;;\x1b\\", file!());
+    assert_eq!(report(&run, 90, true).matches(&linked).count(), 3);
+    // A drop is not the line's.
+    run.records.iter_mut().for_each(|record| record.inherited = true);
+    let text = report(&run, 90, false);
+    assert!(text.contains("| here or later: a drop has no line of its own\n") && !text.contains("|  "), "{text}");
 }
 
 #[test]

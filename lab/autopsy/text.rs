@@ -9,55 +9,59 @@ use crate::direct::outcome::{Ending, Evidence, Outcome, Run};
 use crate::record::event::Waiting;
 use crate::words::{count, signal_name, thousands};
 
-/// The report of a run: what happened, in lanes; then what came of it, and why. At most `width` columns wide.
+/// The report of a run: what came of it, why, and the lines that did it; what happened, in lanes; then the rest. At most
+/// `width` columns wide. With `colour`, a place is a link to its file.
 pub fn report(run: &Run, width: usize, colour: bool) -> String {
     let timeline = Timeline::new(run);
-    let table = lanes_in(&timeline, width, colour);
     let mut page = Page { width, colour, text: String::new() };
     page.title(run);
+    what_came_of_it(&mut page, &timeline);
+    let table = lanes_in(&timeline, width, colour);
+    page.text.push('\n');
     page.text += &table;
     if !table.is_empty() {
         page.text.push('\n');
     }
-    let shown = run.evidence.as_ref().map(|evidence| verdicts::case(evidence.verdict()));
-    match (run.ending, shown) {
-        // The lab killed it.
-        (Ending::Signal(_), Some(case)) if case.ends_by_kill() => {
-            case.report(&mut page, &timeline);
-            outcomes(&mut page, &timeline);
-            if let Some(why) = verdicts::why(&timeline) {
-                page.entry("why", why);
-            }
-        }
-        (Ending::Signal(signal), _) => {
-            death(&mut page, &timeline, signal, verdicts::why(&timeline));
-            outcomes(&mut page, &timeline);
-        }
-        (Ending::Exit(0), shown) => {
-            let mistake = first_mistake(&timeline);
-            match shown {
-                Some(case) => case.report(&mut page, &timeline),
-                None => survival(&mut page, &timeline, mistake.as_ref(), &*verdicts::case(run.stage.expect)),
-            }
-            outcomes(&mut page, &timeline);
-            if let Some(why) = verdicts::why(&timeline).filter(|_| mistake.is_none()) {
-                page.entry("why", why);
-            }
-            leaks(&mut page, &timeline);
-            cuts(&mut page, &timeline);
-            accounts(&mut page, run);
-        }
-        (Ending::Exit(code), _) => {
-            page.entry_in("ended", &format!("the server's process ended with status {code}"), RED);
-            last_words(&mut page, run);
-            outcomes(&mut page, &timeline);
-        }
+    outcomes(&mut page, &timeline);
+    if run.ending == Ending::Exit(0) {
+        cuts(&mut page, &timeline);
+        accounts(&mut page, run);
     }
     how_it_was_made(&mut page, run);
     let chapter = format!("chapters/stage{}.md", run.stage.chapter);
     page.entry("chapter", &chapter);
     page.entry("next", &catalogue::command(run.stage.next));
     page.text
+}
+
+fn what_came_of_it(page: &mut Page, timeline: &Timeline<'_>) {
+    let run = timeline.run;
+    let shown = run.evidence.as_ref().map(|evidence| verdicts::case(evidence.verdict()));
+    match (run.ending, shown) {
+        // The lab killed it.
+        (Ending::Signal(_), Some(case)) if case.ends_by_kill() => {
+            case.report(page, timeline);
+            if let Some(why) = verdicts::why(timeline) {
+                page.entry("why", why);
+            }
+        }
+        (Ending::Signal(signal), _) => death(page, timeline, signal, verdicts::why(timeline)),
+        (Ending::Exit(0), shown) => {
+            let mistake = first_mistake(timeline);
+            match shown {
+                Some(case) => case.report(page, timeline),
+                None => survival(page, timeline, mistake.as_ref(), &*verdicts::case(run.stage.expect)),
+            }
+            if let Some(why) = verdicts::why(timeline).filter(|_| mistake.is_none()) {
+                page.entry("why", why);
+            }
+            leaks(page, timeline);
+        }
+        (Ending::Exit(code), _) => {
+            page.entry_in("ended", &format!("the server's process ended with status {code}"), RED);
+            last_words(page, run);
+        }
+    }
 }
 
 /// The lanes of a run, or of as much of it as there is.

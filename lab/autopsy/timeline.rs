@@ -34,6 +34,8 @@ pub struct Place {
     pub step: Option<usize>,
     pub file: &'static str,
     pub line: u32,
+    /// `None` where the place is only what its thread did before.
+    pub column: Option<u32>,
     /// The number of the record.
     pub number: u64,
 }
@@ -61,8 +63,8 @@ impl<'a> Timeline<'a> {
 
     /// Where a record was made.
     pub fn place(&self, at: usize) -> Place {
-        let Record { role, step, file, line, number, .. } = self.run.records[at];
-        Place { role, step, file, line, number }
+        let Record { role, step, file, line, column, inherited, number, .. } = self.run.records[at];
+        Place { role, step, file, line, column: (!inherited).then_some(column), number }
     }
 
     /// The step that a record belongs to.

@@ -30,6 +30,8 @@ pub struct Record {
     pub file: &'static str,
     /// The line in `file`.
     pub line: u32,
+    /// The column in `line`, from 1.
+    pub column: u32,
     /// Its place is that of what its thread did before: a drop has no caller to name.
     pub inherited: bool,
     /// The step of the schedule that its role was in, from 1; `None` before its first, after the last of all, and where

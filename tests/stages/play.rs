@@ -34,7 +34,13 @@ impl Display {
         let mut rest = text.chars();
         while let Some(char) = rest.next() {
             if char == '\x1b' {
-                assert_eq!(rest.next(), Some('['), "{text:?}");
+                let next = rest.next();
+                if next == Some(']') {
+                    // A link, up to its `ESC \`.
+                    assert!(rest.by_ref().any(|char| char == '\x1b') && rest.next() == Some('\\'), "{text:?}");
+                    continue;
+                }
+                assert_eq!(next, Some('['), "{text:?}");
                 let mut sequence = String::new();
                 for next in rest.by_ref() {
                     sequence.push(next);

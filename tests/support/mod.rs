@@ -99,7 +99,7 @@ fn end(command: &Command, mut child: Child) -> Output {
         if let Some(status) = child.try_wait().expect("it is our child") {
             break status;
         }
-        if start.elapsed() > Duration::from_secs(60) {
+        if start.elapsed() > Duration::from_secs(180) {
             child.kill().expect("it is our child");
             panic!("{command:?} did not end");
         }

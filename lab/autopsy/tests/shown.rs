@@ -202,6 +202,40 @@ fn a_hang_is_told_with_its_session_its_bytes_and_who_waits_for_what() {
     assert_eq!((&value["serves_another"], &value["armed"]), (&true.into(), &serde_json::Value::Null));
 }
 
+#[test]
+fn a_hang_is_told_with_where_its_socket_was_last_reported_and_read() {
+    let told = |change: fn(&mut Records)| {
+        let mut records = Records::default();
+        // Another connection had the number before, and its token is another.
+        records.step(MAIN, 1).add(MAIN, Kind::Add, "", [6, 1, 1]).add(MAIN, Kind::Ready, "", [1, 1, 0]);
+        records.add(ONE, Kind::Read, "", [6, 1, 0]).add(MAIN, Kind::Close, "", [6, 0, 0]);
+        records.step(MAIN, 2).add(MAIN, Kind::Add, "", [6, 9, 1]);
+        change(&mut records);
+        records.end().add(MAIN, Kind::Ready, "", [9, 4, 0]).add(ONE, Kind::Read, "", [6, 7, 0]);
+        let mut run = records.run("stage6_broken", &[("main", "wait")], Ending::Exit(0));
+        run.evidence = hang("stage6_broken", None, 19).evidence;
+        let text = report(&run, 100, false);
+        let row = |key: &str| text.lines().find(|line| line.starts_with(&format!("  {key}"))).map(str::to_string);
+        (row("reported"), row("last read"))
+    };
+    assert_eq!(told(|_| {}), (None, None), "what was before it is another's");
+    let (reported, read) = told(|records| {
+        records.add(MAIN, Kind::Ready, "", [9, 1, 0]).add(ONE, Kind::Read, "", [6, 10, 0]);
+        records.add(MAIN, Kind::Ready, "", [8, 1, 0]).add(ONE, Kind::Read, "", [5, 3, 0]);
+    });
+    assert_eq!(reported.as_deref(), Some("  reported   main      step 2  lab/stages/made_up.rs:70: IN"));
+    assert_eq!(read.as_deref(), Some("  last read  worker-1          lab/stages/made_up.rs:80: 10 bytes"));
+    let read = |result: i64| {
+        let mut records = Records::default();
+        records.add(MAIN, Kind::Add, "", [6, 9, 1]).add(ONE, Kind::Read, "", [6, result as u64, 0]);
+        let mut run = records.run("stage6_broken", &[("main", "wait")], Ending::Exit(0));
+        run.evidence = hang("stage6_broken", None, 19).evidence;
+        report(&run, 100, false)
+    };
+    contains(&read(0), &["last read worker-1 lab/stages/made_up.rs:10: end of stream"]);
+    contains(&read(-i64::from(libc::EAGAIN)), &["last read worker-1 lab/stages/made_up.rs:10: EAGAIN"]);
+}
+
 // ---- lost bytes
 
 /// A client's last bytes and its end come as one event on fd 7; fd 8 is another's.

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::super::lanes::RED;
-use super::super::page::Page;
-use super::super::timeline::Timeline;
+use super::super::page::{Page, places};
+use super::super::timeline::{Place, Timeline};
 use super::super::verdict::{Case, Keys};
 use crate::catalogue::Lost;
 use crate::direct::outcome::{Evidence, Hang, Run};
 use crate::direct::quiescence::{Armed, Sleeper};
-use crate::words::count;
+use crate::record::event::{Kind, Record};
+use crate::words::{count, errno, mask};
 
 /// Nobody can move any more, and the client is owed a reply.
 pub struct Hangs;
@@ -41,7 +42,7 @@ impl Case for Hangs {
 
     fn report(&self, page: &mut Page, timeline: &Timeline<'_>) {
         if let Some(hang) = of(timeline.run) {
-            hanging(page, hang);
+            hanging(page, timeline, hang);
         }
     }
 
@@ -73,12 +74,15 @@ fn hangs_as_told(lost: Option<Lost>, hang: &Hang) -> bool {
 }
 
 /// Nobody can move: which connection waits, for how much, and how that is known.
-fn hanging(page: &mut Page, hang: &Hang) {
+fn hanging(page: &mut Page, timeline: &Timeline<'_>, hang: &Hang) {
     let (session, fd) = (hang.session, hang.fd);
     let unread = count(hang.unread, "byte");
     let wait = if hang.unread == 1 { "waits" } else { "wait" };
     let how = format!("session {session} (fd {fd}): {unread} {wait} in its socket (FIONREAD), and nobody reads");
     page.entry_in("hangs", &how, RED);
+    let seen = last_seen(timeline, hang.fd);
+    let seen: Vec<_> = seen.iter().map(|(key, place, remark)| (*key, *place, remark.as_str())).collect();
+    places(page, timeline, &seen);
     if let Some(armed) = hang.proof.as_ref().map(|proof| proof.armed) {
         page.entry("armed", &armed_for(armed));
     }
@@ -106,6 +110,26 @@ fn hanging(page: &mut Page, hang: &Hang) {
     if hang.serves_another {
         page.entry("meanwhile", "another client came, and was served");
     }
+}
+
+/// Where its descriptor was last reported and last read, while the schedule was kept.
+fn last_seen(timeline: &Timeline<'_>, fd: u64) -> Vec<(&'static str, Place, String)> {
+    let records = &timeline.run.records[..timeline.schedule_end];
+    let last = |is_it: &dyn Fn(&Record) -> bool| records.iter().rposition(is_it);
+    let added = last(&|record| record.kind == Kind::Add && record.a == fd);
+    let reported = added.and_then(|added| {
+        let token = records[added].b;
+        last(&|record| record.kind == Kind::Ready && record.a == token).filter(|at| *at > added)
+    });
+    let read = last(&|record| record.kind == Kind::Read && record.a == fd).filter(|at| added < Some(*at));
+    let said = |at: usize| match records[at].b as i64 {
+        0 => ": end of stream".to_string(),
+        bytes @ 1.. => format!(": {}", count(bytes as u64, "byte")),
+        error => format!(": {}", errno(-error as i32)),
+    };
+    let reported = reported.map(|at| ("reported", timeline.place(at), format!(": {}", mask(records[at].b))));
+    let read = read.map(|at| ("last read", timeline.place(at), said(at)));
+    reported.into_iter().chain(read).collect()
 }
 
 /// What is still asked of the socket in the interest list.

@@ -171,6 +171,7 @@ pub fn survival(page: &mut Page, timeline: &Timeline<'_>, mistake: Option<&Findi
              nobody was found"
         );
         page.entry("kept out", &text);
+        page.source(&stale.returned);
     }
     if timeline.run.stage.drains
         && let Some(tail) = tail(timeline)
@@ -192,6 +193,7 @@ pub fn survival(page: &mut Page, timeline: &Timeline<'_>, mistake: Option<&Findi
             "{who} left without a reply, and armed the socket on its way ({step}{file}:{line}), still holding {lock}"
         );
         page.entry("re-armed", &text);
+        page.source(&left.rearmed);
     }
     if mistake.is_none()
         && !timeline.run.stage.drains
@@ -207,6 +209,7 @@ pub fn survival(page: &mut Page, timeline: &Timeline<'_>, mistake: Option<&Findi
             kept.block.name
         );
         page.entry("harmless", &text);
+        page.source(&kept.given_up);
         // After the schedule it is chance who of them is the last.
         if let Some(Place { role, step: Some(step), file, line, .. }) = kept.freed {
             let text = format!("{} was the last owner, in step {step} ({file}:{line})", timeline.role(role));

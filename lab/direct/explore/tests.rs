@@ -159,6 +159,7 @@ pub fn record(step: usize, kind: Kind, a: u64) -> Record {
         label: "",
         file: "",
         line: 0,
+        column: 0,
         inherited: false,
         step: Some(step),
         over: false,

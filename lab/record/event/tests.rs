@@ -7,7 +7,22 @@ const SESSION: u64 = 0x7f00_0000_0000;
 
 fn record(kind: Kind, label: &'static str, [a, b, c]: [u64; 3]) -> Record {
     let (number, nanos, role, line) = (0, 0, 2, 1);
-    Record { number, nanos, role, kind, label, file: "x.rs", line, inherited: false, step: None, over: false, a, b, c }
+    Record {
+        number,
+        nanos,
+        role,
+        kind,
+        label,
+        file: "x.rs",
+        line,
+        column: 1,
+        inherited: false,
+        step: None,
+        over: false,
+        a,
+        b,
+        c,
+    }
 }
 
 /// A record after others: its lane, and its numbers as an object.

@@ -32,6 +32,7 @@ fn run(deeds: &[Deed]) -> Run {
             label: "",
             file: "lab/stages/made_up.rs",
             line,
+            column: 1,
             inherited: false,
             step: None,
             over: false,
