@@ -106,7 +106,7 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
             told += 1;
         }
         let line = own.and_then(|own| line(records, own, &path));
-        rows.push(json!([row["step"], row["role"], row["text"], row["mark"], line, world.panel()]));
+        rows.push(json!([row["step"], row["role"], row["text"], row["mark"], line, world.panel(), world.arrows()]));
     }
     let steps = autopsy["steps"].as_array().expect("there are steps");
     let seen = |step: &&Value| !all[..directed].iter().any(|row| row["step"] == step["number"]);
@@ -117,7 +117,7 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
             let from = records.iter().position(|record| of_it(&record)).unwrap_or(0);
             let point = records[from..].iter().find(|r| r["kind"] == "point" && r["role"] == step["role"]);
             let line = point.map(|point| point["line"].clone());
-            rows.push(json!([step["number"], step["role"], step["what"], null, line, world.panel()]));
+            rows.push(json!([step["number"], step["role"], step["what"], null, line, world.panel(), world.arrows()]));
         }
         let stopped = autopsy["client"]["sent"] == 0;
         let (end, mark) = match autopsy["hang"].is_null() {
@@ -141,7 +141,7 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
             let gone = |record: &&Value| matches!(text(&record["kind"]), "free" | "close");
             records[told..].iter().filter(gone).for_each(|record| world.tell(record));
         }
-        rows.push(json!([null, null, end, mark, null, world.panel()]));
+        rows.push(json!([null, null, end, mark, null, world.panel(), world.arrows()]));
     }
     let lanes = |role: &&Value| rows.iter().any(|row| row[1] == **role);
     let roles: Vec<_> = trace["roles"].as_array().expect("there are roles").iter().filter(lanes).collect();
@@ -280,4 +280,52 @@ fn the_broken_ones_end_at_their_crash_and_the_fixed_ones_are_served() {
         let well = ["served to the end", "goes on, and the server stops"].into_iter().any(|end| text.contains(end));
         assert_eq!(well, serves, "{stage}");
     }
+}
+
+/// The arrows after each row of a recording: its text, and who leads where.
+fn arrows(name: &str) -> Vec<(String, Vec<String>)> {
+    traces();
+    let text = std::fs::read_to_string(recording(name)).expect("it was recorded");
+    let rows = text.lines().skip_while(|line| *line != "\"rows\":[").skip(1).take_while(|line| *line != "],");
+    let parse = |row: &str| serde_json::from_str::<Value>(row.trim_end_matches(',')).expect("a row is JSON");
+    let arrow =
+        |arrow: &Value| arrow.as_array().expect("three words").iter().map(text_of).collect::<Vec<_>>().join(" ");
+    rows.map(parse)
+        .map(|row| (text_of(&row[2]), row[6].as_array().expect("arrows").iter().map(arrow).collect()))
+        .collect()
+}
+
+fn text_of(value: &Value) -> String {
+    text(value).to_string()
+}
+
+#[test]
+fn an_arrow_dangles_where_a_session_was_freed_under_its_pointer() {
+    let rows = arrows("stage3_broken");
+    let after = |text: &str| rows.iter().rev().find(|row| row.0 == text).map(|row| row.1.clone()).unwrap_or_default();
+    assert_eq!(after("allocate session 1"), ["map session 1 on"]);
+    assert_eq!(after("take session 1"), ["map session 1 on", "worker-1 session 1 on"]);
+    assert_eq!(after("queue session 1"), ["map session 1 on", "queue 1 session 1 on", "worker-1 session 1 on"]);
+    assert_eq!(after("free session 1"), ["queue 1 session 1 bad", "worker-1 session 1 bad"]);
+    for fixed in ["stage3_fixed", "stage4_fixed", "stage6_fixed"] {
+        let rows = arrows(fixed);
+        assert!(rows.iter().any(|row| row.1.iter().any(|arrow| arrow.starts_with("worker-1 "))), "{fixed}: {rows:?}");
+        assert!(rows.iter().all(|row| row.1.iter().all(|arrow| !arrow.ends_with(" bad"))), "{fixed}: {rows:?}");
+    }
+}
+
+#[test]
+fn a_number_leads_to_the_next_client_and_a_generation_does_not() {
+    let of_worker = |name: &str| {
+        let mut led: Vec<String> = arrows(name)
+            .into_iter()
+            .map(|row| row.1.into_iter().find(|arrow| arrow.starts_with("worker-1 ")).unwrap_or_default())
+            .collect();
+        led.dedup();
+        led
+    };
+    let broken = ["", "worker-1 session 1 key", "", "worker-1 session 2 key"];
+    assert_eq!(of_worker("stage5_broken")[..4], broken);
+    let fixed = of_worker("stage5_fixed");
+    assert!(fixed.contains(&broken[1].to_string()) && !fixed.contains(&broken[3].to_string()), "{fixed:?}");
 }

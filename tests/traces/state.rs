@@ -21,6 +21,20 @@ pub struct World {
     socket: Option<Socket>,
     /// The names of what has owners that are counted.
     shared: Vec<String>,
+    /// The sessions that the reactor's map has: each with its descriptor, and the name that a task has for it.
+    map: Vec<Known>,
+    /// The descriptor that was accepted last.
+    accepted: u64,
+    /// The reactor takes a session out of its map.
+    is_removing: bool,
+    /// What each role has taken from the queue and works on.
+    at_work: Vec<(String, String)>,
+}
+
+struct Known {
+    fd: u64,
+    name: String,
+    session: String,
 }
 
 struct Entry {
@@ -76,6 +90,8 @@ impl World {
                 let token = record["token"].as_i64().unwrap_or_default();
                 let entry =
                     Entry { token, fd: number("fd"), events, one_shot: record["one_shot"] == true, armed: true };
+                let known = source(token, entry.fd);
+                self.map.iter_mut().filter(|other| other.fd == entry.fd).for_each(|other| other.name = known.clone());
                 self.interest.retain(|other| other.fd != entry.fd);
                 self.interest.push(entry);
             }
@@ -85,27 +101,54 @@ impl World {
                     entry.armed &= !entry.one_shot;
                 }
             }
-            "accept" => self.socket.get_or_insert_default().fd = Some(number("fd")),
+            "accept" => {
+                self.accepted = number("fd");
+                self.socket.get_or_insert_default().fd = Some(self.accepted);
+            }
+            "point" => {
+                let role = text("role");
+                if role == "main" {
+                    self.is_removing = text("point") == "remove";
+                }
+                if text("point") == "take" {
+                    self.at_work.retain(|(worker, _)| worker != role);
+                }
+            }
+            "end" => self.at_work.retain(|(worker, _)| worker != text("role")),
             "read" => self.socket.get_or_insert_default().read += number("bytes"),
             "close" => {
                 self.interest.retain(|entry| entry.fd != number("fd"));
+                self.map.retain(|known| known.fd != number("fd"));
                 if let Some(socket) = &mut self.socket {
                     socket.fd = socket.fd.filter(|fd| *fd != number("fd"));
                 }
             }
             "push" => self.queue.push(name),
-            "pop" if !self.queue.is_empty() => drop(self.queue.remove(0)),
+            "pop" if !self.queue.is_empty() => {
+                let task = self.queue.remove(0);
+                self.at_work.push((text("role").to_string(), task));
+            }
             "allocate" if is_of_interest(&name) => {
+                if name.starts_with("session") {
+                    let fd = self.accepted;
+                    let entry = self.interest.iter().find(|entry| entry.fd == fd);
+                    let known = entry.map_or(name.clone(), |entry| source(entry.token, fd));
+                    self.map.push(Known { fd, name: known, session: name.clone() });
+                }
                 let owners = self.shared.contains(&name).then_some(1);
                 self.blocks.push(Block { name, owners, lock: None, freed_by: Vec::new(), used_since: false });
             }
             "owners" => {
+                if self.is_removing && text("role") == "main" {
+                    self.map.retain(|known| known.session != name);
+                }
                 if let Some(block) = self.block(&name) {
                     block.owners = record["owners"].as_u64();
                 }
             }
             "free" => {
                 let role = text("role").to_string();
+                self.map.retain(|known| known.session != name);
                 if let Some(block) = self.block(&name) {
                     block.freed_by.push(role);
                 }
@@ -152,17 +195,37 @@ impl World {
         self.blocks.iter_mut().rev().find(|block| block.name == name)
     }
 
+    /// Who leads to which session: a list of (from, session, tone), from `map`, a task of the queue by its place
+    /// (`queue 1`), or who has taken it. Tones: `on`, `key` (it has a name to look up and no pointer), `bad` (a pointer to
+    /// what is freed).
+    pub fn arrows(&self) -> Value {
+        let of_map = self.map.iter().map(|known| ("map".to_string(), &known.session, &known.session));
+        let queued = self.queue.iter().enumerate().map(|(at, task)| (format!("queue {}", at + 1), task));
+        let taken = self.at_work.iter().map(|(role, task)| (role.clone(), task));
+        let of_tasks = queued.chain(taken).filter_map(|(from, task)| {
+            let known = self.map.iter().rev().find(|known| known.name == *task).map(|known| &known.session);
+            // A pointer leads there whether or not the map still knows it.
+            let session = if task.starts_with("session") { Some(task) } else { known };
+            Some((from, task, session?))
+        });
+        let is_freed = |name: &str| self.blocks.iter().any(|block| block.name == name && !block.freed_by.is_empty());
+        let arrow = |(from, task, session): (String, &String, &String)| match () {
+            () if is_freed(session) => json!([from, session, "bad"]),
+            () if task != session => json!([from, session, "key"]),
+            () => json!([from, session, "on"]),
+        };
+        of_map.chain(of_tasks).map(arrow).collect()
+    }
+
     /// A list of (name, detail, tone) a section. Tones: `on`, `off`, `gone`, `bad`.
     pub fn panel(&self) -> Value {
-        let source = |token| match token {
-            0 => "listener".to_string(),
-            -1 => "stop".to_string(),
-            key if key >> 32 != 0 => format!("fd {} (gen {})", key as u32, key >> 32),
-            session => format!("session {session}"),
-        };
         let interest = self.interest.iter().filter(|entry| entry.token >= 0).map(|entry| {
             let armed = if entry.armed { "" } else { "reported, not armed: " };
-            json!([source(entry.token), format!("{armed}{}", entry.events), if entry.armed { "on" } else { "off" }])
+            json!([
+                source(entry.token, entry.fd),
+                format!("{armed}{}", entry.events),
+                if entry.armed { "on" } else { "off" }
+            ])
         });
         let tasks = self.queue.iter().map(|task| json!([task, "", "on"]));
         let lock = self.lock.iter().map(|holder| match holder {
@@ -207,6 +270,17 @@ impl World {
             memory.collect::<Vec<_>>(),
             socket.collect::<Vec<_>>()
         ])
+    }
+}
+
+/// What a socket is called by the number that epoll gives back for it.
+fn source(token: i64, fd: u64) -> String {
+    match token {
+        0 => "listener".to_string(),
+        -1 => "stop".to_string(),
+        key if key >> 32 != 0 => format!("fd {} (gen {})", key as u32, key >> 32),
+        number if number as u64 == fd => format!("fd {fd}"),
+        session => format!("session {session}"),
     }
 }
 
