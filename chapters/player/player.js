@@ -169,17 +169,26 @@
 
     const button = (label, press, more = {}) => element('button', { type: 'button', onclick: press, ...more }, label);
 
+    /** What the button says, and the milliseconds of a row. */
+    const SPEEDS = [['1×', 1400], ['2×', 700], ['½×', 2800]];
+
     class Player {
-        constructor(place, [data, source]) {
+        constructor(place, [whole, source]) {
+            const last = Number(place.dataset.last || whole.rows.length);
+            const data = { ...whole, rows: whole.rows.slice(-last) };
+            this.name = place.dataset.trace.split('/').pop().replace(/\.js$/, '');
             this.rows = data.rows;
             this.at = 0;
             this.timer = null;
             this.lanes = new Lanes(data.roles, `The lanes of ${data.stage}`, (at) => this.go(at));
             for (const [step, role, text, mark] of data.rows) this.lanes.add({ step, role, text, mark });
             this.panel = new Panel(data.sections);
+            this.drawing = window.labDrawing(data);
             this.source = new Source(data.file, source);
             this.live = element('p', { class: 'lab-live', 'aria-live': 'polite' });
+            this.speed = 0;
             this.playing = button('Play', () => this.play(), { 'aria-pressed': 'false' });
+            this.pace = button(`Speed ${SPEEDS[0][0]}`, () => this.hurry());
             this.slider = element('input', { type: 'range', min: 0, max: this.rows.length - 1, value: 0, 'aria-label': 'Row' });
             this.slider.addEventListener('input', () => this.go(Number(this.slider.value)));
             const controls = element(
@@ -190,18 +199,36 @@
                 this.playing,
                 button('Next', () => this.go(this.at + 1)),
                 button('Last', () => this.go(this.rows.length - 1)),
+                this.pace,
                 this.slider,
             );
-            const beside = element('div', { class: 'lab-beside' }, this.panel.element, this.source.element);
-            const body = element('div', { class: 'lab-body' }, this.lanes.element, beside);
+            const inWords = element('details', {}, element('summary', {}, 'The same in words'), this.panel.element);
+            const beside = element('div', { class: 'lab-beside' }, this.drawing.element, inWords);
+            const left = element('div', { class: 'lab-left' }, this.lanes.element);
+            // Where there are few rows, there is room for the source below them.
+            (this.rows.length > 6 ? beside : left).append(this.source.element);
+            const body = element('div', { class: 'lab-body' }, left, beside);
             const title = element('p', { class: 'lab-title' }, element('b', {}, data.stage), `: ${data.title}`);
-            const keys = 'Arrow keys step, Home and End jump, space plays.';
-            const label = `Player: the recorded run of ${data.stage}. ${keys}`;
+            const keys = 'Click here, or come here with Tab; then the arrow keys step, Home and End jump, space plays. ';
+            const label = `Player: the recorded run of ${data.stage}`;
+            this.link = element('a', {}, 'Link to this row');
             const live = element('div', { class: 'lab-box', role: 'region', 'aria-label': label, tabindex: '0' });
-            live.append(title, controls, this.live, body, element('p', { class: 'lab-keys' }, keys));
+            live.append(title, controls, this.live, body, element('p', { class: 'lab-keys' }, keys, this.link));
             live.addEventListener('keydown', (event) => this.key(event));
             replace(place, live);
-            this.go(0);
+            this.go(last < whole.rows.length ? last - 1 : 0);
+            const linked = () => this.linked(live);
+            addEventListener('hashchange', linked);
+            linked();
+        }
+
+        /** `#stage4_broken:15` is a row of this player, counted from 1. */
+        linked(live) {
+            const [, name, row] = location.hash.match(/^#(\w+):(\d+)$/) || [];
+            if (name !== this.name) return;
+            this.go(Number(row) - 1);
+            live.scrollIntoView({ block: 'start', behavior: 'instant' });
+            live.focus({ preventScroll: true });
         }
 
         go(at) {
@@ -209,9 +236,11 @@
             const [step, role, text, mark, line, panel] = this.rows[this.at];
             this.lanes.mark(this.at);
             this.panel.show(panel);
+            this.drawing.show(this.rows[this.at]);
             const outside = role?.startsWith('client') ? 'The client: outside the server, so no line of it.' : 'No line: nobody passed one.';
             this.source.show(line, outside);
             this.slider.value = this.at;
+            this.link.href = `#${this.name}:${this.at + 1}`;
             const place = `Row ${this.at + 1} of ${this.rows.length}`;
             const said = [step ? `step ${step}` : null, role].filter(Boolean).join(', ');
             this.slider.setAttribute('aria-valuetext', `${place}: ${role || ''} ${text}`);
@@ -225,7 +254,15 @@
             if (this.at === this.rows.length - 1) this.go(0);
             this.playing.textContent = 'Pause';
             this.playing.setAttribute('aria-pressed', 'true');
-            this.timer = setInterval(() => this.go(this.at + 1), 1400);
+            this.timer = setInterval(() => this.go(this.at + 1), SPEEDS[this.speed][1]);
+        }
+
+        hurry() {
+            this.speed = (this.speed + 1) % SPEEDS.length;
+            this.pace.textContent = `Speed ${SPEEDS[this.speed][0]}`;
+            if (this.timer === null) return;
+            this.stop();
+            this.play();
         }
 
         stop() {
@@ -438,13 +475,16 @@
     }
     addEventListener('load', reachable);
 
+    window.lab = { load, element };
+
     function failed(place, error) {
         place.append(element('p', { class: 'lab-live' }, `The player did not load: ${error.message}.`));
     }
 
-    document.querySelectorAll('.lanes-player').forEach((place) => {
-        withSource(place.dataset.trace).then((loaded) => new Player(place, loaded)).catch((error) => failed(place, error));
-    });
+    const players = [...document.querySelectorAll('.lanes-player')].map((place) =>
+        withSource(place.dataset.trace).then((loaded) => new Player(place, loaded)).catch((error) => failed(place, error)));
+    // Once all of them have their height, the one that a link means is where it stays.
+    Promise.all(players).then(() => dispatchEvent(new Event('hashchange')));
     document.querySelectorAll('.scheduler-game').forEach((place) => {
         const paths = place.dataset.graphs.split(' ');
         Promise.all(paths.map(withSource)).then((graphs) => new Game(place, graphs)).catch((error) => failed(place, error));

@@ -157,6 +157,9 @@ await check('every link and anchor holds', async () => {
             const path = decodeURIComponent(url.pathname.slice(1)) || 'index.html';
             if (!existsSync(join(book, path))) broken.push(`${page}: ${link}`);
             const anchor = decodeURIComponent(url.hash.slice(1));
+            // A row of a player has no element of its own: `#stage4_broken:15`.
+            const [, played] = anchor.match(/^(\w+):\d+$/) || [];
+            if (played && text[path]?.includes(`data-trace="traces/${played}.js"`)) continue;
             if (anchor && parsed[path] && !parsed[path].ids.includes(anchor)) broken.push(`${page}: no anchor ${link}`);
         }
     }
@@ -222,6 +225,87 @@ for (const name of withPlayer) {
                 holds(page.url() === home + name, 'the arrows do not turn the page');
             }));
     }
+    await check(`${name} has the last row, the drawing and the source on one screen`, () =>
+        open(name, { width: 1280, height: 800 }, async (page) => {
+            await settled(page);
+            for (const [at, stage] of stages.entries()) {
+                const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
+                await box.getByRole('button', { name: 'Last' }).click();
+                await box.evaluate((one) => scrollTo({ top: scrollY + one.getBoundingClientRect().top - 55, behavior: 'instant' }));
+                await page.waitForTimeout(400);
+                for (const part of ['.lab-lanes > li.now', '.lab-drawing', '.lab-figure figcaption']) {
+                    const { y, height } = await box.locator(part).boundingBox();
+                    holds(y > 0 && y + height <= 800, `${stage}: ${part} ends at ${y + height}`);
+                }
+                const { width } = await box.boundingBox();
+                holds(width > 900, `${stage}: it is ${width} px wide`);
+            }
+        }));
+    await check(`${name} draws who leads where, and says it too`, () =>
+        open(name, {}, async (page) => {
+            await settled(page);
+            for (const [at, stage] of stages.entries()) {
+                const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
+                const rows = await page.evaluate((path) => window.lab.load(path).then((data) => data.rows), `traces/${stage}.js`);
+                const shown = rows.slice(-(await box.locator('.lab-lanes > li').count()));
+                for (const [row, [, , , , , [interest, , memory], arrows]] of shown.entries()) {
+                    await box.locator('input').fill(String(row));
+                    const count = (selector) => box.locator(`.lab-drawing ${selector}`).count();
+                    const dangling = arrows.filter(([, , tone]) => tone === 'bad').length;
+                    const sockets = (await count('.wire')) - arrows.length;
+                    holds(sockets >= 0 && sockets <= 2, `${stage} ${row}: ${sockets} wires more than arrows`);
+                    holds((await count('.wire.bad')) === dangling, `${stage} ${row}: ${dangling} arrows dangle`);
+                    const armed = interest.filter(([, , tone]) => tone === 'on').length;
+                    holds((await count('.lamp.on')) === armed, `${stage} ${row}: ${armed} are armed`);
+                    const said = await box.locator('.lab-drawing').getAttribute('aria-label');
+                    holds(memory.every(([block]) => said.includes(block)), `${stage} ${row}: ${said}`);
+                    holds(said.split('which is freed').length - 1 === dangling, `${stage} ${row}: ${said}`);
+                }
+            }
+        }));
+    await check(`${name} opens at the row of a link`, async () => {
+        const stage = stages[0];
+        const at = (row) => open(`${name}#${stage}:${row}`, {}, async (page) => {
+            await settled(page);
+            // The listener of the last player runs after it has come to life.
+            await page.evaluate(() => new Promise((done) => setTimeout(done)));
+            const box = page.locator('.lanes-player').first();
+            const seen = await box.evaluate((one) => one.getBoundingClientRect().top);
+            return [await box.locator('.lab-live').textContent(), await box.locator('.lab-keys a').getAttribute('href'), seen];
+        });
+        const [said, link, top] = await at(3);
+        holds(said.startsWith('Row 3 of') && link === `#${stage}:3`, `${said} ${link}`);
+        holds(top >= 0 && top < 200, `the player is ${top} px below the top`);
+        holds((await at(0))[0].startsWith('Row 1 of'), 'no row is before the first');
+        holds(/^Row (\d+) of \1/.test((await at(9999))[0]), 'no row is after the last');
+    });
+    await check(`${name} numbers its listings, and its reports lead to their lines`, () =>
+        open(name, {}, async (page) => {
+            await settled(page);
+            const wrong = await page.evaluate(async () => {
+                const wrong = [];
+                for (const line of document.querySelectorAll('.lab-line[id]')) {
+                    const [, stage, number] = line.id.match(/^(\w+)-(\d+)$/);
+                    const source = await window.lab.load(`traces/${stage}.source.js`);
+                    if (`${source[number - 1]}\n` !== line.textContent || line.dataset.line !== number) wrong.push(line.id);
+                }
+                for (const link of document.querySelectorAll('pre a[href^="#stage"]')) {
+                    const target = document.querySelector(link.getAttribute('href'));
+                    const [, stage, number] = link.textContent.match(/(\w+)\.rs:(\d+)$/);
+                    if (target?.id !== `${stage}-${number}` || !target.classList.contains('guilty')) wrong.push(link.textContent);
+                }
+                return wrong;
+            });
+            holds(wrong.length === 0, wrong.join(' '));
+            const listings = await page.locator('.lab-listing').count();
+            const some = ['introduction.html', 'loom.html'].includes(name) ? 0 : 1;
+            holds(listings >= some, `${listings} listings have numbers`);
+            if (name === 'stage4.html') {
+                const link = page.locator('pre a', { hasText: 'stage4_broken.rs:141' }).first();
+                await link.click();
+                holds(await page.locator('#stage4_broken-141').evaluate((line) => line.matches(':target')), 'the line is the target');
+            }
+        }));
     await check(`${name} plays by itself, and stops at the end`, () =>
         open(name, {}, async (page) => {
             await page.clock.install();
