@@ -144,26 +144,28 @@ pub fn machine() -> String {
 }
 
 #[cfg(target_env = "gnu")]
-fn libc_version() -> String {
+pub fn libc_version() -> String {
     // SAFETY: gnu_get_libc_version(3) returns a string that is never freed.
     let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
     format!("glibc {}", version.to_string_lossy())
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn libc_version() -> String {
+pub fn libc_version() -> String {
     let _ = CStr::from_bytes_until_nul(b"\0");
     "not glibc".to_string()
 }
 
 /// With `LAB_RECORD=1`, writes all recordings before the first test looks at one; with `LAB_RECORD=reports` it keeps
-/// the odds and timings that are there, since they take some minutes and are never the same.
+/// the odds and timings that are there, since they take some minutes and are never the same. `LAB_RECORD=core`: gdb's
+/// words alone.
 pub fn ready() {
     static RECORDED: OnceLock<()> = OnceLock::new();
     let wanted = std::env::var("LAB_RECORD").unwrap_or_default();
     if wanted == "1" || wanted == "reports" {
         RECORDED.get_or_init(|| {
             record();
+            crate::core_dump::record();
             if root().join("tests/loom").exists() {
                 explore();
             }
@@ -171,6 +173,9 @@ pub fn ready() {
             measure(MEASURED.into_iter().filter(|(name, _)| new(name)).collect());
             fill_the_readme();
         });
+    }
+    if wanted == "core" {
+        RECORDED.get_or_init(crate::core_dump::record);
     }
 }
 
@@ -370,6 +375,7 @@ pub fn names() -> Vec<String> {
         .chain(failing.map(|name| format!("compiler_{name}")))
         .chain(models::PARTS.iter().map(|(name, ..)| name.to_string()))
         .chain(crate::load::names())
+        .chain(crate::core_dump::names())
         .chain(["machine".to_string()])
         .collect()
 }

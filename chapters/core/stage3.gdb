@@ -1,0 +1,15 @@
+# Reads a core of stage3_broken: gdb -q -batch -x chapters/core/stage3.gdb target/debug/stage3_broken core
+set print address off
+set print frame-arguments none
+set filename-display basename
+echo \nthe thread that died\n
+bt 3
+echo \nthe others: the line that each of them has come to\n
+# Below it stand the frames of a thread that is parked at a point.
+thread apply 2-5 -q frame level 5
+echo \nwhy, and where: 1 is nothing mapped, 2 is mapped without the right\n
+p $_siginfo.si_code
+p/x $_siginfo._sifields._sigfault.si_addr
+echo \nwhat stands there, and what has this address\n
+x/2gx $_siginfo._sifields._sigfault.si_addr
+info symbol $_siginfo._sifields._sigfault.si_addr
