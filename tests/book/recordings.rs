@@ -336,6 +336,35 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
     }
 }
 
+/// The lines of a text without their numbers.
+fn words(text: &str) -> BTreeSet<String> {
+    let number = |word: &str| word.chars().any(|c| c.is_ascii_digit());
+    let masked = |word| if number(word) { "N" } else { word };
+    let lines = text.lines().map(|line| line.split_whitespace().map(masked).collect::<Vec<_>>().join(" "));
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+/// The figures of a measurement are others every time; the words around them are the program's.
+#[test]
+fn the_words_of_a_measurement_are_what_the_program_prints() {
+    ready();
+    for (name, now) in
+        [("cost", stdout("lab", &["cost", "--connections", "20"])), ("point_cost", stdout("lab", &["point-cost"]))]
+    {
+        let recorded = read(&path(name));
+        let (recorded, _) = recorded.split_once("\ntaken by ").expect("it says where it was taken");
+        let (recorded, now) = (words(recorded), words(&now));
+        let other: Vec<_> = recorded.symmetric_difference(&now).collect();
+        assert!(other.is_empty(), "{name}: {other:#?}");
+    }
+}
+
+#[test]
+fn another_word_in_a_measurement_is_seen_and_another_figure_is_not() {
+    assert_eq!(words("  440 connections, 8.2 times\n"), words("21 connections,  9 times\n"));
+    assert_ne!(words("440 connections were asked"), words("440 of the connections were asked"));
+}
+
 #[test]
 fn the_models_say_what_was_recorded() {
     ready();
