@@ -118,9 +118,13 @@ fn facts(stage: &str, report: &str) -> BTreeSet<String> {
     facts.collect()
 }
 
-/// The threads of a core stand in the order in which they came to rest.
+/// The threads of a core stand in the order in which they came to rest, and whoever is on its way to sleep has a frame
+/// more or less below it: the lines in an order of their own, without the numbers of the frames.
 fn sorted(report: &str) -> String {
-    let mut lines: Vec<&str> = report.lines().filter(|line| !line.is_empty()).collect();
+    let unnumbered =
+        |line: &str| line.trim_start_matches('#').trim_start_matches(|c: char| c.is_ascii_digit()).to_string();
+    let frame = |line: &str| if line.starts_with('#') { unnumbered(line) } else { line.to_string() };
+    let mut lines: Vec<String> = report.lines().filter(|line| !line.is_empty()).map(frame).collect();
     lines.sort_unstable();
     lines.join("\n")
 }
