@@ -227,6 +227,17 @@ fn every_include_finds_its_file_and_anchor() {
     }
 }
 
+/// What is included has no indent, so in an indented fence, as in a list, its second line would end the fence.
+#[test]
+fn no_recording_is_included_into_an_indented_fence() {
+    for (page, text) in pages() {
+        for (number, pair) in (1..).zip(text.lines().collect::<Vec<_>>().windows(2)) {
+            let is_indented = pair[0].starts_with(' ') && pair[0].trim_start().starts_with("```");
+            assert!(!(is_indented && pair[1].contains("{{#include")), "{page}:{number}");
+        }
+    }
+}
+
 /// The files of the sources and tests that the text names, whoever reads it.
 #[test]
 fn every_file_that_is_named_is_there() {
