@@ -20,7 +20,7 @@ fn rustc() -> std::process::Command {
 }
 
 /// The compiler's version: `rustc 1.88.0`.
-fn version() -> String {
+pub fn version() -> String {
     let output = rustc().arg("--version").output().expect("rustc runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")

@@ -4,12 +4,16 @@
 //!   writes them; without it the programs run again, and a recording that no longer matches fails with a diff
 //! - [`lesson`]: a broken stage and its twin differ by the lesson and nothing else
 //! - [`compiler`]: what rustc says to the programs of "What the compiler would have said"
+//! - [`core_dump`]: what gdb says of the cores of two broken stages
+//! - [`figures`]: a figure in a sentence comes from a recording, or has a reason
 //! - [`load`]: the tables of `lab bench`, recorded apart: `LAB_RECORD=load`
 //! - [`models`]: what loom says, as the chapters show it
 //! - [`pages`]: fences, links, includes and commands in the chapters; the README; `mdbook build`
 #![cfg(target_os = "linux")]
 
 mod compiler;
+mod core_dump;
+mod figures;
 mod lesson;
 mod load;
 mod models;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::command;
 
 /// Recordings: the name, (parts of) the names of the models whose words it has, and which of their lines.
-pub const PARTS: [(&str, &str, Part); 10] = [
+pub const PARTS: [(&str, &str, Part); 12] = [
     ("loom_fixed", SOUND, Part::All),
     ("loom_broken", "stage3_broken_uses stage4_broken_lets stage4_broken_frees", Part::Verdicts),
     (
@@ -14,8 +14,10 @@ pub const PARTS: [(&str, &str, Part); 10] = [
         "stage8_broken_wakes stage8_exclusive_wakes may_wake never_wakes one_accept exclusive_stop",
         Part::Verdicts,
     ),
+    ("loom_stage7", "stage7_broken_never_stops_in stage7_broken_never_stops_from stage7_broken_loses", Part::Verdicts),
     ("loom_stage9", "stage9_", Part::Verdicts),
     ("loom_halves", "without", Part::All),
+    ("loom_reductions", "the_reductions", Part::All),
     ("loom_orders", "order_that_loom_found_dd", Part::All),
     ("loom_stage3_order", "stage3_broken_uses_a_freed_session_df", Part::Lanes),
     ("loom_stage4_order", "stage4_broken_frees_a_buffer_twice_ddf", Part::Lanes),

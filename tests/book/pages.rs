@@ -7,7 +7,7 @@ use crate::text::assert_same;
 use crate::{binary, command, lesson, read, recordings, root};
 
 /// The pages: paths from the root, and what is in them.
-fn pages() -> BTreeMap<String, String> {
+pub fn pages() -> BTreeMap<String, String> {
     recordings::ready();
     crate::load::ready();
     let (mut folders, mut pages) = (vec![root().join("chapters")], BTreeMap::new());
@@ -27,15 +27,15 @@ fn pages() -> BTreeMap<String, String> {
 }
 
 /// One line of a page, and whether it is code.
-struct Line<'a> {
-    number: usize,
-    text: &'a str,
+pub struct Line<'a> {
+    pub number: usize,
+    pub text: &'a str,
     /// The info string of the fence that it is in.
-    fence: Option<&'a str>,
+    pub fence: Option<&'a str>,
 }
 
 /// The lines of a page without those that open or close a fence; and each opening fence with its line.
-fn lines(text: &str) -> (Vec<Line<'_>>, Vec<(usize, &str)>) {
+pub fn lines(text: &str) -> (Vec<Line<'_>>, Vec<(usize, &str)>) {
     let (mut lines, mut fences) = (Vec::new(), Vec::new());
     // How many backticks opened the fence that we are in.
     let mut open: Option<(usize, &str)> = None;
@@ -56,7 +56,7 @@ fn lines(text: &str) -> (Vec<Line<'_>>, Vec<(usize, &str)>) {
 }
 
 /// A line without its `code spans`.
-fn prose(text: &str) -> String {
+pub fn prose(text: &str) -> String {
     text.split('`').step_by(2).collect::<Vec<_>>().join("``")
 }
 
@@ -125,7 +125,7 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 /// The `{{#include …}}` of a page: path from the root, and what of it.
-fn includes<'a>(page: &str, text: &'a str) -> Vec<(String, Option<&'a str>)> {
+pub fn includes<'a>(page: &str, text: &'a str) -> Vec<(String, Option<&'a str>)> {
     let folder = Path::new(page).parent().expect("a page is in a folder");
     let inside = text.split("{{#include ").skip(1).filter_map(|rest| rest.split("}}").next());
     inside
@@ -223,6 +223,17 @@ fn every_include_finds_its_file_and_anchor() {
                     assert!(text.lines().any(|line| line.trim() == mark), "{page}: no `{mark}` in {path}");
                 }
             }
+        }
+    }
+}
+
+/// What is included has no indent, so in an indented fence, as in a list, its second line would end the fence.
+#[test]
+fn no_recording_is_included_into_an_indented_fence() {
+    for (page, text) in pages() {
+        for (number, pair) in (1..).zip(text.lines().collect::<Vec<_>>().windows(2)) {
+            let is_indented = pair[0].starts_with(' ') && pair[0].trim_start().starts_with("```");
+            assert!(!(is_indented && pair[1].contains("{{#include")), "{page}:{number}");
         }
     }
 }

@@ -144,26 +144,28 @@ pub fn machine() -> String {
 }
 
 #[cfg(target_env = "gnu")]
-fn libc_version() -> String {
+pub fn libc_version() -> String {
     // SAFETY: gnu_get_libc_version(3) returns a string that is never freed.
     let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
     format!("glibc {}", version.to_string_lossy())
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn libc_version() -> String {
+pub fn libc_version() -> String {
     let _ = CStr::from_bytes_until_nul(b"\0");
     "not glibc".to_string()
 }
 
 /// With `LAB_RECORD=1`, writes all recordings before the first test looks at one; with `LAB_RECORD=reports` it keeps
-/// the odds and timings that are there, since they take some minutes and are never the same.
+/// the odds and timings that are there, since they take some minutes and are never the same. `LAB_RECORD=core`: gdb's
+/// words alone.
 pub fn ready() {
     static RECORDED: OnceLock<()> = OnceLock::new();
     let wanted = std::env::var("LAB_RECORD").unwrap_or_default();
     if wanted == "1" || wanted == "reports" {
         RECORDED.get_or_init(|| {
             record();
+            crate::core_dump::record();
             if root().join("tests/loom").exists() {
                 explore();
             }
@@ -171,6 +173,9 @@ pub fn ready() {
             measure(MEASURED.into_iter().filter(|(name, _)| new(name)).collect());
             fill_the_readme();
         });
+    }
+    if wanted == "core" {
+        RECORDED.get_or_init(crate::core_dump::record);
     }
 }
 
@@ -331,6 +336,31 @@ fn odds_and_timings_add_up_and_say_where_they_were_taken() {
     }
 }
 
+/// The lines of a text without their numbers.
+fn words(text: &str) -> BTreeSet<String> {
+    let number = |word: &str| word.chars().any(|c| c.is_ascii_digit());
+    let masked = |word| if number(word) { "N" } else { word };
+    let lines = text.lines().map(|line| line.split_whitespace().map(masked).collect::<Vec<_>>().join(" "));
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+/// The figures of a measurement are others every time; the words around them are the program's.
+#[test]
+fn the_words_around_the_cost_are_what_the_program_prints() {
+    ready();
+    let recorded = read(&path("cost"));
+    let (recorded, _) = recorded.split_once("\ntaken by ").expect("it says where it was taken");
+    let (recorded, now) = (words(recorded), words(&stdout("lab", &["cost", "--connections", "20"])));
+    let other: Vec<_> = recorded.symmetric_difference(&now).collect();
+    assert!(other.is_empty(), "{other:#?}");
+}
+
+#[test]
+fn another_word_in_a_measurement_is_seen_and_another_figure_is_not() {
+    assert_eq!(words("  440 connections, 8.2 times\n"), words("21 connections,  9 times\n"));
+    assert_ne!(words("440 connections were asked"), words("440 of the connections were asked"));
+}
+
 #[test]
 fn the_models_say_what_was_recorded() {
     ready();
@@ -370,6 +400,7 @@ pub fn names() -> Vec<String> {
         .chain(failing.map(|name| format!("compiler_{name}")))
         .chain(models::PARTS.iter().map(|(name, ..)| name.to_string()))
         .chain(crate::load::names())
+        .chain(crate::core_dump::names())
         .chain(["machine".to_string()])
         .collect()
 }
