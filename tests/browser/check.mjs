@@ -301,6 +301,7 @@ for (const name of withPlayer) {
             const some = ['introduction.html', 'loom.html'].includes(name) ? 0 : 1;
             holds(listings >= some, `${listings} listings have numbers`);
             if (name === 'stage4.html') {
+                await page.locator('details.report summary').first().click();
                 const link = page.locator('pre a', { hasText: 'stage4_broken.rs:141' }).first();
                 await link.click();
                 holds(await page.locator('#stage4_broken-141').evaluate((line) => line.matches(':target')), 'the line is the target');
@@ -329,8 +330,20 @@ for (const name of withPlayer) {
         await open(name, {}, async (page) => {
             await settled(page);
             await page.emulateMedia({ media: 'print' });
-            holds(await page.locator('.lab-still pre').first().isVisible(), 'no figure in print');
             holds(!(await page.locator('.lab-box').first().isVisible()), 'buttons in print');
+            // A run is there once: as its report, or else as its lanes.
+            for (const player of await page.locator('.lanes-player').all()) {
+                const report = player.locator('xpath=following-sibling::*[1][self::details]').locator('pre');
+                const figure = player.locator('.lab-still pre');
+                const visible = await Promise.all([report, figure].map(async (one) => (await one.count()) > 0 && one.first().isVisible()));
+                const hasText = (await report.count()) + (await figure.count()) > 0;
+                holds(!hasText || visible.filter(Boolean).length === 1, `report and lanes in print: ${visible}`);
+            }
+            for (const details of await page.locator('details').all()) {
+                const inside = details.locator(':scope > :not(summary)').first();
+                if (await details.evaluate((one) => one.closest('.lab-box'))) continue;
+                holds(await inside.isVisible(), `folded in print: ${(await inside.textContent()).slice(0, 60)}`);
+            }
         });
     });
     await check(`${name} weighs less than ${WEIGHT / 1000} KB beyond mdBook's own files`, () =>
