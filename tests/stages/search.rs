@@ -104,7 +104,8 @@ fn freed_memory_that_malloc_lets_be_used_is_told_where_nothing_is_found() {
     let output = search_in(folder().path(), "stage3_broken", &delays);
     assert_eq!(output.code(), Some(0), "{}", output.all());
     let luck = output.stdout.lines().find_map(|line| line.strip_prefix("luck      ")).unwrap_or_default();
-    let said = " runs used freed memory, or freed it again, and survived: the black box saw it; --heap pages faults at it";
+    let said =
+        " runs used freed memory, or freed it again, and survived: the black box saw it; --heap pages faults at it";
     assert!(luck.ends_with(said), "{}", output.all());
     let used = |name: &str| -> Option<u64> {
         let output = search_in(folder().path(), name, &[&delays[..], &["--json"]].concat());
