@@ -433,4 +433,29 @@ mod with_the_feature {
             output.all()
         );
     }
+
+    /// The program, its server, and then the threads that connect; or those that ask, in whose place is the tool that
+    /// counts system calls.
+    #[test]
+    fn a_refused_thread_is_one_sentence() {
+        for (part, count) in [("load", 2), ("load", 4), ("calls", 6)] {
+            if part == "calls" && std::process::Command::new("strace").arg("-V").output().is_err() {
+                eprintln!("skipped: strace is not installed");
+                continue;
+            }
+            let mut command = support::command("lab");
+            command.args(["bench", "stage2_reactor", "--client", "embedded", "--parts", part]);
+            command.args(["--connections", "8", "--threads", "4", "--seconds", "1", "--rounds", "1"]);
+            support::with_threads(&mut command, count);
+            let Some(output) = support::finish_in_namespace(command) else { return };
+            let said = match part {
+                // A figure that cannot be had is left out, and the report says why.
+                "calls" => output.stdout.split_whitespace().collect::<Vec<_>>().join(" "),
+                _ => output.stderr.clone(),
+            };
+            let (code, lines) = if part == "calls" { (0, 0) } else { (2, 1) };
+            assert_eq!((output.code(), output.stderr.lines().count()), (Some(code), lines), "{}", output.all());
+            assert!(said.contains("the kernel gives no more threads"), "{part}, {count}: {}", output.all());
+        }
+    }
 }

@@ -102,9 +102,12 @@ fuzz_target!(|input: Input| {
             due: input.bytes.iter().rev().copied().collect(),
             made_for: (input.evidence > 128).then(|| role(input.roles)),
         })),
-        _ => {
-            Some(Evidence::Loses(Loss { client: role(input.evidence), owed: input.dropped, error: input.roles.into() }))
-        }
+        _ => Some(Evidence::Loses(Loss {
+            client: role(input.evidence),
+            owed: input.dropped,
+            error: input.roles.into(),
+            closed: input.evidence > 128,
+        })),
     };
     let run = Run {
         stage,

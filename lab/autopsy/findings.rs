@@ -116,6 +116,10 @@ pub fn kept_alive<'a>(timeline: &'a Timeline<'_>) -> Option<KeptAlive<'a>> {
 /// The sessions and buffers that a server has not freed when it came to its end.
 pub fn leaked<'a>(timeline: &'a Timeline<'_>) -> Vec<&'a Block> {
     let has_ended = timeline.run.ending == Ending::Exit(0) && timeline.run.served.is_some();
-    let is_left = |block: &&Block| has_ended && block.is_of_interest() && block.freed.is_empty();
-    timeline.objects.blocks.iter().filter(is_left).collect()
+    let blocks = &timeline.objects.blocks;
+    // After a second free a malloc may hand out one address twice, and the one free of it is then the later block's.
+    let is_handed_out_again =
+        |block: &Block| blocks.iter().any(|later| later.allocated > block.allocated && later.address == block.address);
+    let is_left = |block: &&Block| block.is_of_interest() && block.freed.is_empty() && !is_handed_out_again(block);
+    blocks.iter().filter(|block| has_ended && is_left(block)).collect()
 }

@@ -710,3 +710,24 @@ fn what_a_server_that_came_to_its_end_has_not_freed_has_leaked() {
         assert!(leaked(ending, served).is_empty(), "it may not have come so far");
     }
 }
+
+#[test]
+fn a_block_whose_address_was_handed_out_twice_has_not_leaked() {
+    let left = |addresses: &[u64], freed: &[u64]| {
+        let mut records = Records::default();
+        records.step(MAIN, 1).point(MAIN, "wait");
+        addresses.iter().for_each(|address| _ = records.buffer(*address));
+        freed.iter().for_each(|address| _ = records.add(MAIN, Kind::Free, "Buffer", [*address, 4096, 0]));
+        let run = records.run("stage4_broken", &[("main", "wait")], Ending::Exit(0));
+        let run = Run { served: Some(ServedCounts { received: 0, replies: 0 }), ..run };
+        findings::leaked(&Timeline::new(&run)).iter().map(|block| block.name.clone()).collect::<Vec<_>>()
+    };
+    let other = BUFFER + 4096;
+    assert!(left(&[BUFFER, other, BUFFER], &[BUFFER, other]).is_empty());
+    assert_eq!(
+        left(&[BUFFER, other, BUFFER], &[other]),
+        ["buffer 3"],
+        "memory leaks once, whatever it was handed out as"
+    );
+    assert_eq!(left(&[BUFFER, other], &[BUFFER]), ["buffer 2"]);
+}

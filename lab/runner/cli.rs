@@ -175,8 +175,9 @@ fn command(stage: &Stage) -> Command {
                 .long_help(
                     "With --serve: let a system call fail, the Nth of that line of the stage (0 for any line): \
                      `write:154:2:105` is ENOBUFS at the second write of line 154, `write:154:2:short` writes one byte. CALL \
-                     is accept, add (epoll_ctl), wait, read, write, listen, epoll, event, timer, spawn or ring. May be given \
-                     several times. At the end it says how often each call was made; with `none` that is all.",
+                     is accept, accepted (of a ring), add, modify or delete (epoll_ctl), wait, poll, read, write, listen, \
+                     epoll, event, timer, spawn or ring. May be given several times. At the end it says how often each \
+                     call was made; with `none` that is all.",
                 ),
         )
         .arg(

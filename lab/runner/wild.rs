@@ -234,14 +234,14 @@ fn crowd(port: u16) -> io::Result<()> {
 
 /// Follows the box from round to round: which blocks are freed.
 #[derive(Default)]
-struct Watch {
+pub(super) struct Watch {
     next: u64,
     freed: HashSet<u64>,
 }
 
 impl Watch {
     /// Whether a freed block was used, or freed again, since the last call.
-    fn saw_abuse(&mut self, blackbox: &Blackbox) -> bool {
+    pub(super) fn saw_abuse(&mut self, blackbox: &Blackbox) -> bool {
         let mut abused = false;
         for record in blackbox.records_from(self.next) {
             self.next = record.number + 1;

@@ -20,10 +20,19 @@ use crate::world::point::tracing_enabled;
 pub enum Call {
     /// `accept4(2)`
     Accept,
+    /// One more connection of a multishot accept (`io_uring_prep_multishot_accept(3)`): this one comes, and then the
+    /// request ends with the error.
+    Accepted,
     /// `epoll_ctl(2)` with `EPOLL_CTL_ADD`
     Add,
+    /// `epoll_ctl(2)` with `EPOLL_CTL_MOD`
+    Modify,
+    /// `epoll_ctl(2)` with `EPOLL_CTL_DEL`
+    Delete,
     /// `epoll_wait(2)`
     Wait,
+    /// `poll(2)`
+    Poll,
     /// `recv(2)`
     Read,
     /// `send(2)`
@@ -53,10 +62,14 @@ pub enum Answer {
 
 impl Call {
     /// All of them, with their names.
-    pub const ALL: [(Call, &str); 11] = [
+    pub const ALL: [(Call, &str); 15] = [
         (Call::Accept, "accept"),
+        (Call::Accepted, "accepted"),
         (Call::Add, "add"),
+        (Call::Modify, "modify"),
+        (Call::Delete, "delete"),
         (Call::Wait, "wait"),
+        (Call::Poll, "poll"),
         (Call::Read, "read"),
         (Call::Write, "write"),
         (Call::Listen, "listen"),
@@ -72,7 +85,7 @@ impl Call {
     pub fn answers(self) -> &'static [Answer] {
         use Answer::{Errno, Short};
         match self {
-            Call::Accept => &[
+            Call::Accept | Call::Accepted => &[
                 Errno(libc::EINTR),
                 Errno(libc::EMFILE),
                 Errno(libc::ENFILE),
@@ -85,7 +98,10 @@ impl Call {
                 Errno(libc::EHOSTUNREACH),
             ],
             Call::Add => &[Errno(libc::ENOMEM), Errno(libc::ENOSPC)],
+            Call::Modify | Call::Delete => &[Errno(libc::ENOMEM)],
             Call::Wait => &[Errno(libc::EINTR)],
+            // Linux has room on its stack for the few descriptors that a stage waits for, and no other answer.
+            Call::Poll => &[Errno(libc::EINTR)],
             Call::Read => {
                 &[Errno(libc::EINTR), Errno(libc::ENOMEM), Errno(libc::ENOBUFS), Errno(libc::ECONNRESET), Short]
             }

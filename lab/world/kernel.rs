@@ -94,6 +94,7 @@ impl Epoll {
     #[track_caller]
     pub fn modify(&self, source: &impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         note(Kind::Modify, [source.as_fd().as_raw_fd() as u64, token, u64::from(interest.bits())]);
+        fault::check(Call::Modify, Location::caller())?;
         self.control(libc::EPOLL_CTL_MOD, source.as_fd(), token, interest)
     }
 
@@ -101,7 +102,9 @@ impl Epoll {
     ///
     /// # Errors
     /// Those of `epoll_ctl(2)`: `ENOENT` if it is not on the list.
+    #[track_caller]
     pub fn delete(&self, source: &impl AsFd) -> io::Result<()> {
+        fault::check(Call::Delete, Location::caller())?;
         self.control(libc::EPOLL_CTL_DEL, source.as_fd(), 0, Interest::ERROR_ONLY)
     }
 
@@ -346,10 +349,11 @@ impl Listener {
     /// Those of `poll(2)` and [`Listener::accept`].
     #[track_caller]
     pub fn accept_or_stop(&self, stop: &Stop) -> io::Result<Option<Stream>> {
+        let at = Location::caller();
         loop {
             let waits_for = self.inner.as_raw_fd() as u64;
-            let come = try_or_park(Waiting::Connection, waits_for, || 0, || self.readiness(stop, 0).transpose());
-            match come.unwrap_or_else(|| self.readiness(stop, -1).map(|come| come.unwrap_or(Readiness::Neither)))? {
+            let come = try_or_park(Waiting::Connection, waits_for, || 0, || self.readiness(stop, 0, at).transpose());
+            match come.unwrap_or_else(|| self.readiness(stop, -1, at).map(|come| come.unwrap_or(Readiness::Neither)))? {
                 Readiness::Stop => return Ok(None),
                 // Who knocked may have gone again.
                 Readiness::Neither => {}
@@ -363,11 +367,12 @@ impl Listener {
         }
     }
 
-    fn readiness(&self, stop: &Stop, timeout_ms: i32) -> io::Result<Option<Readiness>> {
+    fn readiness(&self, stop: &Stop, timeout_ms: i32, at: &'static Location<'static>) -> io::Result<Option<Readiness>> {
         let watch = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut both = [watch(stop.fd.as_raw_fd()), watch(self.inner.as_raw_fd())];
         // SAFETY: the kernel reads and writes these two structs.
-        match check(unsafe { libc::poll(both.as_mut_ptr(), 2, timeout_ms) }) {
+        let mut poll = || check(unsafe { libc::poll(both.as_mut_ptr(), 2, timeout_ms) });
+        match fault::check(Call::Poll, at).and_then(|()| poll()) {
             Ok(0) => Ok(None),
             Ok(_) if both[0].revents != 0 => Ok(Some(Readiness::Stop)),
             Ok(_) => Ok(Some(Readiness::Client)),

@@ -84,6 +84,8 @@ struct Request {
 enum Work {
     Watch,
     Accept,
+    /// An accept that a planned fault has ended, and that the kernel has not heard of yet.
+    Ended,
     /// The socket stays open for as long as the kernel has a request of it, even one that is not handed over yet: until
     /// then the request names the socket by a number, and a number that is closed is soon somebody else's.
     Receive(Rc<Open>),
@@ -324,10 +326,18 @@ impl Ring {
         }
         loop {
             let completion = self.ring.completion().next()?;
-            if completion.user_data() != UNNAMED {
-                self.came += 1;
-                return Some(self.event(completion.user_data() as u32, completion.result(), completion.flags(), at));
+            if completion.user_data() == UNNAMED {
+                continue;
             }
+            let index = completion.user_data() as u32;
+            let request = self.requests[index as usize].as_ref();
+            if completion.result() < 0 && request.is_some_and(|request| matches!(request.work, Work::Ended)) {
+                self.requests[index as usize] = None;
+                self.free.push(index);
+                continue;
+            }
+            self.came += 1;
+            return Some(self.event(index, completion.result(), completion.flags(), at));
         }
     }
 
@@ -343,14 +353,15 @@ impl Ring {
         };
         let Request { token, work } =
             self.requests[index as usize].take().expect("the kernel answers what was asked, until `more` is unset");
-        let more = cqueue::more(flags);
+        let (more, is_ended) = (cqueue::more(flags), matches!(work, Work::Ended));
         let (work, outcome) = match work {
             Work::Watch => (work, Outcome::Raised),
-            Work::Accept => match result {
+            Work::Accept | Work::Ended => match result {
                 Ok(fd) => {
                     note(Kind::Accept, at, fd as RawFd, 0);
                     // SAFETY: the descriptor is new, and nobody else owns it.
                     let socket = Socket::new(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+                    let work = if more { self.end_as_planned(index, token, work, at) } else { work };
                     (work, Outcome::Accepted(Ok(socket)))
                 }
                 // Who knocked has gone again.
@@ -389,7 +400,18 @@ impl Ring {
         } else {
             self.free.push(index);
         }
-        Event { token, more, outcome }
+        // After the error of an accept that was ended as planned, one more connection is of the next accept.
+        Event { token, more: more || is_ended, outcome }
+    }
+
+    /// Where a fault is planned for this connection, the kernel is told to accept no more, and the error comes next.
+    fn end_as_planned(&mut self, index: u32, token: u64, work: Work, at: &'static Location<'static>) -> Work {
+        let Some(Answer::Errno(errno)) = fault::next(Call::Accepted, at) else { return work };
+        // Without room for the request the accept goes on, and nobody is left out.
+        _ = self.push(&opcode::AsyncCancel::new(u64::from(index)).build().user_data(UNNAMED));
+        let number = self.number(token, Work::Accept);
+        self.planned.push_back((number, -errno));
+        Work::Ended
     }
 
     /// Names a request: its number.

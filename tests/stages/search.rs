@@ -94,7 +94,26 @@ fn nothing_is_found_where_there_is_nothing_and_the_bound_is_said() {
         let said = format!("every order with at most one delay: {runs} of {runs}");
         assert!(output.stdout.contains(&said), "{}", output.all());
         assert!(runs > 1 && std::fs::read_dir(folder.path()).expect("it is there").next().is_none());
+        assert!(!output.stdout.contains("\nluck "), "{}", output.all());
     }
+}
+
+#[test]
+fn freed_memory_that_malloc_lets_be_used_is_told_where_nothing_is_found() {
+    let delays = ["--heap", "malloc", "--strategy", "delays", "--depth", "1"];
+    let output = search_in(folder().path(), "stage3_broken", &delays);
+    assert_eq!(output.code(), Some(0), "{}", output.all());
+    let luck = output.stdout.lines().find_map(|line| line.strip_prefix("luck      ")).unwrap_or_default();
+    let said =
+        " runs used freed memory, or freed it again, and survived: the black box saw it; --heap pages faults at it";
+    assert!(luck.ends_with(said), "{}", output.all());
+    let used = |name: &str| -> Option<u64> {
+        let output = search_in(folder().path(), name, &[&delays[..], &["--json"]].concat());
+        let json: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
+        json["search"]["used_freed_memory"].as_u64()
+    };
+    assert!(used("stage3_broken") > Some(0));
+    assert_eq!(used("stage3_fixed"), Some(0));
 }
 
 #[test]

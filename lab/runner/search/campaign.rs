@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use super::super::cli::Search;
 use super::super::end::End;
+use super::super::wild::Watch;
 use super::making::{Lab, Made, Shown, told};
 use crate::direct::explore::bounded::{Bounded, Bounds, Delayed};
 use crate::direct::explore::delays::Delays;
@@ -46,6 +47,8 @@ pub struct Campaign {
     last: Vec<Taken>,
     /// Runs that showed something by chance, when their order was over; and the first of them.
     by_chance: (u64, Option<Found>),
+    /// Runs in which the box saw freed memory used, or freed again, and that show nothing.
+    abused: u64,
     shown: bool,
 }
 
@@ -119,6 +122,7 @@ impl Campaign {
             orders: HashSet::new(),
             last: Vec::new(),
             by_chance: (0, None),
+            abused: 0,
             shown: false,
         }
     }
@@ -161,6 +165,7 @@ impl Campaign {
             if counts && made.end != End::Code(0) {
                 return Ok(Looked::Cannot(made.end));
             }
+            self.abused += u64::from(Watch::default().saw_abuse(&lab.blackbox));
             self.last = taken;
         }
         // Not what was looked for, and not to be lost either.
@@ -220,6 +225,11 @@ impl Campaign {
     /// Runs that showed something by chance, when their order was over and everybody was free.
     pub fn by_chance(&self) -> u64 {
         self.by_chance.0
+    }
+
+    /// Runs in which freed memory was used, or freed again, and nothing noticed.
+    pub fn abused(&self) -> u64 {
+        self.abused
     }
 
     /// The order of the last run, for the clients of `script`.

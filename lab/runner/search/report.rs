@@ -17,6 +17,7 @@ use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::direct::explore::which::Kind;
 use crate::words::{at_most_one_in, count, signal_name, thousands};
+use crate::world::heap::Heap;
 
 /// Something was found.
 pub fn found(
@@ -97,6 +98,7 @@ pub fn nothing(stage: &Stage, options: &Options, campaign: &Campaign, lab: &Lab<
             "orders_of_bound": bounds.map(|bounds| bounds.orders),
             "sampled": campaign.sampled().map(sampled).collect::<Vec<_>>(),
             "last_order": campaign.last_order(lab.plan.schedule).to_string(),
+            "used_freed_memory": campaign.abused(),
             "told": told().map(signal_name),
         });
         say(&format!("{:#}\n", json!({ "search": search })))?;
@@ -122,6 +124,7 @@ pub fn nothing(stage: &Stage, options: &Options, campaign: &Campaign, lab: &Lab<
     }
     writeln!(text, "runs      {}", time(campaign, took))?;
     writeln!(text, "          each {:.0} ms at the median", median(&lab.millis))?;
+    text.extend(by_luck(campaign, lab.plan.setup.heap));
     text.extend(diverged(campaign));
     if cfg!(debug_assertions) {
         writeln!(
@@ -144,6 +147,17 @@ fn by_chance(campaign: &Campaign) -> Option<String> {
     let text = || {
         let runs = count(runs, "run");
         format!("chance    {runs} showed it when the order was over and everybody was free, as under --wild\n")
+    };
+    (runs > 0).then(text)
+}
+
+/// What malloc took no notice of.
+fn by_luck(campaign: &Campaign, heap: Heap) -> Option<String> {
+    let runs = campaign.abused();
+    let text = || {
+        let runs = count(runs, "run");
+        let pages = if heap == Heap::Malloc { "; --heap pages faults at it" } else { "" };
+        format!("luck      {runs} used freed memory, or freed it again, and survived: the black box saw it{pages}\n")
     };
     (runs > 0).then(text)
 }

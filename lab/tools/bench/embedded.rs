@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
 
 use super::model::{Errors, Load, Work};
+use crate::runner::explain;
 use crate::server::STOP;
 use crate::tools::cost::connect_from;
 use crate::world::kernel::{Epoll, Event, Events, Interest, Stop};
@@ -217,12 +218,21 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order")
 }
 
+/// A thread of the client.
+fn start<'scope, R: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    body: impl FnOnce() -> R + Send + 'scope,
+) -> Result<thread::ScopedJoinHandle<'scope, R>> {
+    let thread = thread::Builder::new().spawn_scoped(scope, body);
+    thread.map_err(|error| explain(error, "not every thread of the client could begin"))
+}
+
 impl<'a> Crowd<'a> {
     /// Opens the connections: each thread its own, one after the other, from where it runs. One of every [`SAMPLE`] is asked at
     /// once: its reply says that all before it are accepted, so that the listener's queue does not overflow.
     ///
     /// # Errors
-    /// If not even one can be opened.
+    /// If not even one can be opened, or the kernel has no thread for us.
     pub fn connect(work: &Work, to: SocketAddr, expected: &'a Expected) -> Result<Crowd<'a>> {
         let threads = work.threads.min(work.connections);
         let open_part = |first: usize| {
@@ -231,9 +241,10 @@ impl<'a> Crowd<'a> {
             opened.flatten().collect()
         };
         let parts: Vec<Vec<Connection>> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || open_part(first))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
-        });
+            let threads: Vec<_> =
+                (0..threads).map(|first| start(scope, move || open_part(first))).collect::<Result<_>>()?;
+            anyhow::Ok(threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect())
+        })?;
         let failed = work.connections - parts.iter().map(Vec::len).sum::<usize>();
         ensure!(failed < work.connections, "nobody listens on {to}");
         Ok(Crowd { parts, to, pipeline: work.pipeline, expected, failed: failed as u64 })
@@ -242,23 +253,26 @@ impl<'a> Crowd<'a> {
     /// Keeps all of them busy for so long.
     ///
     /// # Errors
-    /// If the kernel has no epoll instance or eventfd for us.
+    /// If the kernel has no epoll instance, eventfd or thread for us.
     pub fn ask_for(&mut self, time: Duration) -> Result<Load> {
         let stop = Stop::new().context("no eventfd(2) to stop the client with")?;
         let (to, pipeline, expected) = (self.to, self.pipeline, self.expected);
         let batch = request(to).repeat(pipeline);
-        let start = Instant::now();
+        let begun = Instant::now();
         let (tallies, seconds) = thread::scope(|scope| {
             let (batch, stop) = (&batch, &stop);
             let driver = || Driver { to, pipeline, batch, expected, over: false };
-            let threads: Vec<_> =
-                self.parts.iter_mut().map(|part| scope.spawn(move || driver().drive(part, stop))).collect();
-            thread::sleep(time);
+            let parts = self.parts.iter_mut();
+            let threads: Result<Vec<_>> = parts.map(|part| start(scope, move || driver().drive(part, stop))).collect();
+            if threads.is_ok() {
+                thread::sleep(time);
+            }
+            // Where one was refused, those that have begun end too, and the scope with them.
             stop.raise();
-            let seconds = start.elapsed().as_secs_f64();
-            let tallies: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect();
-            (tallies, seconds)
-        });
+            let seconds = begun.elapsed().as_secs_f64();
+            let tallies: Vec<_> = threads?.into_iter().map(|thread| thread.join().expect("no thread panics")).collect();
+            anyhow::Ok((tallies, seconds))
+        })?;
         let mut all = tally();
         all.errors.connect = std::mem::take(&mut self.failed);
         for tally in tallies {
@@ -477,12 +491,12 @@ impl Sampler {
     /// Runs `other`, and samples until it is done. Gives what it gave, and adds what was found to it.
     ///
     /// # Errors
-    /// Those of `other`.
+    /// Those of `other`; and if the kernel has no thread for the sampler.
     pub fn beside(to: SocketAddr, expected: &Expected, other: impl FnOnce() -> Result<Load>) -> Result<Load> {
         let sampler = Sampler { checked: AtomicU64::new(0), wrong: AtomicU64::new(0), lost: AtomicU64::new(0) };
         let done = AtomicBool::new(false);
         let mut load = thread::scope(|scope| {
-            scope.spawn(|| sampler.sample(to, expected, &done));
+            start(scope, || sampler.sample(to, expected, &done))?;
             let load = other();
             done.store(true, Ordering::Relaxed);
             load
