@@ -13,7 +13,7 @@ use crate::world::{State, Until, act};
 
 /// The number of the first client's socket: before it come the standard streams, the listener, the stop event and the
 /// epoll instance.
-const FIRST_SOCKET: u64 = 6;
+pub const FIRST_SOCKET: u64 = 6;
 
 fn result<T: Default>(result: Option<Result<T, Errno>>) -> io::Result<T> {
     result.unwrap_or(Ok(T::default())).map_err(io::Error::from_raw_os_error)
