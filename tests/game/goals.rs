@@ -83,7 +83,7 @@ pub fn kind(end: &End) -> &'static str {
         Some(Check::Stranger) => "wrong reply",
         Some(Check::NeverStops) => "never stops",
         Some(Check::Leak) => "leak",
-        Some(_) if end.crash => "hang",
+        Some(_) if end.crash => "crash",
         _ => "no harm",
     }
 }

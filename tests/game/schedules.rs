@@ -9,6 +9,7 @@ use real::catalogue::Verdict;
 use real::schedule::Schedule;
 use serde_json::Value;
 
+use crate::explore::Act;
 use crate::{entry, graph, names, root};
 
 /// A graph as the page has it.
@@ -105,6 +106,18 @@ fn run(stage: &str, goal: &str, schedule: &str) -> Result<(), String> {
         "{}, finding {}, misdelivery {}, missed {missed:?}",
         output.status, report["finding"], report["misdelivery"]
     ))
+}
+
+/// A client of a longer plan would go on after the order.
+#[test]
+fn the_plans_of_a_schedule_are_what_the_clients_of_the_game_send() {
+    for stage in names() {
+        let scenario = super::scenario(stage);
+        let sent = scenario.client.iter().map(|act| if let Act::Send(bytes) = act { bytes.len() as u64 } else { 0 });
+        let planned: Option<u64> = scenario.plans.iter().map(|plan| plan.length()).sum();
+        // Without a plan the bytes have no meaning, and the steps say how many there are.
+        assert!(scenario.plans.is_empty() || planned == Some(sent.sum()), "{stage}: {:?}", scenario.plans);
+    }
 }
 
 #[test]
