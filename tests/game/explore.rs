@@ -68,12 +68,15 @@ pub struct Node {
 /// What the goals of the game ask of a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Where each role stands, by role: its point; empty for the client, and for who has ended.
+    /// Where each role stands, by role: its point; empty for the client, for who waits inside a call,
+    /// and for who has ended.
     pub at: Vec<&'static str>,
     /// Whether it is in plain memory that threads share, by role.
     pub inside: Vec<bool>,
     /// Whether it sleeps until it is notified, by role.
     pub asleep: Vec<bool>,
+    /// From which connection it has read last, since it asked for its task, by role.
+    pub read_from: Vec<Option<usize>>,
     /// The sessions and buffers that were freed.
     pub freed: Vec<String>,
     /// How many tasks are queued.
@@ -274,11 +277,12 @@ fn facts(state: &State) -> Facts {
     let (net, blocks) = (&state.net, state.blocks.iter());
     Facts {
         at: by_role(state, "", |_, role| match role.stand {
-            Stand::Parked { point, .. } => point,
-            Stand::Running | Stand::Ended => "",
+            Stand::Parked { point, inside: false, .. } => point,
+            Stand::Parked { .. } | Stand::Running | Stand::Ended => "",
         }),
         inside: by_role(state, false, |_, role| role.is_inside()),
         asleep: by_role(state, false, |at, _| state.sleepers.iter().any(|(_, sleeper)| *sleeper == at)),
+        read_from: by_role(state, None, |_, role| role.read_from),
         freed: blocks.filter(|block| block.freed.is_some()).map(|block| block.name()).collect(),
         queued: state.queues.iter().map(Vec::len).sum(),
         unarmed: net.watched().filter(|watched| !watched.armed).count(),

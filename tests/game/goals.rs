@@ -83,7 +83,7 @@ pub fn kind(end: &End) -> &'static str {
         Some(Check::Stranger) => "wrong reply",
         Some(Check::NeverStops) => "never stops",
         Some(Check::Leak) => "leak",
-        Some(_) if end.crash => "crash",
+        Some(_) if end.crash => "hang",
         _ => "no harm",
     }
 }
@@ -104,7 +104,12 @@ impl Facts {
 
     /// How many workers stand there.
     fn stand_at(&self, point: &str) -> usize {
-        self.workers().filter(|role| self.at[*role] == point && !self.asleep[*role]).count()
+        self.workers().filter(|role| self.at[*role] == point).count()
+    }
+
+    /// Whether a worker stands at its point `return` with what the first client has asked for.
+    fn has_request_of_first(&self) -> bool {
+        self.workers().any(|role| self.at[role] == "return" && self.read_from[role] == Some(0))
     }
 
     /// How many workers have taken a task and are not done with it.
@@ -209,13 +214,13 @@ const WRONG_REPLY: Goal = Goal {
         Checkpoint {
             text: "the worker has the first client's request, and of the session only the key",
             how: "The worker reads the whole request, and leaves the session to prepare the reply.",
-            holds: |step| step.after.facts.stand_at("return") > 0,
+            holds: |step| step.after.facts.has_request_of_first(),
         },
         Checkpoint {
             text: "the second client has the first one's number, and the worker is still out",
             how: "The first client breaks off, main removes its session, and only then accepts the second one: the lowest free \
                   number is the one that was just closed.",
-            holds: |step| step.after.facts.is_number_reused() && step.after.facts.stand_at("return") > 0,
+            holds: |step| step.after.facts.is_number_reused() && step.after.facts.has_request_of_first(),
         },
     ],
     end: [
@@ -298,8 +303,8 @@ fn notifies(step: &Step<'_>) -> bool {
     step.chosen.role == MAIN && step.chosen.next == "notify"
 }
 
-/// The checkpoints are no advice: no play breaks a server and passes one of them by. And whoever comes to an end has made
-/// both guilty moves.
+/// The checkpoints are no advice: no play breaks a server and passes one of them by. Once the last one is passed the end can be
+/// reached. And whoever has come to it has made both guilty moves.
 #[test]
 fn no_end_is_reached_past_a_checkpoint_or_without_the_two_guilty_moves() {
     for stage in crate::names() {
@@ -318,6 +323,13 @@ fn no_end_is_reached_past_a_checkpoint_or_without_the_two_guilty_moves() {
                 }
                 for chosen in &before.moves {
                     let step = Step { before, chosen, after: &graph.nodes[chosen.to] };
+                    if passed < count && goal.advance(passed, &step) == count {
+                        assert!(
+                            leads(graph, &goal, chosen.to),
+                            "{stage}, {}: the last checkpoint is too weak",
+                            goal.name
+                        );
+                    }
                     let made = [0, 1].map(|at| made[at] || (goal.guilty[at].holds)(&step));
                     open.push((chosen.to, goal.advance(passed, &step), made));
                 }
@@ -325,4 +337,17 @@ fn no_end_is_reached_past_a_checkpoint_or_without_the_two_guilty_moves() {
             assert!(reached > 0, "{stage}, {}", goal.name);
         }
     }
+}
+
+/// Whether some order leads from there to such an end.
+fn leads(graph: &crate::explore::Graph, goal: &Goal, from: usize) -> bool {
+    let (mut seen, mut open) = (std::collections::HashSet::new(), vec![from]);
+    while let Some(at) = open.pop() {
+        let node = &graph.nodes[at];
+        if node.end.as_ref().is_some_and(goal.is_reached) {
+            return true;
+        }
+        open.extend(node.moves.iter().map(|chosen| chosen.to).filter(|to| seen.insert(*to)));
+    }
+    false
 }

@@ -238,6 +238,9 @@ impl Socket {
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         result(act(Until::Always, |state, role| {
             let read = state.net.read(self.fd, buffer);
+            if let Ok(1..) = read {
+                state.roles[role].read_from = state.net.stream_of(self.fd);
+            }
             state.say(match read {
                 Ok(0) => "reads the end of the stream".to_string(),
                 Ok(count) => format!("reads {} bytes", grouped(count)),

@@ -85,6 +85,8 @@ pub struct Role {
     seen: DefaultHasher,
     /// The plain memory that it may read and write, unseen by the world.
     inside: Vec<usize>,
+    /// From which connection it has read last, since it asked for its task.
+    pub read_from: Option<usize>,
 }
 
 /// Where a thread is.
@@ -187,6 +189,7 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
         if let Until::Task(_) = until {
             // Who asks for the next task is done with the last one's session.
             state.roles[role].inside.clear();
+            state.roles[role].read_from = None;
         }
         state = world.give_back(state, role);
         state.see_traces(role);
@@ -258,6 +261,7 @@ impl World {
             stand: Stand::Running,
             seen: DefaultHasher::new(),
             inside: Vec::new(),
+            read_from: None,
         });
         drop(state);
         let world = self.clone();
