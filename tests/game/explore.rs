@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use real::schedule::{CLIENTS, OPERATOR, Plan};
+
 use crate::check::{Check, Part, Refusal};
 use crate::kernel::{Listener, Stop, grouped, mask_names, source_name};
 use crate::net::{Client, Fd};
@@ -28,6 +30,8 @@ pub struct Scenario {
     pub serve: Serve,
     pub workers: usize,
     pub client: Vec<Act>,
+    /// What each client sends in all; it may break off before.
+    pub plans: Vec<Plan>,
     /// The bytes that each connection is owed, where that is what the play is about.
     pub owed: Vec<Vec<u8>>,
     /// What is not looked for.
@@ -39,7 +43,7 @@ pub struct Scenario {
 impl Scenario {
     /// Everything is looked for, and nobody is owed anything.
     pub fn new(serve: Serve, workers: usize, client: Vec<Act>) -> Scenario {
-        Scenario { serve, workers, client, owed: Vec::new(), off: None, without: Vec::new() }
+        Scenario { serve, workers, client, plans: Vec::new(), owed: Vec::new(), off: None, without: Vec::new() }
     }
 }
 
@@ -54,8 +58,37 @@ pub struct Node {
     pub panel: Panel,
     /// Where each role stands, by role; the client first.
     pub stands: Vec<String>,
+    /// The line of the stage's file at which each role stands, by role; 0 outside of it.
+    pub lines: Vec<u32>,
+    pub facts: Facts,
     /// How it ended, where nobody can move.
     pub end: Option<End>,
+}
+
+/// What the goals of the game ask of a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Where each role stands, by role: its point; empty for the client, for who waits inside a call,
+    /// and for who has ended.
+    pub at: Vec<&'static str>,
+    /// Whether it is in plain memory that threads share, by role.
+    pub inside: Vec<bool>,
+    /// Whether it sleeps until it is notified, by role.
+    pub asleep: Vec<bool>,
+    /// From which connection it has read last, since it asked for its task, by role.
+    pub read_from: Vec<Option<usize>>,
+    /// The sessions and buffers that were freed.
+    pub freed: Vec<String>,
+    /// How many tasks are queued.
+    pub queued: usize,
+    /// How many sources are on the interest list, and not armed.
+    pub unarmed: usize,
+    /// By client: the number of its open socket.
+    pub sockets: Vec<Option<Fd>>,
+    /// A client has broken off.
+    pub reset: bool,
+    /// Some flag is set.
+    pub flag: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +96,8 @@ pub struct Move {
     pub role: usize,
     /// What it is about to do: a point, or an act of the client.
     pub next: String,
+    /// The step of a schedule that is this move. `None` for who waits inside a call: it goes on by itself.
+    pub step: Option<String>,
     /// The line of the stage's file; 0 for the client.
     pub line: u32,
     /// What it then did.
@@ -90,6 +125,8 @@ pub type Row = (String, String, &'static str);
 /// The whole of it.
 pub struct Graph {
     pub roles: Vec<String>,
+    /// What the clients send in all, as a schedule says it.
+    pub plans: Vec<String>,
     /// The first one is where the play begins.
     pub nodes: Vec<Node>,
 }
@@ -172,7 +209,18 @@ impl<'a> Play<'a> {
     fn node(&self) -> Node {
         let state = self.world.lock();
         let mut moves = Vec::new();
-        let possible = |role, next: &str, line| Move { role, next: next.to_string(), line, did: String::new(), to: 0 };
+        let possible = |role, next: &str, step: Option<String>, line| Move {
+            role,
+            next: next.to_string(),
+            step,
+            line,
+            did: String::new(),
+            to: 0,
+        };
+        let of_thread = |role: usize, point: &str, inside: bool, line| {
+            let step = (!inside).then(|| format!("{:<9} {point}", state.roles[role].name));
+            possible(role + 1, point, step, line)
+        };
         if let Some(act) = self.scenario.client.get(self.client)
             && state.verdict.is_none()
         {
@@ -183,30 +231,64 @@ impl<'a> Play<'a> {
                 Act::Reset => "reset".to_string(),
                 Act::Stop => "stop".to_string(),
             };
-            moves.push(possible(CLIENT, &next, 0));
+            let before = self.scenario.client[..self.client].iter().filter(|act| matches!(act, Act::Connect)).count();
+            let who = match act {
+                Act::Stop => OPERATOR,
+                Act::Connect => CLIENTS[before],
+                _ => CLIENTS[before - 1],
+            };
+            moves.push(possible(CLIENT, &next, Some(format!("{who:<9} {next}")), 0));
         }
         for (role, player) in state.roles.iter().enumerate() {
-            if let Stand::Parked { point, at, .. } = player.stand
+            if let Stand::Parked { point, at, inside, .. } = player.stand
                 && state.can_move(role)
             {
-                moves.push(possible(role + 1, point, at.line()));
+                moves.push(of_thread(role, point, inside, at.line()));
             }
         }
         if moves.is_empty() && state.verdict.is_none() {
             // Nobody else can move: whoever does not wait for ever has waited too long.
             for (role, player) in state.roles.iter().enumerate() {
-                if let Stand::Parked { point, at, until: Until::NotifiedInTime(_) } = player.stand {
-                    moves.push(possible(role + 1, point, at.line()));
+                if let Stand::Parked { point, at, inside, until: Until::NotifiedInTime(_) } = player.stand {
+                    moves.push(of_thread(role, point, inside, at.line()));
                 }
             }
         }
         let end = moves.is_empty().then(|| end(&state));
         let mut stands = vec![match self.scenario.client.len() - self.client {
+            _ if state.verdict.is_some() => "comes too late: the play is over".to_string(),
             0 => "has done all it does".to_string(),
             _ => "can go on".to_string(),
         }];
         stands.extend((0..state.roles.len()).map(|role| stand(&state, role)));
-        Node { moves, panel: panel(&state), stands, end }
+        let lines = std::iter::once(0).chain(state.roles.iter().map(|role| match role.stand {
+            Stand::Parked { at, .. } => at.line(),
+            Stand::Running | Stand::Ended => 0,
+        }));
+        Node { moves, panel: panel(&state), stands, lines: lines.collect(), facts: facts(&state), end }
+    }
+}
+
+fn facts(state: &State) -> Facts {
+    // The client stands nowhere.
+    fn by_role<T>(state: &State, client: T, of: impl Fn(usize, &Role) -> T) -> Vec<T> {
+        std::iter::once(client).chain(state.roles.iter().enumerate().map(|(at, role)| of(at, role))).collect()
+    }
+    let (net, blocks) = (&state.net, state.blocks.iter());
+    Facts {
+        at: by_role(state, "", |_, role| match role.stand {
+            Stand::Parked { point, inside: false, .. } => point,
+            Stand::Parked { .. } | Stand::Running | Stand::Ended => "",
+        }),
+        inside: by_role(state, false, |_, role| role.is_inside()),
+        asleep: by_role(state, false, |at, _| state.sleepers.iter().any(|(_, sleeper)| *sleeper == at)),
+        read_from: by_role(state, None, |_, role| role.read_from),
+        freed: blocks.filter(|block| block.freed.is_some()).map(|block| block.name()).collect(),
+        queued: state.queues.iter().map(Vec::len).sum(),
+        unarmed: net.watched().filter(|watched| !watched.armed).count(),
+        sockets: (0..net.clients()).map(|client| net.socket_of(client)).collect(),
+        reset: (0..net.clients()).any(|client| net.has_left(client)),
+        flag: state.flags.contains(&true),
     }
 }
 
@@ -216,8 +298,8 @@ fn stand(state: &State, role: usize) -> String {
         Stand::Ended | Stand::Running => "has crashed".to_string(),
         Stand::Parked { point, until, .. } => match until {
             _ if state.is_met(until) => format!("stands at {point}"),
-            Until::Event(_) => "sleeps in epoll_wait".to_string(),
-            Until::Task(_) => "sleeps until there is a task".to_string(),
+            Until::Event(_) => "sleeps in epoll_wait: there is no event".to_string(),
+            Until::Task(_) => "sleeps: the task queue is empty".to_string(),
             Until::Lock(lock) => {
                 let holder = state.locks[lock].map_or("nobody", |holder| &state.roles[holder].name);
                 let name = state.lock_names[lock];
@@ -405,7 +487,12 @@ pub fn explore(scenario: &Scenario, limit: usize) -> Result<Graph, Refusal> {
         here = new.then_some(to);
     }
     let first = if scenario.client.iter().any(|act| matches!(act, Act::Stop)) { "operator" } else { "client" };
-    Ok(Graph { roles: std::iter::once(first.to_string()).chain(roles).collect(), nodes: walk.nodes })
+    let plans = CLIENTS.iter().zip(&scenario.plans).map(|(client, plan)| format!("{client:<9} plan {plan}"));
+    Ok(Graph {
+        roles: std::iter::once(first.to_string()).chain(roles).collect(),
+        plans: plans.collect(),
+        nodes: walk.nodes,
+    })
 }
 
 /// Plays one order in a fresh world, as `choose` has it (of so many moves, which), and compares each step with the
@@ -431,12 +518,14 @@ pub fn replay(scenario: &Scenario, graph: &Graph, mut choose: impl FnMut(usize) 
     loop {
         let found = play.node();
         let moves = |node: &Node| {
-            let moves = node.moves.iter().map(|chosen| (chosen.role, chosen.next.clone(), chosen.line));
+            let moves = node.moves.iter();
+            let moves = moves.map(|chosen| (chosen.role, chosen.next.clone(), chosen.step.clone(), chosen.line));
             moves.collect::<Vec<_>>()
         };
         same(off, Check::OtherMoves, moves(&found), moves(told))?;
         same(off, Check::OtherPanel, &found.panel, &told.panel)?;
-        same(off, Check::OtherStands, &found.stands, &told.stands)?;
+        let stands = |node: &Node| (node.stands.clone(), node.lines.clone(), node.facts.clone());
+        same(off, Check::OtherStands, stands(&found), stands(told))?;
         same(off, Check::OtherEnd, &found.end, &told.end)?;
         if told.moves.is_empty() {
             return Ok(());

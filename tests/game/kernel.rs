@@ -13,7 +13,7 @@ use crate::world::{State, Until, act};
 
 /// The number of the first client's socket: before it come the standard streams, the listener, the stop event and the
 /// epoll instance.
-const FIRST_SOCKET: u64 = 6;
+pub const FIRST_SOCKET: u64 = 6;
 
 fn result<T: Default>(result: Option<Result<T, Errno>>) -> io::Result<T> {
     result.unwrap_or(Ok(T::default())).map_err(io::Error::from_raw_os_error)
@@ -238,6 +238,9 @@ impl Socket {
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         result(act(Until::Always, |state, role| {
             let read = state.net.read(self.fd, buffer);
+            if let Ok(1..) = read {
+                state.roles[role].read_from = state.net.stream_of(self.fd);
+            }
             state.say(match read {
                 Ok(0) => "reads the end of the stream".to_string(),
                 Ok(count) => format!("reads {} bytes", grouped(count)),

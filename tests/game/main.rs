@@ -13,6 +13,7 @@ mod listed;
 mod check;
 mod explore;
 mod facades;
+mod goals;
 mod graph;
 mod heap;
 mod kernel;
@@ -21,6 +22,7 @@ mod net;
 mod parts;
 mod point;
 mod runner;
+mod schedules;
 mod sync;
 mod tables;
 mod world;
@@ -82,21 +84,28 @@ fn entry(stage: &str) -> &'static Stage {
 /// The scenario of a stage: what its client does in the wild, in small.
 fn scenario(stage: &str) -> Scenario {
     let (_, serve) = STAGES.iter().find(|(name, _)| *name == stage).expect("a stage with a game");
-    let client = match entry(stage).wild {
-        Wild::Crowd => return strangers(*serve),
-        Wild::StreamAndReset => vec![Act::Connect, Act::Send(vec![b'x'; 16 * 1024]), Act::Reset],
-        // The lost wake-up needs no client.
-        Wild::Stop => vec![Act::Stop],
-        Wild::InTwoWrites => {
-            let request = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
-            vec![Act::Connect, Act::Send(request[..10].to_vec()), Act::Send(request[10..].to_vec()), Act::Fin]
-        }
-        Wild::Upload | Wild::Arrivals | Wild::LastWords => {
-            let [first, second] = upload();
-            vec![Act::Connect, Act::Send(first), Act::Send(second), Act::Fin]
-        }
+    let in_two = |plan: Plan, first: usize| {
+        let mut bytes = bytes_of(plan);
+        let second = bytes.split_off(first);
+        (vec![Act::Connect, Act::Send(bytes), Act::Send(second), Act::Fin], vec![plan])
     };
-    Scenario::new(*serve, 2, client)
+    let (client, plans) = match entry(stage).wild {
+        Wild::Crowd => return strangers(*serve),
+        Wild::StreamAndReset => (vec![Act::Connect, Act::Send(vec![b'x'; 16 * 1024]), Act::Reset], Vec::new()),
+        // The lost wake-up needs no client.
+        Wild::Stop => (vec![Act::Stop], Vec::new()),
+        Wild::InTwoWrites => in_two(Plan::Get(1), 10),
+        // Head and body are 4,096 bytes: the buffer.
+        Wild::Upload | Wild::Arrivals | Wild::LastWords => in_two(Plan::Post(4038), 2048),
+    };
+    Scenario { plans, ..Scenario::new(*serve, 2, client) }
+}
+
+/// All that such a client sends.
+fn bytes_of(plan: Plan) -> Vec<u8> {
+    let mut bytes = vec![0; plan.length().expect("it has an end") as usize];
+    plan.fill(0, &mut bytes);
+    bytes
 }
 
 /// How the plays of a stage end: well, and in the way that its exhibit ends.
@@ -123,22 +132,9 @@ fn ends(stage: &str) -> Vec<&'static str> {
 /// Two clients, one after the other: the first one breaks off. Their uploads differ in length, and so do their replies.
 fn strangers(serve: runner::Serve) -> Scenario {
     let plans = [Plan::Post(16), Plan::Post(8)];
-    let [first, second] = plans.map(|plan| {
-        let mut request = vec![0; plan.length().expect("it has an end") as usize];
-        plan.fill(0, &mut request);
-        Act::Send(request)
-    });
+    let [first, second] = plans.map(|plan| Act::Send(bytes_of(plan)));
     let client = vec![Act::Connect, first, Act::Reset, Act::Connect, second];
-    Scenario { owed: plans.map(Plan::reply).to_vec(), ..Scenario::new(serve, 1, client) }
-}
-
-/// A `POST` of 4,096 bytes, head and body, in two halves.
-fn upload() -> [Vec<u8>; 2] {
-    let mut bytes = b"POST /upload HTTP/1.1\r\nHost: lab\r\nContent-Length: 4038\r\n\r\n".to_vec();
-    assert_eq!(bytes.len() + 4038, 4096);
-    bytes.resize(4096, b'x');
-    let second = bytes.split_off(2048);
-    [bytes, second]
+    Scenario { plans: plans.to_vec(), owed: plans.map(Plan::reply).to_vec(), ..Scenario::new(serve, 1, client) }
 }
 
 /// Its graph, explored once.

@@ -85,6 +85,8 @@ pub struct Role {
     seen: DefaultHasher,
     /// The plain memory that it may read and write, unseen by the world.
     inside: Vec<usize>,
+    /// From which connection it has read last, since it asked for its task.
+    pub read_from: Option<usize>,
 }
 
 /// Where a thread is.
@@ -96,6 +98,8 @@ pub enum Stand {
         point: &'static str,
         at: &'static Location<'static>,
         until: Until,
+        /// Inside a call, with its point passed.
+        inside: bool,
     },
     Ended,
 }
@@ -180,11 +184,12 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
     let mut state = world.lock();
     let (point, at) = pending.unwrap_or((last, at));
     if pending.is_some() || !state.is_met(until) {
-        state.roles[role].stand = Stand::Parked { point, at, until };
+        state.roles[role].stand = Stand::Parked { point, at, until, inside: pending.is_none() };
         state.leave_traces(role);
         if let Until::Task(_) = until {
             // Who asks for the next task is done with the last one's session.
             state.roles[role].inside.clear();
+            state.roles[role].read_from = None;
         }
         state = world.give_back(state, role);
         state.see_traces(role);
@@ -256,6 +261,7 @@ impl World {
             stand: Stand::Running,
             seen: DefaultHasher::new(),
             inside: Vec::new(),
+            read_from: None,
         });
         drop(state);
         let world = self.clone();
@@ -330,6 +336,11 @@ impl World {
 }
 
 impl Role {
+    /// Whether it is in plain memory that threads share.
+    pub fn is_inside(&self) -> bool {
+        !self.inside.is_empty()
+    }
+
     fn pass(&mut self, point: &'static str) {
         ("passed", point).hash(&mut self.seen);
     }
@@ -495,7 +506,7 @@ impl State {
             Part::Histories => self.roles.iter().for_each(|role| role.seen.finish().hash(hasher)),
             Part::Stands => self.roles.iter().for_each(|role| match role.stand {
                 Stand::Running => 0.hash(hasher),
-                Stand::Parked { point, at, until } => (1, point, at, until).hash(hasher),
+                Stand::Parked { point, at, until, inside } => (1, point, at, until, inside).hash(hasher),
                 Stand::Ended => 2.hash(hasher),
             }),
             Part::Memory => self.memory.iter().for_each(|memory| memory.bytes().hash(hasher)),

@@ -1,0 +1,146 @@
+//! The orders that the page hands out as schedules: the real binaries, on the real kernel, come to the end that the
+//! page has shown.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use real::catalogue::Verdict;
+use real::schedule::Schedule;
+use serde_json::Value;
+
+use crate::explore::Act;
+use crate::{entry, graph, names, root};
+
+/// A graph as the page has it.
+struct Page(Value);
+
+impl Page {
+    fn of(stage: &str) -> Page {
+        let script = graph::script(stage, &format!("lab/stages/{stage}.rs"), super::graph(stage));
+        let from = script.find(", {").expect("a call with the graph") + 2;
+        let data = script[from..].trim_end().strip_suffix(");").expect("a call");
+        Page(serde_json::from_str(data).expect("it is JSON"))
+    }
+
+    fn goals(&self) -> &[Value] {
+        self.0["head"]["goals"].as_array().expect("a list")
+    }
+
+    /// The fewest moves to the end of a goal, with so many checkpoints passed. Below 0 no order leads there.
+    fn far(&self, goal: usize, passed: usize, state: &Value) -> Option<u64> {
+        self.0["far"][goal][passed][state.as_u64()? as usize].as_u64()
+    }
+
+    fn checkpoints(&self, goal: usize) -> usize {
+        self.goals()[goal]["checkpoints"].as_array().expect("a list").len()
+    }
+
+    /// A play that reaches the goal: of the moves that can still lead there, each time the one that `choose` takes (of
+    /// so many, which; they are sorted by how near they lead).
+    fn play(&self, goal: usize, mut choose: impl FnMut(usize) -> usize) -> Vec<&Value> {
+        let first: usize = (0..goal)
+            .map(|goal| self.checkpoints(goal) + self.goals()[goal]["guilty"].as_array().map_or(0, Vec::len))
+            .sum();
+        let (mut state, mut passed, mut play) = (&self.0["head"]["start"], 0, Vec::new());
+        loop {
+            let moves = self.0["nodes"][state.as_u64().expect("a number") as usize][2].as_array().expect("a list");
+            if moves.is_empty() {
+                return play;
+            }
+            let mut open: Vec<_> = moves
+                .iter()
+                .filter_map(|chosen| {
+                    let marks = chosen[5].as_u64()? >> first;
+                    let count = self.checkpoints(goal);
+                    let next = (passed..count).find(|at| marks >> at & 1 == 0).unwrap_or(count);
+                    Some((self.far(goal, next, &chosen[4])?, next, chosen))
+                })
+                .collect();
+            open.sort_by_key(|(far, ..)| *far);
+            let (_, next, chosen) = open[choose(open.len())];
+            (state, passed) = (&chosen[4], next);
+            play.push(chosen);
+        }
+    }
+
+    /// What the page writes into the file.
+    fn schedule(&self, play: &[&Value]) -> String {
+        let plans = self.0["head"]["plans"].as_array().expect("a list").iter();
+        let steps = play.iter().filter_map(|chosen| Some(&self.0["texts"][chosen[1].as_u64()? as usize]));
+        plans.chain(steps).map(|line| format!("{}\n", line.as_str().expect("a text"))).collect()
+    }
+}
+
+fn binary(stage: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(stage)
+}
+
+/// Runs it, and says what is wrong with how it ended.
+fn run(stage: &str, goal: &str, schedule: &str) -> Result<(), String> {
+    let of = entry(stage);
+    Schedule::parse_for(schedule, &of.points(), of.threads, 2).map_err(|error| error.to_string())?;
+    let file = std::env::temp_dir().join(format!("game-{}-{stage}.schedule", std::process::id()));
+    std::fs::write(&file, schedule).map_err(|error| error.to_string())?;
+    let output = Command::new(binary(stage)).arg("--schedule").arg(&file).arg("--json").current_dir(root()).output();
+    _ = std::fs::remove_file(&file);
+    let output = output.map_err(|error| error.to_string())?;
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let is_as_shown = match (goal, of.expect) {
+        ("survive", _) => output.status.success() && report["finding"].is_null(),
+        (_, Verdict::Signal { signal, .. }) => output.status.signal() == Some(signal) && report["recognised"] == true,
+        (_, Verdict::Misdelivers) => output.status.code() == Some(1) && report["misdelivery"].is_object(),
+        (_, Verdict::Hangs) => output.status.code() == Some(1) && report["hang"].is_object(),
+        (_, Verdict::NeverStops) => output.status.code() == Some(1) && report["stuck"].is_object(),
+        (_, other) => return Err(format!("no game is about {other:?}")),
+    };
+    // The step in which it dies may have no outcome.
+    let steps = report["steps"].as_array().expect("a list");
+    let missed: Vec<_> =
+        steps.iter().filter(|step| !["passed", "refused"].contains(&step["outcome"].as_str().unwrap_or(""))).collect();
+    if is_as_shown && missed.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{}, finding {}, misdelivery {}, missed {missed:?}",
+        output.status, report["finding"], report["misdelivery"]
+    ))
+}
+
+/// A client of a longer plan would go on after the order.
+#[test]
+fn the_plans_of_a_schedule_are_what_the_clients_of_the_game_send() {
+    for stage in names() {
+        let scenario = super::scenario(stage);
+        let sent = scenario.client.iter().map(|act| if let Act::Send(bytes) = act { bytes.len() as u64 } else { 0 });
+        let planned: Option<u64> = scenario.plans.iter().map(|plan| plan.length()).sum();
+        // Without a plan the bytes have no meaning, and the steps say how many there are.
+        assert!(scenario.plans.is_empty() || planned == Some(sent.sum()), "{stage}: {:?}", scenario.plans);
+    }
+}
+
+#[test]
+fn the_schedule_of_a_won_game_brings_the_real_binary_to_the_same_end() {
+    for stage in names() {
+        let page = Page::of(stage);
+        for (goal, name) in page.goals().iter().map(|goal| goal["name"].as_str().expect("a name")).enumerate() {
+            let mut plays = vec![page.play(goal, |_| 0)];
+            assert_eq!(Some(plays[0].len() as u64), page.goals()[goal]["fewest"].as_u64(), "{stage}, {name}");
+            // Knuth's generator: the same orders in every run.
+            let mut random = 1_u64;
+            for _ in 0..20 {
+                plays.push(page.play(goal, |count| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (random >> 33) as usize % count
+                }));
+            }
+            for play in plays {
+                let schedule = page.schedule(&play);
+                if let Err(error) = run(stage, name, &schedule) {
+                    panic!("{stage}, {name}: {error}\n{schedule}");
+                }
+            }
+        }
+    }
+}
