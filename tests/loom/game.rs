@@ -29,7 +29,9 @@ pub fn agrees(stage: &str, schedule: &Schedule, kind: Kind) -> Result<(), String
     // In the game the client of stage 3 sends bytes that are no request, so nobody answers.
     let answered =
         graph["nodes"].as_array().into_iter().flatten().flat_map(|node| node[2].as_array().into_iter().flatten());
-    let answered = answered.into_iter().any(|chosen| text(&chosen[1]) == "write");
+    // The step that a move is in a schedule: `worker-1  write`; none where it is a step's continuation.
+    let step = |chosen: &Value| text(&chosen[1]).split_whitespace().nth(1).unwrap_or_default().to_string();
+    let answered = answered.into_iter().any(|chosen| step(chosen) == "write");
     let steps: Vec<_> = schedule.steps.iter().map(|step| (step.role.as_str(), word(&step.action))).collect();
     let steps: Vec<_> = steps.into_iter().filter(|(_, what)| answered || what != "write").collect();
     let mut here = node(&graph["head"]["start"]);
@@ -38,10 +40,7 @@ pub fn agrees(stage: &str, schedule: &Schedule, kind: Kind) -> Result<(), String
             let moves = here[2].as_array()?;
             let name = |chosen: &Value| &graph["head"]["roles"][chosen[0].as_u64().unwrap_or(u64::MAX) as usize];
             let of_role = |chosen: &&Value| name(chosen) == role;
-            moves.iter().find(of_role).map(|chosen| {
-                let next = text(&chosen[1]).split(' ').next().unwrap_or_default().to_string();
-                (next, chosen[4].clone())
-            })
+            moves.iter().find(of_role).map(|chosen| (step(chosen), chosen[4].clone()))
         };
         match next_of(here) {
             Some((next, to)) if next == *what => here = node(&to),
@@ -67,7 +66,11 @@ pub fn agrees(stage: &str, schedule: &Schedule, kind: Kind) -> Result<(), String
     {
         here = node(&chosen[4]);
     }
-    let end = if here[3].is_null() { "" } else { text(&here[3]) };
+    // A hang says so by its kind, a crash in its text.
+    let end = match here[3][0].as_str().unwrap_or_default() {
+        "crash" => text(&here[3][1]),
+        kind => kind,
+    };
     let expected = match kind {
         Kind::DoubleFree => "double free",
         Kind::Hang if steps.iter().any(|(role, _)| *role == "operator") => "never stops",
