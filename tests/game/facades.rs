@@ -306,7 +306,7 @@ fn a_queue_gives_the_oldest_task_first_and_what_is_left_when_it_is_closed() {
         room().first.pop();
         served()
     };
-    all_that_comes_of(never_closed, 0, &["sleeps until there is a task"]);
+    all_that_comes_of(never_closed, 0, &["sleeps: the task queue is empty"]);
 }
 
 #[test]
@@ -830,7 +830,7 @@ fn a_source_that_was_deleted_or_closed_is_not_reported() {
     for serve in [deletes, closes] {
         let graph = graph(serve, 0, &[Act::Connect]);
         let stands: BTreeSet<_> = graph.nodes.iter().map(|node| node.stands[1].as_str()).collect();
-        assert_eq!(stands, BTreeSet::from(["sleeps in epoll_wait"]));
+        assert_eq!(stands, BTreeSet::from(["sleeps in epoll_wait: there is no event"]));
     }
 }
 
