@@ -414,7 +414,8 @@
             const schedule = this.schedule();
             this.file = URL.createObjectURL(new Blob([schedule], { type: 'text/plain' }));
             const download = element('a', { href: this.file, download: head.schedule }, `Download ${head.schedule}`);
-            const next = document.querySelector('a[rel~="next"]');
+            // A chapter is a stage; what mdBook calls the next page may be a part of this one.
+            const next = `stage${Number(head.stage.match(/\d+/)[0]) + 1}.html`;
             this.win.replaceChildren(
                 element('p', {}, element('b', {}, `Reached: ${text}`)),
                 element('div', { class: 'lab-guilty' }, ...figures),
@@ -422,7 +423,7 @@
                 element('pre', { class: 'lab-command', tabindex: '0', 'aria-label': 'Command' }, head.command),
                 element('details', {}, element('summary', {}, 'The schedule'),
                     element('pre', { class: 'lab-schedule', tabindex: '0', 'aria-label': 'Schedule' }, schedule)),
-                next ? element('p', {}, element('a', { href: next.href }, 'To the next chapter')) : '',
+                element('p', {}, element('a', { href: next }, 'To the next chapter')),
             );
         }
 
