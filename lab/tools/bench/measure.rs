@@ -277,7 +277,8 @@ fn measure_round(spec: &Spec, client: Client, options: &Options, expected: &Expe
     let around = |run: &mut dyn FnMut() -> Result<Load>| {
         let before = live.cpu()?;
         let load = run()?;
-        let cpu = live.cpu()?.zip(before).map(|(after, before)| after - before);
+        // Below 0 where a descendant has ended since, with all that it had used: then nothing is known.
+        let cpu = live.cpu()?.zip(before).map(|(after, before)| after - before).filter(|used| *used >= 0.0);
         Ok(Load { cpu, ..load })
     };
     let load = match client {
