@@ -12,6 +12,7 @@ pub mod memory;
 pub mod net;
 pub mod point;
 pub mod search;
+mod stacks;
 pub mod strangers;
 pub mod sync;
 #[path = "../../../lab/terms.rs"]
