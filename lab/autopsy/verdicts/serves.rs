@@ -181,7 +181,8 @@ pub fn survival(page: &mut Page, timeline: &Timeline<'_>, mistake: Option<&Findi
             format!("{} came in one event with the end of the input, and were read first:", count(bytes, "byte"));
         page.entry("the tail", &text);
         let mut list = vec![("reported", tail.reported, ""), ("read", read, "")];
-        list.extend(tail.closed.map(|place| ("closed", place, "")));
+        // After the schedule it is chance who of its owners closes it.
+        list.extend(tail.closed.filter(|place| place.step.is_some()).map(|place| ("closed", place, "")));
         places(page, timeline, &list);
     }
     let left_early = left_early(timeline).filter(|_| mistake.is_none() && refusals(timeline).is_empty());
