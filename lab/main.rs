@@ -1,15 +1,17 @@
 //! The tour guide: what there is to see, and what to type.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Arg, ArgAction, Command};
+use lab::autopsy::lanes::{GREEN, RED, paint};
 use lab::autopsy::verdicts;
-use lab::catalogue::{self, STAGES};
+use lab::catalogue::{self, STAGES, Stage, Verdict};
 use lab::point::point;
-use lab::runner::{read_arguments, say_all};
+use lab::runner::{colour, read_arguments, refuse, say_all};
 use lab::schedule::Schedule;
 use serde_json::{Value, json};
 
@@ -42,9 +44,13 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
 }
 
 fn main() -> ExitCode {
-    let matches = read_arguments(command(), std::env::args_os());
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(name) = arguments.get(1).and_then(|name| name.to_str()).filter(|name| name.starts_with("stage")) {
+        return ExitCode::from(refuse("lab", &anyhow::anyhow!(a_stage_is_no_command(name))));
+    }
+    let matches = read_arguments(command(), arguments);
     let text = match matches.subcommand() {
-        None => tour(),
+        None => tour(colour()),
         Some(("list", matches)) if matches.get_flag("json") => list_json(),
         Some(("list", matches)) if matches.get_flag("names") => names(),
         Some(("list", _)) => list(),
@@ -56,6 +62,16 @@ fn main() -> ExitCode {
         Some((other, _)) => unreachable!("clap knows no `{other}`"),
     };
     ExitCode::from(say_all("lab", &text))
+}
+
+/// What `cargo run stage3_broken` meant, or the name that is most like it.
+fn a_stage_is_no_command(name: &str) -> String {
+    if catalogue::find(name).is_some() {
+        return format!("a stage is a program of its own: {}", catalogue::command(name));
+    }
+    let likeness = |stage: &&Stage| strsim::jaro_winkler(name, stage.name);
+    let nearest = STAGES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).expect("there are stages");
+    format!("there is no {name}; did you mean {}?", catalogue::command(nearest.name))
 }
 
 fn list() -> String {
@@ -96,18 +112,29 @@ fn names() -> String {
     built.map(|stage| format!("{}\n", stage.name)).collect()
 }
 
-fn tour() -> String {
+fn tour(colour: bool) -> String {
     format!(
         "epoll-autopsy: how an epoll server really breaks\n\n\
          Each stage is one small server in one file (lab/stages/). The broken ones\n\
          die of a real race, every time, in an order that a director forces; the\n\
-         fixed ones live through the same order.\n\n{}\
+         fixed ones live through the same order.\n\n{}\n  \
+         run one                           cargo run --bin stage3_broken\n  \
+         how each ends                     cargo run -- list\n\n\
          Every stage has --wild (nobody directs: the odds), --repeat N, --serve ADDR,\n\
          --schedule FILE, --trace FILE and --help.\n\n  \
          the models that prove the fixes   cargo test --test loom\n  \
          the book                          mdbook serve --open\n",
-        list()
+        stages(colour)
     )
+}
+
+/// A line a stage: its name, in green where it serves and in red where it does not.
+fn stages(colour: bool) -> String {
+    let line = |stage: &Stage| {
+        let style = if stage.expect == Verdict::Serves { GREEN } else { RED };
+        format!("  {} {}\n", paint(&format!("{:<15}", stage.name), style, colour), stage.title)
+    };
+    STAGES.iter().map(line).collect()
 }
 
 /// The loop whose disassembly shows what a point is.

@@ -31,24 +31,61 @@ const NARROW: usize = 14;
 
 pub(crate) const BOLD: &str = "1";
 pub(crate) const DIM: &str = "2";
-pub(crate) const RED: &str = "1;31";
+/// What went wrong, as the number of an ANSI style (ECMA-48, SGR).
+pub const RED: &str = "1;31";
+/// What went well.
+pub const GREEN: &str = "32";
 
 /// Draws the lanes of `roles` (only those that occur in `rows`), at most `width` columns wide. Where the columns do not
-/// fit, they are folded into one: `worker-1  read 16,384 bytes`. With `colour`, marks and step numbers carry ANSI
+/// fit, workers that only follow all the others get a remark for a lane; where even that is too wide, all are folded into one
+/// column: `worker-1  read 16,384 bytes`. With `colour`, marks and step numbers carry ANSI
 /// codes. Each line ends with a newline.
 pub fn draw(roles: &[String], rows: &[Row], width: usize, colour: bool) -> String {
     let width = width.max(1);
+    lay_out(roles, rows, width, true)
+        .or_else(|| lay_out(roles, &without_followers(roles, rows), width, true))
+        .or_else(|| lay_out(roles, rows, width, false))
+        .map(|lines| lines.iter().map(|line| line.render(colour)).collect())
+        .expect("one column always fits")
+}
+
+/// The rows without the lanes of those who do nothing before the last step, and then the same as another: one remark says it
+/// of all of them.
+fn without_followers(roles: &[String], rows: &[Row]) -> Vec<Row> {
+    let after = rows.iter().rposition(|row| row.number.is_some()).map_or(0, |last| last + 1);
+    let of = |role: usize| rows.iter().filter(move |row| row.role == role);
+    let does = |role: usize| of(role).map(|row| row.text.as_str()).collect::<Vec<_>>();
+    let is_late =
+        |role: usize| rows[..after].iter().all(|row| row.role != role) && of(role).all(|row| row.mark.is_none());
+    let late: Vec<usize> = (0..roles.len()).filter(|role| of(*role).next().is_some() && is_late(*role)).collect();
+    let alike =
+        |role: usize| -> Vec<usize> { late.iter().copied().filter(|other| does(*other) == does(role)).collect() };
+    let mut kept = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let group = if late.contains(&row.role) { alike(row.role) } else { Vec::new() };
+        if group.len() < 2 {
+            kept.push(row.clone());
+        } else if rows.iter().position(|row| group.contains(&row.role)) == Some(at) {
+            let names: Vec<&str> = group.iter().map(|role| roles[*role].as_str()).collect();
+            let text = format!("{}, each: {}", names.join(", "), does(row.role).join(", "));
+            kept.push(Row { number: None, role: ACROSS, text, mark: None });
+        }
+    }
+    kept
+}
+
+/// The lines: with lanes, if they fit, or in one column.
+fn lay_out(roles: &[String], rows: &[Row], width: usize, in_lanes: bool) -> Option<Vec<Line>> {
     let mut used: Vec<usize> = rows.iter().map(|row| row.role).filter(|role| *role < roles.len()).collect();
     used.sort_unstable();
     used.dedup();
     let digits = rows.iter().filter_map(|row| row.number).max().map_or(0, |number| number.to_string().len());
     let left = if digits == 0 { GAP } else { GAP + digits + GAP };
     let table = Table { roles, rows, used: &used, digits, left, width };
-    let lines = match table.columns() {
-        Some((widths, margin)) => table.lanes(&widths, margin),
-        None => table.folded(),
-    };
-    lines.iter().map(|line| line.render(colour)).collect()
+    if in_lanes {
+        return table.columns().map(|(widths, margin)| table.lanes(&widths, margin));
+    }
+    Some(table.folded())
 }
 
 struct Table<'a> {
@@ -254,7 +291,7 @@ impl Line {
 }
 
 /// `text` in an ANSI style, if there is to be colour.
-pub(crate) fn paint(text: &str, style: &str, colour: bool) -> String {
+pub fn paint(text: &str, style: &str, colour: bool) -> String {
     if colour && !style.is_empty() && !text.trim().is_empty() {
         format!("\x1b[{style}m{text}\x1b[0m")
     } else {
@@ -379,6 +416,48 @@ mod tests {
   11  worker-2  use session 1  <- SIGSEGV
 "
         );
+    }
+
+    #[test]
+    fn those_who_only_follow_the_others_share_a_remark_where_their_lanes_do_not_fit() {
+        let roles: Vec<String> = ["main", "worker-1", "worker-2", "worker-3", "worker-4"].map(String::from).to_vec();
+        let looks = "look at the flag, which says to stop";
+        let rows = |odd: &str| {
+            let mut rows =
+                vec![row(1, 0, "set the flag, as the operator said"), row(2, 1, "sleep in the queue until told")];
+            rows.extend([2, 3, 4].map(|role| row(None, role, "lock")));
+            rows.extend([2, 3, 4].map(|role| row(None, role, if role == 4 { odd } else { looks })));
+            rows
+        };
+        let wide = draw(&roles, &rows(looks), 200, false);
+        assert!(wide.starts_with("  #  main") && wide.contains("worker-4") && !wide.contains("each"), "{wide}");
+        assert_eq!(
+            draw(&roles, &rows(looks), 72, false),
+            "  #  main                                worker-1
+  1  set the flag, as the operator said
+  2                                      sleep in the queue until told
+     worker-2, worker-3, worker-4, each: lock, look at the flag, which
+       says to stop
+"
+        );
+        // One that does something else keeps its lane, and so does one that did something in a step.
+        let odd = draw(&roles, &rows("end"), 72, false);
+        assert!(
+            odd.contains("worker-2, worker-3, each: lock") && odd.lines().next().unwrap().ends_with("worker-4"),
+            "{odd}"
+        );
+        let mut early = rows(looks);
+        early.insert(1, row(None, 4, "lock"));
+        early.remove(5);
+        let early = draw(&roles, &early, 72, false);
+        assert!(
+            early.contains("worker-2, worker-3, each: lock") && early.lines().next().unwrap().ends_with("worker-4"),
+            "{early}"
+        );
+        let mut marked = rows(looks);
+        marked[7].mark = Some("SIGSEGV".to_string());
+        let marked = draw(&roles, &marked, 72, false);
+        assert!(marked.contains("<- SIGSEGV") && !marked.contains("worker-4, each"), "{marked}");
     }
 
     #[test]

@@ -57,6 +57,15 @@ pub fn say(text: &str) -> Result<()> {
     }
 }
 
+/// The last line of a run that ends by itself: with which signal or exit status. The other ends have a sentence of their own.
+pub fn say_ending(end: &End) -> Result<()> {
+    match end {
+        End::Signal(signal) => say(&autopsy::ending(*signal)),
+        End::Code(code) => say(&format!("  ending with exit status {code}\n")),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a command line. Help that was asked for is said, and ends the program; so does a mistake, with status 2.
 pub fn read_arguments(command: Command, arguments: impl IntoIterator<Item = OsString>) -> ArgMatches {
     let name = command.get_name().to_string();
@@ -91,6 +100,7 @@ pub fn width() -> usize {
     if known && size.ws_col > 0 { usize::from(size.ws_col) } else { 80 }
 }
 
+/// Whether standard output takes colour: a terminal, and nobody has set NO_COLOR (https://no-color.org).
 pub fn colour() -> bool {
     let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !forbidden

@@ -8,9 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::cli::Options;
-use super::end::{End, publish, refuse, say};
+use super::end::{End, publish, refuse, say_ending};
 use super::process::{self, PANICKED, Process, Setup};
-use crate::autopsy;
 use crate::autopsy::verdicts::{self, Survival};
 use crate::catalogue::Stage;
 use crate::direct::client::{Client, Misdelivery};
@@ -81,10 +80,8 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     }
     publish(&run, options.trace.as_ref(), options.json)?;
     let end = judge(&run, &verdict, own_order);
-    if let End::Signal(signal) = end
-        && !options.json
-    {
-        say(&autopsy::ending(signal))?;
+    if !options.json {
+        say_ending(&end)?;
     }
     Ok(end)
 }

@@ -21,9 +21,9 @@ pub use crate::server::{Flags, LIMIT, LISTENER, STOP, Serve, Served, Server, TIC
 use crate::world::kernel::raise_file_limit;
 use crate::world::sync::unless_refused;
 use cli::{Options, What};
-use end::{End, NOT_HERE, complain, die_of, refuse};
+use end::{End, NOT_HERE, complain, die_of};
+pub use end::{colour, read_arguments, refuse, say_all};
 pub(crate) use end::{explain, say};
-pub use end::{read_arguments, say_all};
 
 /// The whole of a stage's `main`: `path` is its `module_path!()`, `serve` its server.
 pub fn main(path: &str, serve: Serve) -> ExitCode {

@@ -20,11 +20,10 @@ use self::panel::{Shown, View};
 use self::player::{Player, Wants};
 use self::terminal::{Key, Reader};
 use super::cli::{Options, Visitors};
-use super::end::{End, publish, say};
+use super::end::{End, publish, say, say_ending};
 use super::exhibit::read_schedule;
 use super::search::making::{Lab, Made};
 use super::search::script;
-use crate::autopsy;
 use crate::catalogue::{Stage, Verdict};
 use crate::server::Serve;
 use crate::words::count;
@@ -62,9 +61,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, visitors: &Vi
     drop(game);
     let _ = io::stderr().write_all(made.run.stderr.as_bytes());
     publish(&made.run, options.trace.as_ref(), false)?;
-    if let End::Signal(signal) = made.end {
-        say(&autopsy::ending(signal))?;
-    }
+    say_ending(&made.end)?;
     if is_told(&made.end) {
         say(&format!("\n{last}\n"))?;
     }

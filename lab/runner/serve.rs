@@ -8,9 +8,8 @@ use anyhow::{Context, Result};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::cli::Options;
-use super::end::{End, complain, publish, say};
+use super::end::{End, complain, publish, say, say_ending};
 use super::process::{self, Process, Setup, handle};
-use crate::autopsy;
 use crate::catalogue::Stage;
 use crate::direct::outcome::{Ending, Run};
 use crate::record::blackbox::Mode;
@@ -115,14 +114,13 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
     let run = Run::of(&blackbox, stage, setup.heap, ending);
     let run = Run { millis: process.millis(), stderr: process.stderr(), ..run };
     publish(&run, options.trace.as_ref(), options.json)?;
-    Ok(match ending {
+    let end = match ending {
         Ending::Exit(0) => End::Code(0),
         Ending::Exit(_) => End::Failed(blackbox.message().unwrap_or_default()),
-        Ending::Signal(signal) => {
-            if !options.json {
-                say(&autopsy::ending(signal))?;
-            }
-            End::Signal(signal)
-        }
-    })
+        Ending::Signal(signal) => End::Signal(signal),
+    };
+    if !options.json {
+        say_ending(&end)?;
+    }
+    Ok(end)
 }

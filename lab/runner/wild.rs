@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::arrivals;
 use super::cli::Options;
-use super::end::{End, explain, say};
+use super::end::{End, explain, say, width};
 use super::process::{self, Process, Setup};
+use crate::autopsy::lanes::{length, wrap};
 use crate::autopsy::verdicts;
 use crate::catalogue::{Stage, Wild};
 use crate::direct::client::{self, Client, lacks};
@@ -71,7 +72,7 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, 
     if options.json {
         say(&format!("{:#}\n", odds.json(stage, heap)))?;
     } else {
-        say(&odds.report(stage, heap))?;
+        say(&folded(&odds.report(stage, heap), width()))?;
     }
     Ok(End::Code(0))
 }
@@ -257,6 +258,28 @@ impl Watch {
         }
         abused
     }
+}
+
+/// No text is folded into fewer columns than this.
+const NARROW: usize = 20;
+
+/// Lines that are too wide go on under their text: what stands behind the first gap of two blanks.
+fn folded(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let body = line.trim_start();
+        let label = body.find("  ").map_or(body, |gap| body[gap..].trim_start());
+        let indent = if label.len() < body.len() { line.len() - label.len() } else { line.len() - body.len() };
+        if length(line) <= width || indent + NARROW > width {
+            out += line;
+        } else {
+            let lines = wrap(&line[indent..], width - indent, 0);
+            out += &line[..indent];
+            out += &lines.join(&format!("\n{:indent$}", ""));
+        }
+        out.push('\n');
+    }
+    out
 }
 
 fn progress(odds: &Odds) {

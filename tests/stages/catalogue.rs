@@ -1,6 +1,7 @@
 //! The gate of the catalogue: each exhibit ends as its entry says, and all that belongs to a stage is there.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use crate::support::{command, finish};
@@ -44,7 +45,12 @@ fn ends_otherwise(stage: &Stage, more: &[&str]) -> Option<String> {
     command.args(stage.flags()).args(more);
     let output = finish(command);
     let met = verdicts::case(stage.expect).is_met(stage, stage.heap, output.status, &output.stderr);
-    (!met).then(|| format!("{}: {}", stage.name, output.all()))
+    // And it says with what it ends.
+    let told = match output.status.code() {
+        Some(code) => format!("\n  ending with exit status {code}\n"),
+        None => format!(" ({})\n", output.status.signal().unwrap_or_default()),
+    };
+    (!met || !output.stdout.ends_with(&told)).then(|| format!("{}: {}", stage.name, output.all()))
 }
 
 #[test]
@@ -128,6 +134,30 @@ fn the_chapter_of_a_pair_shows_the_report_of_each_twin() {
                 assert!(page.contains(&player), "{name}: chapters/stage{}.md has no {player}", stage.chapter);
             }
         }
+    }
+}
+
+/// A line a stage, in a width that every terminal has; and a stage's name in the wrong place is understood.
+#[test]
+fn the_tour_names_every_stage_in_a_line_and_a_stage_taken_for_a_command_is_told() {
+    let lab = |arguments: &[&str]| {
+        let mut command = command("lab");
+        command.args(arguments);
+        finish(command)
+    };
+    let tour = lab(&[]).stdout;
+    let lines: Vec<_> = tour.lines().filter(|line| line.starts_with("  stage")).collect();
+    let names = lines.iter().map(|line| line.split_whitespace().next().unwrap_or_default());
+    assert_eq!(names.collect::<Vec<_>>(), STAGES.iter().map(|stage| stage.name).collect::<Vec<_>>());
+    assert!(lines.iter().zip(STAGES).all(|(line, stage)| line.ends_with(stage.title)), "{tour}");
+    assert!(tour.lines().all(|line| line.chars().count() <= 80), "{tour}");
+    for (name, told) in [
+        ("stage3_broken", "lab: a stage is a program of its own: cargo run --bin stage3_broken\n"),
+        ("stage10_uring", "lab: a stage is a program of its own: cargo run --features uring --bin stage10_uring\n"),
+        ("stage7_borken", "lab: there is no stage7_borken; did you mean cargo run --bin stage7_broken?\n"),
+    ] {
+        let refused = lab(&[name]);
+        assert_eq!((refused.status.code(), refused.stderr.as_str()), (Some(2), told));
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::super::cli::Options;
-use super::super::end::{End, publish, say, write_trace};
+use super::super::end::{End, publish, say, say_ending, write_trace};
 use super::super::repeat::median;
 use super::campaign::{Campaign, Found};
 use super::kept::Kept;
@@ -63,9 +63,7 @@ pub fn found(
     text.extend(by_chance(campaign));
     say(&format!("{text}\n"))?;
     publish(run, options.trace.as_ref(), false)?;
-    if let End::Signal(signal) = made.end {
-        say(&autopsy::ending(signal))?;
-    }
+    say_ending(&made.end)?;
     if kept.path().is_none() {
         say(&format!("\n{}\n", kept.text()))?;
     }

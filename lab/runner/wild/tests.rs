@@ -203,3 +203,23 @@ fn no_two_uploads_of_a_round_have_the_same_reply() {
     assert_eq!(replies.len() as u64, CLIENTS * VISITS);
     assert_eq!(plan_of(1, 2, false), Plan::Get(BURST));
 }
+
+#[test]
+fn a_wide_line_goes_on_under_its_text_and_no_word_is_lost() {
+    let text = "stage4_broken --wild: 10 MiB uploaded\n\n  2150  survived\n\n  odds      none of 9 rounds failed\n";
+    assert_eq!(folded(text, 80), text);
+    assert_eq!(
+        folded(text, 34),
+        "stage4_broken --wild: 10 MiB\nuploaded\n\n  2150  survived\n\n  odds      none of 9 rounds\n            failed\n"
+    );
+    let long = odds(9, 3);
+    let report = Odds { abused: 4, lives: vec![1, 2, 3], ..long }
+        .report(catalogue::find("stage4_broken").expect("it is there"), Heap::Malloc);
+    let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+    for width in 1..100 {
+        let folded = folded(&report, width);
+        assert_eq!(words(&folded), words(&report));
+        // Below that a line stays as it is: the terminal breaks it.
+        assert!(width < 40 || folded.lines().all(|line| line.chars().count() <= width), "{width}: {folded}");
+    }
+}
