@@ -80,6 +80,7 @@ fuzz_target!(|input: Input| {
                 label: LABELS[usize::from(made.label) % LABELS.len()],
                 file: "lab/stages/made_up.rs",
                 line: number as u32,
+                column: u32::from(made.over),
                 inherited: made.role >= 128,
                 step: (usize::from(made.step) <= steps.len() && made.step > 0).then_some(made.step.into()),
                 over: made.over,

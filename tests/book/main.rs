@@ -9,6 +9,7 @@
 //! - [`load`]: the tables of `lab bench`, recorded apart: `LAB_RECORD=load`
 //! - [`models`]: what loom says, as the chapters show it
 //! - [`pages`]: fences, links, includes and commands in the chapters; the README; `mdbook build`
+//! - [`terminal`]: the README's moving picture of a run
 #![cfg(target_os = "linux")]
 
 mod compiler;
@@ -19,6 +20,7 @@ mod load;
 mod models;
 mod pages;
 mod recordings;
+mod terminal;
 mod text;
 
 use std::path::{Path, PathBuf};

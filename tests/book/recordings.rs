@@ -172,6 +172,8 @@ pub fn ready() {
             let new = |name: &str| wanted == "1" || !root().join(path(name)).exists();
             measure(MEASURED.into_iter().filter(|(name, _)| new(name)).collect());
             fill_the_readme();
+            std::fs::write(root().join(crate::terminal::PICTURE), crate::terminal::picture())
+                .expect("the picture can be written");
         });
     }
     if wanted == "core" {
