@@ -6,6 +6,7 @@
 //! - [`compiler`]: what rustc says to the programs of "What the compiler would have said"
 //! - [`core_dump`]: what gdb says of the cores of two broken stages
 //! - [`figures`]: a figure in a sentence comes from a recording, or has a reason
+//! - [`drawings`]: the drawings in the chapters, and that the steps they name are those of a recording
 //! - [`load`]: the tables of `lab bench`, recorded apart: `LAB_RECORD=load`
 //! - [`models`]: what loom says, as the chapters show it
 //! - [`pages`]: fences, links, includes and commands in the chapters; the README; `mdbook build`
@@ -14,6 +15,7 @@
 
 mod compiler;
 mod core_dump;
+mod drawings;
 mod figures;
 mod lesson;
 mod load;
