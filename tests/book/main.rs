@@ -8,6 +8,7 @@
 //! - [`figures`]: a figure in a sentence comes from a recording, or has a reason
 //! - [`load`]: the tables of `lab bench`, recorded apart: `LAB_RECORD=load`
 //! - [`models`]: what loom says, as the chapters show it
+//! - [`tables`]: recordings as tables: `LAB_RECORD=tables`
 //! - [`pages`]: fences, links, includes and commands in the chapters; the README; `mdbook build`
 #![cfg(target_os = "linux")]
 
@@ -19,6 +20,7 @@ mod load;
 mod models;
 mod pages;
 mod recordings;
+mod tables;
 mod text;
 
 use std::path::{Path, PathBuf};
