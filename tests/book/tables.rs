@@ -25,7 +25,11 @@ fn all() -> Vec<(String, Make)> {
     let compiled = compiler::programs().into_iter().filter(|name| !compiler::promised(name).is_empty());
     let models = models.into_iter().map(|(name, make)| (name.to_string(), make));
     models
-        .chain(load::names().map(|name| (name, bench as Make)))
+        .chain(load::names().map(|name| {
+            // Of a comparison of two the rates are the point.
+            let is_pair = ["bench_safety", "bench_clients"].contains(&name.as_str());
+            (name, if is_pair { bench_of_two } else { bench as Make })
+        }))
         .chain(compiled.map(|name| (format!("compiler_{name}"), refusal as Make)))
         .collect()
 }
@@ -119,11 +123,11 @@ fn head(line: &str) -> Result<(&str, &str, &str), String> {
 fn findings(text: &str) -> Result<String, String> {
     let models = said(text);
     let is_played = models.iter().all(|lines| lines.len() == 3);
-    let mut heads = strings(["server", "script", "finding", "how", "at execution", "preemptions"]);
+    let mut heads = strings(["server", "scripts", "finding", "how", "at execution", "preemptions"]);
     if is_played {
         heads.push("on the real kernel".to_string());
     }
-    let mut rows = Vec::new();
+    let mut rows: Vec<Vec<String>> = Vec::new();
     for lines in &models {
         let (server, script, said) = head(&lines[0])?;
         let (what, how) = said.split_once(": ").ok_or(format!("no reason in {said:?}"))?;
@@ -142,7 +146,11 @@ fn findings(text: &str) -> Result<String, String> {
             }
             other => return Err(format!("{other:?}")),
         }
-        rows.push(row);
+        // Scripts of which the same is said stand in one row.
+        match rows.last_mut().filter(|last| (&last[0], &last[2..]) == (&row[0], &row[2..])) {
+            Some(last) => last[1] += &format!("; {}", row[1]),
+            None => rows.push(row),
+        }
     }
     Ok(table("What loom found", &heads, &rows))
 }
@@ -219,20 +227,19 @@ fn proofs(text: &str) -> Result<String, String> {
         let bounded: Vec<(u64, u64)> = own.iter().filter_map(|explored| explored.executions).collect();
         let bounds: BTreeSet<u64> = bounded.iter().map(|(bound, _)| *bound).collect();
         let bounds: Vec<String> = bounds.iter().map(u64::to_string).collect();
-        let bounds = format!("up to {}", bounds.join(" or "));
+        let states = if complete.is_empty() { "–".to_string() } else { thousands(complete.iter().sum()) };
         let class = if complete.len() == own.len() { "found" } else { "some" };
         vec![
             html(server),
             own.len().to_string(),
             format!("{class}|{} of {}", complete.len(), own.len()),
-            format!("number|{}", thousands(complete.iter().sum())),
+            format!("number|{states}"),
             format!("number|{}", thousands(bounded.iter().map(|(_, executions)| executions).sum())),
-            bounds,
+            bounds.join(", "),
             verdict(),
         ]
     });
-    let heads =
-        ["server", "scripts", "complete", "states, in all", "loom's executions, in all", "preemptions", "verdict"];
+    let heads = ["server", "scripts", "complete", "states", "loom's executions", "up to preemptions", "verdict"];
     let sums = table("What was explored of each fixed server", &strings(heads), &sums.collect::<Vec<_>>());
     let heads = ["server", "script", "states", "complete", "loom's executions", "preemptions", "verdict"];
     let each = table("What was explored of each script", &strings(heads), &each.collect::<Vec<_>>());
@@ -272,6 +279,15 @@ fn cells(line: &str) -> Vec<&str> {
 fn bar(median: &str, most: u64, range: &str) -> Result<String, String> {
     let percent = number(median)? * 100 / most.max(1);
     Ok(format!("number|<span class=\"lab-bar\" style=\"--part: {percent}%\">{median}</span> <small>({range})</small>"))
+}
+
+/// The tables of `lab bench`, the latencies folded.
+fn bench_of_two(text: &str) -> Result<String, String> {
+    let text = bench(text)?;
+    // The last of the tables.
+    let at = text.rfind("<div class=\"lab-scroller\"").filter(|at| text[*at..].contains(">latency in ms<"));
+    let (rates, latencies) = text.split_at(at.ok_or("the last table is not of latencies")?);
+    Ok(format!("{rates}<details class=\"report\">\n<summary>The latencies</summary>\n\n{latencies}\n</details>\n\n"))
 }
 
 /// The tables of `lab bench`. Requests, and requests for each second of CPU, stand side by side.
@@ -330,8 +346,8 @@ fn rates(heads: &[&str], a_second: &[Vec<&str>], per_cpu: &[Vec<&str>]) -> Resul
         let mut row = vec![html(pair.0[0])];
         for (cells, most) in [(pair.0, most(a_second)), (pair.1, most(per_cpu))] {
             let [_, median, lowest, highest, ratio] = cells[..] else { return Err(format!("{cells:?}")) };
-            row.push(bar(median, most, &format!("{lowest} to {highest}"))?);
-            row.push(format!("number|{ratio}"));
+            row.push(bar(median, most, &format!("{lowest}–{highest}"))?);
+            row.push(format!("number|{}", ratio.replace(" to ", "–")));
         }
         rows.push(row);
     }
