@@ -412,3 +412,172 @@ fn the_tables_are_made_from_the_recordings() {
         assert_same(&path(&name), &there, &made(&name, make), ADVICE);
     }
 }
+
+/// The text of a cell in each table: of the row that begins with `row`, under `head`.
+fn under(tables: &str, row: &str, head: &str) -> Vec<String> {
+    let plain = |cell: &str| {
+        let mut parts = cell.split('<');
+        let first = parts.next().unwrap_or_default().to_string();
+        parts.fold(first, |text, part| text + part.split_once('>').map_or("", |(_, rest)| rest))
+    };
+    // From behind a tag's name on: its attributes, and what is in it.
+    let inside = |line: &str| -> Vec<String> {
+        let cells = line.split("<t").skip(1).filter(|cell| cell.starts_with(['h', 'd']) && !cell.starts_with("head"));
+        cells.filter_map(|cell| cell.split_once('>').map(|(_, text)| plain(text))).collect()
+    };
+    let mut found = Vec::new();
+    for table in tables.split("<table>").skip(1) {
+        let lines: Vec<Vec<String>> = table.lines().filter(|line| line.contains("<tr>")).map(inside).collect();
+        let column = lines[0].iter().position(|one| one == head);
+        let rows = lines[1..].iter().filter(|line| line[0] == row);
+        found.extend(rows.filter_map(|line| Some(line[column?].clone())));
+    }
+    found
+}
+
+#[test]
+fn what_loom_found_stands_under_its_head() {
+    let text = "stage3_broken, data, FIN: use after free of session 1: freed by main at `remove`, used\n    by worker-1 at \
+                `read`\n  at execution 1,092, up to 1 preemption: 0.0 s\n\
+                stage3_broken, data, RST: use after free of session 1: freed by main at `remove`, used\n    by worker-1 at \
+                `read`\n  at execution 1,092, up to 1 preemption: 0.7 s\n\
+                stage4_broken, <two> chunks, FIN: double free of buffer 1: freed by worker-1\n  at execution 7, up to 2 \
+                preemptions: 0.1 s\n";
+    let table = findings(text).expect("it is read");
+    assert_eq!(under(&table, "stage3_broken", "scripts"), ["data, FIN; data, RST"]);
+    assert_eq!(under(&table, "stage3_broken", "finding"), ["✗ use after free of session 1"]);
+    assert_eq!(under(&table, "stage3_broken", "how"), ["freed by main at remove, used by worker-1 at read"]);
+    assert_eq!(under(&table, "stage3_broken", "at execution"), ["1,092"]);
+    assert_eq!(under(&table, "stage4_broken", "scripts"), ["&lt;two&gt; chunks, FIN"]);
+    assert_eq!(under(&table, "stage4_broken", "preemptions"), ["up to 2"]);
+    let played =
+        text.replace(": 0.0 s\n", ": 0.0 s\n  as a schedule, on the real kernel: signal 11; the fixed twin serves\n");
+    assert!(findings(&played).is_err(), "one of three was played, and there is no cell for the others");
+    let one = played.split("stage3_broken, data, RST").next().expect("a part");
+    let table = findings(one).expect("it is read");
+    assert_eq!(under(&table, "stage3_broken", "on the real kernel"), ["signal 11; the fixed twin serves"]);
+    // Another result of one script is another row.
+    let other = text.replacen("at execution 1,092", "at execution 5", 1);
+    assert_eq!(under(&findings(&other).expect("it is read"), "stage3_broken", "at execution"), ["5", "1,092"]);
+    assert!(findings(&text.replace(": 0.1 s", "")).is_ok() && findings(&text.replace("at execution", "at")).is_err());
+}
+
+#[test]
+fn what_was_explored_stands_under_its_head_and_a_finding_is_no_proof() {
+    let text = "stage5_fixed, a, FIN: every state of this model, one call at a time, complete: 1,756\n    states, 0.0 s: \
+                nothing found\n\
+                stage5_fixed, a, FIN: every execution of this model under loom, up to 3 preemptions: 40 executions, 0.5 \
+                s: nothing found\n\
+                stage5_fixed, b: every execution of this model under loom, up to 2 preemptions: 5 executions, 0.7 s: \
+                nothing found\n\
+                stage6_fixed, c: every state of this model, one call at a time, complete: 9 states, 0.0 s: nothing found\n";
+    let tables = proofs(text).expect("it is read");
+    let of = |row, head| under(&tables, row, head);
+    assert_eq!(of("stage5_fixed", "scripts"), ["2"]);
+    assert_eq!(of("stage5_fixed", "script"), ["a, FIN", "b"]);
+    assert_eq!(of("stage5_fixed", "complete"), ["1 of 2", "yes", "no: bounded only"]);
+    assert_eq!(of("stage5_fixed", "states"), ["1,756", "1,756", "–"]);
+    assert_eq!(of("stage5_fixed", "loom's executions"), ["45", "40", "5"]);
+    assert_eq!(of("stage5_fixed", "up to preemptions"), ["2, 3"]);
+    assert_eq!(of("stage5_fixed", "preemptions"), ["up to 3", "up to 2"]);
+    assert_eq!(of("stage5_fixed", "verdict"), ["✓ nothing found"; 3]);
+    assert_eq!(of("stage6_fixed", "complete"), ["1 of 1", "yes"]);
+    for (right, wrong) in [
+        ("0.5 s: nothing found", "0.5 s: hang"),
+        ("complete: 9", "stopped at the limit: 9"),
+        ("stage5_fixed, b: every", "stage5_fixed, a, FIN: every"),
+        ("40 executions", "forty executions"),
+    ] {
+        assert!(text.contains(right) && proofs(&text.replace(right, wrong)).is_err(), "{wrong}");
+    }
+    let table = reductions("s, `f`: 2 histories, in 1,956 executions and in 267; 57 states\n").expect("it is read");
+    assert_eq!(under(&table, "s", "histories, of all three"), ["2"]);
+    assert_eq!(under(&table, "s", "executions without the shortcut"), ["1,956"]);
+    assert_eq!(under(&table, "s", "executions with it"), ["267"]);
+    assert_eq!(under(&table, "s", "states of the search"), ["57"]);
+    assert!(reductions("s, `f`: 2 histories, in 1,956 executions; 57 states\n").is_err());
+}
+
+#[test]
+fn what_was_measured_stands_under_its_head() {
+    let text = "lab bench: 2 servers\n\n  requests/s       median    lowest   highest   to a\n  a                  100        \
+                90       110   1\n  b, wrk              50        40        60   0.50 (0.40 to 0.60)\n\n  requests per \
+                CPU-second    median    lowest   highest   to a\n  a                  200       190       210   1\n  b, wrk  \
+                800       700       900   4.00 (3.00 to 5.00)\n\n  latency in ms    p50   errors  bodies compared\n  a      \
+                1.50   0   7\n  b, wrk    2.50   3   8\n\n  system calls per request    all\n  a    3.00   recvfrom 2.00  \
+                sendto 1.00\n  b, wrk    1.10   sendto 0.90  futex 0.20\n\n  Each round takes every server.\n\ntaken by x\n";
+    let tables = bench(text).expect("it is read");
+    let of = |row, head| under(&tables, row, head);
+    assert_eq!(of("a", "requests/s: median (range)"), ["100 (90–110)"]);
+    assert_eq!(of("b, wrk", "per CPU-second: median (range)"), ["800 (700–900)"]);
+    assert!(tables.contains("--part: 50%\">50<") && tables.contains("--part: 25%\">200<"), "{tables}");
+    let ratios = tables.lines().find(|line| line.contains(">b, wrk<")).expect("a row");
+    let (first, second) = (ratios.find("0.50 (0.40–0.60)"), ratios.find("4.00 (3.00–5.00)"));
+    assert!(first.is_some() && first < ratios.find(">800<") && ratios.find(">800<") < second, "{ratios}");
+    assert_eq!((of("b, wrk", "p50"), of("b, wrk", "errors")), (vec!["2.50".into()], vec!["3".into()]));
+    assert_eq!((of("a", "sendto"), of("b, wrk", "sendto")), (vec!["1.00".into()], vec!["0.90".into()]));
+    assert_eq!((of("a", "futex"), of("b, wrk", "recvfrom")), (vec!["–".into()], vec!["–".into()]));
+    assert!(bench_of_two(text).is_err(), "the last of its tables is another");
+    for (right, wrong) in [
+        // A row of one table and none of the other, or another.
+        ("  b, wrk              50        40        60   0.50 (0.40 to 0.60)\n", ""),
+        ("  a                  200", "  c                  200"),
+        // A column less.
+        ("1.50   0   7", "1.50   0"),
+        (
+            "median    lowest   highest   to a\n  a                  200",
+            "lowest    median   highest   to a\n  a     200",
+        ),
+        ("  requests per CPU-second ", "  requests per minute "),
+        ("sendto 0.90", "sendto"),
+        ("\n\ntaken by x", ""),
+    ] {
+        assert!(text.contains(right) && bench(&text.replace(right, wrong)).is_err(), "{wrong:?}");
+    }
+    let idle = "lab bench: 1 server\n\n  idle connections     open answered   bytes each:    RSS    PSS   served   kernel\n  a  \
+                10   11     4   5    6    7\n\n  Bytes each: what\n\ntaken by x\n";
+    let table = bench(idle).expect("it is read");
+    let cells = ["open", "answered", "RSS", "PSS", "served", "kernel"].map(|head| under(&table, "a", head).concat());
+    assert_eq!(cells, ["10", "11", "4", "5", "6", "7"]);
+    assert!(bench(&idle.replace("RSS    PSS", "PSS    RSS")).is_err());
+}
+
+/// Every model, server and figure of a recording is in its table.
+#[test]
+fn no_row_of_a_recording_is_missing_in_its_table() {
+    ready();
+    for (name, _) in all().into_iter().filter(|(name, _)| !name.starts_with("compiler_")) {
+        let (text, table) = (read(&format!("chapters/recorded/{name}.txt")), read(&path(&name)));
+        let text = text.split("\n\ntaken by ").next().unwrap_or_default();
+        let is_row = |line: &&str| name.starts_with("loom_") || line.split("   ").count() > 2;
+        let text = text.lines().filter(is_row).collect::<Vec<_>>().join("\n");
+        for word in text.split([' ', '\n', '(', ')', ';']).map(|word| word.trim_end_matches([',', ':'])) {
+            let is_figure = word.starts_with(|c: char| c.is_ascii_digit()) && word.len() > 2;
+            let is_seconds = name.starts_with("loom_") && word.contains('.');
+            assert!(!is_figure || is_seconds || table.contains(word), "{name}: {word}");
+        }
+        let servers = text.split([' ', '\n', ',']).filter(|word| word.starts_with("stage"));
+        servers.for_each(|server| assert!(table.contains(&format!("<th scope=\"row\">{server}")), "{name}: {server}"));
+    }
+}
+
+#[test]
+fn a_page_shows_the_table_and_folds_the_text_below_it() {
+    let pages = crate::pages::pages();
+    for (name, _) in all() {
+        let (table, text) =
+            (format!("{{{{#include recorded/{name}.md}}}}\n"), format!("{{{{#include recorded/{name}.txt}}}}"));
+        let mut shown = 0;
+        for (page, source) in &pages {
+            for (at, _) in source.match_indices(&text) {
+                shown += 1;
+                let before = &source[..at];
+                let folded = before.rsplit_once("<details class=\"report\">");
+                let (above, open) = folded.unwrap_or_else(|| panic!("{page}: {name}.txt is not folded"));
+                assert!(!open.contains("</details>"), "{page}: {name}.txt is not folded");
+                assert!(above.trim_end().ends_with(table.trim_end()), "{page}: above {name}.txt is not its table");
+            }
+        }
+        assert_eq!(shown, 1, "{name}");
+    }
+}
