@@ -508,6 +508,11 @@ mod tests {
         assert_eq!(signs(&[&[]], &[&["a"]]), (Sign::Silent, Sign::FalseAlarm(1, 1)));
         assert_eq!(signs(&[&["a"]], &[&["a"]]), (Sign::Noise, Sign::FalseAlarm(1, 1)));
         assert_eq!(signs(&[&["a", "b"]], &[&["a"]]), (Sign::AmidNoise, Sign::FalseAlarm(1, 1)));
+        let one_of_two = data([cell("stage4_fixed", &[&["a"]]), cell("stage3_fixed", &[&[]])]);
+        assert_eq!(one_of_two.sign_of_correct(Tool::Thread, Order::Stress), Sign::FalseAlarm(1, 2));
+        let said = Sign::FalseAlarm(1, 2).cell("said");
+        assert!(said.contains(" title=\"said\">") && said.ends_with(" alarm for 1 of 2"), "{said}");
+        assert!(Sign::Sometimes(1, 2).cell("said").ends_with(" in 1 of 2"));
         let nothing = Data::default();
         assert_eq!(nothing.sign_of_broken(stage4, Tool::Drd, Order::Directed), Sign::NotMeasured);
         assert_eq!(nothing.sign_of_correct(Tool::Drd, Order::Directed), Sign::NotMeasured);
