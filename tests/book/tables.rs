@@ -26,9 +26,9 @@ fn all() -> Vec<(String, Make)> {
     let models = models.into_iter().map(|(name, make)| (name.to_string(), make));
     models
         .chain(load::names().map(|name| {
-            // Of a comparison of two the rates are the point.
-            let is_pair = ["bench_safety", "bench_clients"].contains(&name.as_str());
-            (name, if is_pair { bench_of_two } else { bench as Make })
+            // The chapter speaks of these rates, and of no latency.
+            let is_of_rates = ["bench_10000", "bench_safety", "bench_clients"].contains(&name.as_str());
+            (name, if is_of_rates { rates_first } else { bench as Make })
         }))
         .chain(compiled.map(|name| (format!("compiler_{name}"), refusal as Make)))
         .collect()
@@ -152,7 +152,10 @@ fn findings(text: &str) -> Result<String, String> {
             None => rows.push(row),
         }
     }
-    Ok(table("What loom found", &heads, &rows))
+    let mut servers: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    servers.dedup();
+    let label = if is_played { "What loom found, played" } else { "What loom found" };
+    Ok(table(&format!("{label}: {}", servers.join(", ")), &heads, &rows))
 }
 
 /// What was explored of one script: the states of the search; the executions of loom and its bound.
@@ -282,7 +285,7 @@ fn bar(median: &str, most: u64, range: &str) -> Result<String, String> {
 }
 
 /// The tables of `lab bench`, the latencies folded.
-fn bench_of_two(text: &str) -> Result<String, String> {
+fn rates_first(text: &str) -> Result<String, String> {
     let text = bench(text)?;
     // The last of the tables.
     let at = text.rfind("<div class=\"lab-scroller\"").filter(|at| text[*at..].contains(">latency in ms<"));
@@ -326,7 +329,8 @@ fn bench(text: &str) -> Result<String, String> {
         }
     }
     match a_second {
-        None => Ok(out),
+        // A region's name is its own.
+        None => Ok(out.replace(" aria-label=\"", &format!(" aria-label=\"{}: ", html(title)))),
         Some(_) => Err("requests/s, and none per CPU-second".to_string()),
     }
 }
@@ -517,7 +521,7 @@ fn what_was_measured_stands_under_its_head() {
     assert_eq!((of("b, wrk", "p50"), of("b, wrk", "errors")), (vec!["2.50".into()], vec!["3".into()]));
     assert_eq!((of("a", "sendto"), of("b, wrk", "sendto")), (vec!["1.00".into()], vec!["0.90".into()]));
     assert_eq!((of("a", "futex"), of("b, wrk", "recvfrom")), (vec!["–".into()], vec!["–".into()]));
-    assert!(bench_of_two(text).is_err(), "the last of its tables is another");
+    assert!(rates_first(text).is_err(), "the last of its tables is another");
     for (right, wrong) in [
         // A row of one table and none of the other, or another.
         ("  b, wrk              50        40        60   0.50 (0.40 to 0.60)\n", ""),
