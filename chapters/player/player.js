@@ -295,6 +295,10 @@
             // mdBook turns pages with the arrow keys.
             code.addEventListener('keydown', (event) => event.key.startsWith('Arrow') && event.stopPropagation());
         }
+        // Tables have their place in the order of Tab already.
+        for (const scroller of document.querySelectorAll('.lab-scroller')) {
+            scroller.addEventListener('keydown', (event) => event.key.startsWith('Arrow') && event.stopPropagation());
+        }
     }
     addEventListener('load', reachable);
 

@@ -9,6 +9,7 @@
 //! - [`drawings`]: the drawings in the chapters, and that the steps they name are those of a recording
 //! - [`load`]: the tables of `lab bench`, recorded apart: `LAB_RECORD=load`
 //! - [`models`]: what loom says, as the chapters show it
+//! - [`tables`]: recordings as tables: `LAB_RECORD=tables`
 //! - [`pages`]: fences, links, includes and commands in the chapters; the README; `mdbook build`
 //! - [`terminal`]: the README's moving picture of a run
 #![cfg(target_os = "linux")]
@@ -22,6 +23,7 @@ mod load;
 mod models;
 mod pages;
 mod recordings;
+mod tables;
 mod terminal;
 mod text;
 

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::text::assert_same;
-use crate::{binary, command, lesson, read, recordings, root};
+use crate::{binary, command, lesson, read, recordings, root, tables};
 
 /// The pages: paths from the root, and what is in them.
 pub fn pages() -> BTreeMap<String, String> {
-    recordings::ready();
-    crate::load::ready();
+    tables::ready();
     let (mut folders, mut pages) = (vec![root().join("chapters")], BTreeMap::new());
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("the folder is there") {
@@ -262,8 +261,8 @@ fn is_ours(path: &str) -> bool {
 
 #[test]
 fn every_recording_is_made_by_a_run_and_shown_in_a_chapter() {
-    let made: BTreeSet<String> =
-        recordings::names().into_iter().map(|name| format!("chapters/recorded/{name}.txt")).collect();
+    let texts = recordings::names().into_iter().map(|name| format!("chapters/recorded/{name}.txt"));
+    let made: BTreeSet<String> = texts.chain(tables::paths()).collect();
     let shown: BTreeSet<String> = pages()
         .iter()
         .flat_map(|(page, text)| includes(page, text))
@@ -354,7 +353,7 @@ fn the_book_builds_without_a_warning_and_its_links_hold() {
         eprintln!("skipped: mdbook is not installed (cargo install mdbook --locked)");
         return;
     }
-    recordings::ready();
+    tables::ready();
     let book = tempfile::tempdir().expect("a temporary folder");
     let output = command("mdbook").args(["build", "-d"]).arg(book.path()).output().expect("mdbook runs");
     let said = String::from_utf8_lossy(&output.stderr);

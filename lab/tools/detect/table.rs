@@ -52,6 +52,38 @@ pub enum Verdict {
     FalseAlarm,
 }
 
+/// What a cell of the grid shows: a sign and a word, and a colour beside them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    Found,
+    /// In so many of so many runs.
+    Sometimes(u64, u64),
+    /// Among false alarms about correct programs.
+    AmidNoise,
+    Silent,
+    /// Of a broken program: nothing that a correct one does not get too.
+    Noise,
+    /// For so many of so many correct programs.
+    FalseAlarm(u64, u64),
+    NotMeasured,
+}
+
+impl Sign {
+    /// The cell of the table, from behind its `<td` on; `said` is what stands in the table of counts.
+    fn cell(self, said: &str) -> String {
+        let (class, sign, word) = match self {
+            Sign::Found => ("found", '✓', "found".to_string()),
+            Sign::Sometimes(runs, of) => ("some", '◐', format!("in {runs} of {of}")),
+            Sign::AmidNoise => ("some", '◐', "amid noise".to_string()),
+            Sign::Silent => ("silent", '–', "silent".to_string()),
+            Sign::Noise => ("noise", '✗', "noise".to_string()),
+            Sign::FalseAlarm(flagged, all) => ("noise", '✗', format!("alarm for {flagged} of {all}")),
+            Sign::NotMeasured => ("silent", '?', "not measured".to_string()),
+        };
+        format!(" class=\"{class}\" title=\"{said}\"><span aria-hidden=\"true\">{sign}</span> {word}")
+    }
+}
+
 /// All that was measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Data {
@@ -180,7 +212,7 @@ impl Data {
         let searches = path.with_file_name(SEARCHES);
         for (path, text) in [
             (path.to_path_buf(), self.to_json()),
-            (path.with_extension("md"), self.markdown()),
+            (path.with_extension("md"), self.page()),
             (searches, self.searches()),
         ] {
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -238,19 +270,80 @@ impl Data {
 
     /// What stands in the table for the correct programs.
     fn said_of_correct(&self, tool: Tool, order: Order) -> String {
-        let (all, flagged) = self
-            .of_correct(tool, order)
-            .fold((0, 0), |(all, flagged), cell| (all + 1, flagged + u64::from(cell.reported > 0)));
-        match (all, flagged) {
+        match self.alarms(tool, order) {
             (0, _) => "not measured".to_string(),
-            (_, 0) => format!("silent, all {all}"),
-            _ => format!("false alarm for {flagged} of {all}"),
+            (all, 0) => format!("silent, all {all}"),
+            (all, flagged) => format!("false alarm for {flagged} of {all}"),
         }
     }
 
-    /// The table of the book.
+    /// The tables, as text.
     pub fn markdown(&self) -> String {
-        self.rows(|_| true) + &self.words() + &self.versions()
+        [self.rows(|_| true), self.words(), self.versions()].join("\n")
+    }
+
+    /// The tables of the book: the signs, and folded below them what they stand for.
+    pub fn page(&self) -> String {
+        let folded = [
+            ("The counts behind the signs", self.rows(|_| true)),
+            ("What each tool said, in its own words, and in how many runs", self.words()),
+            ("The versions", self.versions()),
+        ];
+        folded.iter().fold(self.signs(), |text, (summary, table)| {
+            text + &format!("\n<details class=\"report\">\n<summary>{summary}</summary>\n\n{table}\n</details>\n")
+        })
+    }
+
+    /// A sign for each broken program under each tool, and one for the correct ones together.
+    fn signs(&self) -> String {
+        let broken: Vec<_> = programs().into_iter().filter(|stage| !is_correct(stage)).collect();
+        let mut text = String::from(
+            "<div class=\"lab-scroller\" role=\"region\" aria-label=\"Who found what\" tabindex=\"0\">\n\
+             <table class=\"lab-signs\">\n<thead><tr><th scope=\"col\">who looks</th>",
+        );
+        for stage in &broken {
+            let flags = stage.name.split_once(' ').map_or(String::new(), |(_, flags)| format!(" <code>{flags}</code>"));
+            let _ = write!(text, "<th scope=\"col\"><a href=\"stage{0}.md\">stage {0}</a>{flags}</th>", stage.chapter);
+        }
+        text += "<th scope=\"col\">correct programs</th></tr></thead>\n<tbody>\n";
+        for tool in Tool::ALL {
+            for order in tool.orders() {
+                let _ = write!(text, "<tr><th scope=\"row\">{}</th>", who(tool, *order));
+                for stage in &broken {
+                    let said = self.said_of_broken(stage, tool, *order).replace("**", "");
+                    let _ = write!(text, "<td{}</td>", self.sign_of_broken(stage, tool, *order).cell(&said));
+                }
+                let said = self.said_of_correct(tool, *order);
+                let _ = writeln!(text, "<td{}</td></tr>", self.sign_of_correct(tool, *order).cell(&said));
+            }
+        }
+        text + "</tbody>\n</table>\n</div>\n"
+    }
+
+    fn sign_of_broken(&self, stage: &Stage, tool: Tool, order: Order) -> Sign {
+        let Some(cell) = self.cell(stage.name, tool, order) else { return Sign::NotMeasured };
+        match self.verdict(cell) {
+            Verdict::Silent => Sign::Silent,
+            Verdict::FalseAlarm => Sign::Noise,
+            Verdict::Found { amid_false_alarms: true, .. } => Sign::AmidNoise,
+            // No kind of report is a false alarm here, so that each run with one has found the bug.
+            Verdict::Found { .. } if cell.reported < cell.runs => Sign::Sometimes(cell.reported, cell.runs),
+            Verdict::Found { .. } => Sign::Found,
+        }
+    }
+
+    fn sign_of_correct(&self, tool: Tool, order: Order) -> Sign {
+        match self.alarms(tool, order) {
+            (0, _) => Sign::NotMeasured,
+            (_, 0) => Sign::Silent,
+            (all, flagged) => Sign::FalseAlarm(flagged, all),
+        }
+    }
+
+    /// How many correct programs were measured, and how many of them got a report.
+    fn alarms(&self, tool: Tool, order: Order) -> (u64, u64) {
+        self.of_correct(tool, order)
+            .fold((0, 0), |(all, flagged), cell| (all + 1, flagged + u64::from(cell.reported > 0)))
     }
 
     /// The part of it that is about searches.
@@ -269,11 +362,7 @@ impl Data {
         text.push('\n');
         for tool in Tool::ALL.into_iter().filter(|tool| is_wanted(*tool)) {
             for order in tool.orders() {
-                let name = match order {
-                    Order::None => tool.name().to_string(),
-                    order => format!("{}, {}", tool.name(), order.id()),
-                };
-                let _ = write!(text, "| {name} |");
+                let _ = write!(text, "| {} |", who(tool, *order));
                 for stage in &broken {
                     let _ = write!(text, " {} |", self.said_of_broken(stage, tool, *order));
                 }
@@ -286,7 +375,7 @@ impl Data {
     /// What the tools said, in their own words.
     fn words(&self) -> String {
         let mut text =
-            String::from("\n| [program](#the-controls) | who | its words, and in how many runs |\n|---|---|---|\n");
+            String::from("| [program](#the-controls) | who | its words, and in how many runs |\n|---|---|---|\n");
         let place = |program: &str| programs().iter().position(|stage| stage.name == program);
         let mut cells: Vec<&Cell> =
             self.cells.iter().filter(|cell| !cell.kinds.is_empty() || !cell.ends.is_empty()).collect();
@@ -313,7 +402,7 @@ impl Data {
 
     /// The tools, their versions, and what is missing.
     fn versions(&self) -> String {
-        let mut text = String::from("\n| who | version |\n|---|---|\n");
+        let mut text = String::from("| who | version |\n|---|---|\n");
         for (tool, version) in &self.tools {
             let version = match version {
                 Ok(version) => version.clone(),
@@ -322,6 +411,14 @@ impl Data {
             let _ = writeln!(text, "| {} (`{}`) | {version} |", tool.name(), tool.id());
         }
         text
+    }
+}
+
+/// The head of a row.
+fn who(tool: Tool, order: Order) -> String {
+    match order {
+        Order::None => tool.name().to_string(),
+        order => format!("{}, {}", tool.name(), order.id()),
     }
 }
 
@@ -396,6 +493,50 @@ mod tests {
         };
         assert_eq!(found(&[11]), "**found**, 1 of 1, in run 11");
         assert_eq!(found(&[30, 2, 7, 5]), "**found**, 4 of 4, in run 7 (2 to 30)");
+    }
+
+    #[test]
+    fn a_sign_says_what_the_counts_say() {
+        let stage4 = programs().into_iter().find(|stage| stage.name == "stage4_broken").expect("it is of the table");
+        let signs = |broken: &[&[&str]], fixed: &[&[&str]]| {
+            let data = data([cell("stage4_broken", broken), cell("stage4_fixed", fixed)]);
+            let (tool, order) = (Tool::Thread, Order::Stress);
+            (data.sign_of_broken(stage4, tool, order), data.sign_of_correct(tool, order))
+        };
+        assert_eq!(signs(&[&["a"], &["b"]], &[&[]]), (Sign::Found, Sign::Silent));
+        assert_eq!(signs(&[&["a"], &["b"], &[]], &[&[]]), (Sign::Sometimes(2, 3), Sign::Silent));
+        assert_eq!(signs(&[&[]], &[&["a"]]), (Sign::Silent, Sign::FalseAlarm(1, 1)));
+        assert_eq!(signs(&[&["a"]], &[&["a"]]), (Sign::Noise, Sign::FalseAlarm(1, 1)));
+        assert_eq!(signs(&[&["a", "b"]], &[&["a"]]), (Sign::AmidNoise, Sign::FalseAlarm(1, 1)));
+        let one_of_two = data([cell("stage4_fixed", &[&["a"]]), cell("stage3_fixed", &[&[]])]);
+        assert_eq!(one_of_two.sign_of_correct(Tool::Thread, Order::Stress), Sign::FalseAlarm(1, 2));
+        let said = Sign::FalseAlarm(1, 2).cell("said");
+        assert!(said.contains(" title=\"said\">") && said.ends_with(" alarm for 1 of 2"), "{said}");
+        assert!(Sign::Sometimes(1, 2).cell("said").ends_with(" in 1 of 2"));
+        let nothing = Data::default();
+        assert_eq!(nothing.sign_of_broken(stage4, Tool::Drd, Order::Directed), Sign::NotMeasured);
+        assert_eq!(nothing.sign_of_correct(Tool::Drd, Order::Directed), Sign::NotMeasured);
+    }
+
+    #[test]
+    fn each_sign_stands_under_its_program_and_beside_its_tool() {
+        let text = data([cell("stage4_broken", &[&["a"]]), cell("stage4_fixed", &[&[]])]).signs();
+        let heads: Vec<_> = text.split("<th scope=\"col\">").skip(1).collect();
+        let column = heads.iter().position(|head| head.contains("stage4.md"));
+        let row = text.lines().find(|row| row.contains(">ThreadSanitizer, told of std's locks, stress</th>"));
+        let row: Vec<_> = row.expect("the tool has a row").split("<td").skip(1).collect();
+        for (at, cell) in row.iter().enumerate() {
+            let (class, word) = match at + 1 {
+                at if Some(at) == column => ("found", " found"),
+                at if at == row.len() => ("silent", " silent"),
+                _ => ("silent", " not measured"),
+            };
+            assert!(
+                cell.starts_with(&format!(" class=\"{class}\" ")) && cell.contains(&format!("{word}</td>")),
+                "{cell}"
+            );
+        }
+        assert_eq!(row.len() + 1, heads.len(), "{heads:?}");
     }
 
     #[test]
