@@ -100,7 +100,7 @@ pub fn width() -> usize {
     if known && size.ws_col > 0 { usize::from(size.ws_col) } else { 80 }
 }
 
-/// Whether standard output takes colour: a terminal, and nobody has set NO_COLOR (https://no-color.org).
+/// Whether standard output takes colour: a terminal, and nobody has set NO_COLOR (<https://no-color.org>).
 pub fn colour() -> bool {
     let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !forbidden
