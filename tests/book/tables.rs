@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-use crate::text::assert_same;
+use crate::text::{assert_same, escaped};
 use crate::{compiler, load, read, recordings, root};
 
 const ADVICE: &str = "`LAB_RECORD=tables cargo test --test book tables` makes the table from the recording";
@@ -63,7 +63,7 @@ pub fn ready() {
 
 /// Text as HTML, with `code` as such.
 fn html(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let text = escaped(text);
     let parts = text.split('`').enumerate();
     parts.map(|(at, part)| if at % 2 == 1 { format!("<code>{part}</code>") } else { part.to_string() }).collect()
 }

@@ -1,6 +1,7 @@
 //! The README's picture of a terminal: a recording, drawn line by line in ten seconds. It needs no script and no font, and
 //! whoever wants less motion, or has no animation at all, sees the end of it.
 
+use crate::text::escaped;
 use crate::{read, root};
 
 /// What it shows, and where.
@@ -60,10 +61,6 @@ fn painted(line: &str) -> String {
         body if body.starts_with('|') || body.contains(" | ") => class("dim", line),
         _ => escaped(line),
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[test]

@@ -111,6 +111,11 @@ fn normal_line(line: &str) -> String {
     out
 }
 
+/// As text in HTML and SVG.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// Fails with a readable diff unless the two are the same.
 pub fn assert_same(what: &str, recorded: &str, now: &str, advice: &str) {
     let difference = diff(recorded, now);

@@ -38,7 +38,7 @@ const home = `http://127.0.0.1:${server.address().port}/`;
 
 let passed = 0;
 const failures = [];
-// PART=0/3 makes every third check: most of the time is spent waiting, so that three processes take a third of it.
+// PART=0/3 makes every third check: one process waits most of the time, and three keep two cores busy.
 const [part, parts] = (process.env.PART || '0/1').split('/').map(Number);
 let met = 0;
 async function check(name, body) {
