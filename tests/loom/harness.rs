@@ -1,8 +1,8 @@
 //! Runs the tests of this target and prints what each has to say. Understands of libtest's arguments what people type:
 //! names to run, `--exact`, `--skip NAME`, `--list`, `--ignored`, `--test-threads N`.
 //!
-//! Each runs in a process of its own. loom maps and unmaps the stacks of its threads for each execution, and two
-//! threads of one process would wait for each other at that; and a test that kills its process is a test that failed.
+//! Each runs in a process of its own: a test that kills its process is a test that failed, and no two wait for each other
+//! where a process has one of something, as when memory is mapped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode, Stdio};
@@ -133,6 +133,36 @@ pub fn failing() -> Vec<Test> {
 }
 
 const FAILING: &str = "LAB_FAILING_TESTS";
+
+/// No two have the same stack at a time, each has the size that was asked for, and more than are kept are given back.
+pub fn a_kept_stack_fits() -> Said {
+    let map = |size: usize| {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        // SAFETY: a mapping of its own, which is written to within its size.
+        unsafe {
+            let stack = libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+            stack.cast::<u8>().add(size - 1).write(1);
+            stack
+        }
+    };
+    // SAFETY: each stack is given back once, with its size.
+    let unmap = |stack, size| assert_eq!(unsafe { libc::munmap(stack, size) }, 0);
+    let (small, large) = (1 << 16, 1 << 20);
+    let stacks: Vec<_> = (0..20).map(|_| map(small)).collect();
+    stacks.iter().for_each(|stack| unmap(*stack, small));
+    let again: Vec<_> = (0..20).map(|_| map(small)).collect();
+    let apart: std::collections::BTreeSet<_> = again.iter().collect();
+    if apart.len() != again.len() || !stacks.iter().any(|stack| again.contains(stack)) {
+        return Err(format!("{stacks:?}, then {again:?}"));
+    }
+    again.iter().for_each(|stack| unmap(*stack, small));
+    let other = map(large);
+    if stacks.contains(&other) || again.contains(&other) {
+        return Err("a small stack was given to who asked for a large one".to_string());
+    }
+    unmap(other, large);
+    Ok(String::new())
+}
 
 /// A run with a test that fails is a failed run.
 pub fn a_failed_test_fails_the_run() -> Said {

@@ -212,6 +212,7 @@ pub fn all() -> Vec<Test> {
     tests.extend(crate::gallery::all());
     tests.push(test("harness_a_failed_test_fails_the_run", 1, crate::harness::a_failed_test_fails_the_run));
     tests.extend(crate::harness::failing());
+    tests.push(test("harness_a_stack_that_is_kept_fits_whoever_gets_it", 1, crate::harness::a_kept_stack_fits));
     tests
 }
 
