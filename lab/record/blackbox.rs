@@ -935,6 +935,11 @@ mod tests {
             word.store(1, Ordering::Release);
             futex_wake(&word);
         });
+        // A thread whose work is over is still there for a moment, and may sleep for a lock of the C library's.
+        let thread = format!("/proc/{}", slot.thread.load(Ordering::Relaxed));
+        while std::path::Path::new(&thread).exists() {
+            std::thread::yield_now();
+        }
         slot.set_state(State::Asleep);
         assert!(!slot.sleeps(), "it is not there any more");
     }
