@@ -63,10 +63,21 @@ impl Inbox {
 /// Answers what is complete in `bytes`: how many bytes are done with, and how many requests were answered.
 fn answer(parser: &mut Parser, bytes: &[u8], out: &mut Vec<u8>) -> (usize, u64) {
     let (mut at, mut replies) = (0, 0);
+    // The `GET` that ends at `at`, all of it. What a client sends in one go is mostly the same request again, and the same
+    // bytes in the same place mean the same.
+    let mut last: &[u8] = &[];
     while at < bytes.len() {
+        if !last.is_empty() && bytes[at..].starts_with(last) {
+            put(Reply::Hello, out);
+            at += last.len();
+            replies += 1;
+            continue;
+        }
+        let is_start = parser.is_at_start();
         // No head is looked for further than it may reach, so that one read and many give the same replies.
         let within = &bytes[at..bytes.len().min(at + MAX_HEAD)];
         let step = parser.advance(within, within.len() == MAX_HEAD);
+        last = if is_start && step.reply == Some(Reply::Hello) { &within[..step.consumed] } else { &[] };
         at += step.consumed;
         match step.reply {
             Some(reply) => {
@@ -356,5 +367,63 @@ mod tests {
         assert_eq!(taken, given[..taken.len()]);
         outbox.flush(&[], |bytes| Ok(bytes.len())).expect("nothing goes wrong");
         assert!(outbox.pending.is_none());
+    }
+
+    /// The replies to a stream that comes in one read, which must be those to its bytes one by one; with how many requests
+    /// were answered.
+    fn replies(stream: &[u8]) -> (String, u64) {
+        let (mut at_once, mut one_by_one) = ((Inbox::new(), Vec::new()), (Inbox::new(), Vec::new()));
+        let answered = at_once.0.receive(stream, &mut at_once.1);
+        let each = stream.iter().map(|byte| one_by_one.0.receive(&[*byte], &mut one_by_one.1)).sum();
+        let [at_once, one_by_one] = [at_once.1, one_by_one.1].map(|out| String::from_utf8(out).expect("it is ASCII"));
+        assert_eq!((&at_once, answered), (&one_by_one, each));
+        (at_once, answered)
+    }
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
+    const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
+
+    #[test]
+    fn the_same_request_again_is_answered_again() {
+        assert_eq!(replies(GET.repeat(5).as_bytes()), (HELLO.repeat(5), 5));
+        let body = "GET / HTTP/1.1\r\nHost: lab\r\nContent-Length: 3\r\n\r\nabc";
+        assert_eq!(replies(body.repeat(3).as_bytes()), (HELLO.repeat(3), 3));
+        // With the same beginning, and something else behind it.
+        let (text, answered) = replies(format!("{GET}{GET}{}", &GET[..20]).as_bytes());
+        assert_eq!((text, answered), (HELLO.repeat(2), 2));
+        let (text, answered) = replies(format!("{GET}{}X{}{GET}", &GET[..24], &GET[24..]).as_bytes());
+        assert_eq!((text, answered), (HELLO.repeat(3), 3), "another host");
+        // The last is the last, and another method is not a GET.
+        let close = "GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n";
+        assert_eq!(replies(close.repeat(2).as_bytes()).1, 1);
+        let head = GET.replace("GET", "HEAD");
+        assert!(replies(head.repeat(2).as_bytes()).0.ends_with("Content-Length: 13\r\n\r\n"));
+        assert!(replies("GET /x HTTP/1.1\r\nHost: lab\r\n\r\n".repeat(2).as_bytes()).0.ends_with("404 Not Found\n"));
+    }
+
+    /// What is a request in one place is a body in another.
+    #[test]
+    fn the_same_bytes_in_a_body_are_no_request() {
+        let post = |body: &str| format!("POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let stored = |bytes: &str| format!("\r\n\r\n{bytes} bytes stored\n");
+        let (text, answered) = replies(format!("{GET}{}{GET}", post(&GET.repeat(2))).as_bytes());
+        assert!(answered == 3 && text.contains(&stored(&(2 * GET.len()).to_string())), "{text}");
+        // A body that is longer than a head may be is taken in pieces. Wherever one ends, there may be a request behind it.
+        for before in 0..GET.len() {
+            let body = "X".repeat(before) + &GET.repeat(300);
+            let (text, answered) = replies(format!("{GET}{}{GET}", post(&body)).as_bytes());
+            assert!(answered == 3 && text.contains(&stored(&body.len().to_string())), "{text}");
+        }
+        // The rest of a body, which has come with an earlier read in front of it, and then the same again.
+        let mut inbox = Inbox::new();
+        let mut out = Vec::new();
+        let head = "GET / HTTP/1.1\r\nHost: lab\r\nContent-Length: 30\r\n\r\n";
+        assert_eq!(inbox.receive(format!("{head}X").as_bytes(), &mut out), 0);
+        assert_eq!(inbox.receive(format!("{GET}{GET}{GET}").as_bytes(), &mut out), 3);
+        out.clear();
+        assert_eq!(inbox.receive(format!("{head}X\r\n").as_bytes(), &mut out), 0);
+        let rest = &GET[2..];
+        assert_eq!(inbox.receive(format!("{rest}{rest}").as_bytes(), &mut out), 2);
+        assert!(String::from_utf8_lossy(&out).contains("501 Not Implemented"), "`T / HTTP/1.1` is no request");
     }
 }

@@ -389,6 +389,11 @@ impl Parser {
         if let State::Body { body, .. } = &self.state { Some(body.left()) } else { None }
     }
 
+    /// Whether a request begins with the next byte.
+    fn is_at_start(&self) -> bool {
+        matches!(self.state, State::Head)
+    }
+
     /// Whether the rest of the stream means nothing.
     fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
