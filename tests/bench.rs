@@ -261,6 +261,48 @@ mod with_the_feature {
     }
 
     #[test]
+    fn a_server_is_started_by_its_command_for_each_round_and_ended_with_its_children() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pids = folder.path().join("pids");
+        let stage = support::binary("stage2_reactor");
+        // It serves from a child of the process that was started.
+        let line =
+            format!("own=sh -c '{} --serve 127.0.0.1:{{port}} & echo $! >> {}; wait'", stage.display(), pids.display());
+        let flags =
+            ["--rounds", "2", "--seconds", "1", "--connections", "4", "--parts", "load", "--client", "embedded"];
+        let (output, report) = bench(&[&flags, &["stage2_reactor", "--start", &line][..]].concat());
+        assert_eq!(output.code(), Some(0), "{}", output.all());
+        let row = &report["load"][1];
+        assert_eq!(row["server"], "own");
+        for round in rounds(row) {
+            assert!(number(&round["requests"]) > 0 && round["cpu_seconds"].as_f64().is_some_and(|cpu| cpu > 0.0));
+        }
+        let pids = std::fs::read_to_string(pids).expect("each wrote its own");
+        assert_eq!(pids.lines().count(), 3, "once to learn its reply, and once a round: {pids}");
+        // They were sent SIGTERM; a child that is not waited for is init's.
+        for pid in pids.lines() {
+            let path = format!("/proc/{pid}/cmdline");
+            while std::fs::read(&path).is_ok_and(|line| !line.is_empty()) {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_that_does_not_serve_is_named() {
+        for (line, why) in [
+            ("own=exit 3 # {port}", "ends: exit status: 3"),
+            ("own=sleep 100 # {port}", "does not answer on 127.0.0.1:"),
+            ("own=sleep 100", "does not say where {port} goes"),
+            ("{port}", "NAME=COMMAND"),
+        ] {
+            let (output, _) = bench(&["--start", line, "--rounds", "1", "--parts", "load"]);
+            assert_eq!(output.code(), Some(2), "{line}: {}", output.all());
+            assert!(output.stderr.contains(why), "{line}: {}", output.all());
+        }
+    }
+
+    #[test]
     fn beside_wrk_a_sampler_finds_another_body() {
         if std::process::Command::new("wrk").output().is_err() {
             eprintln!("skipped: wrk is not installed");

@@ -9,7 +9,8 @@ use clap::ArgMatches;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::embedded::{Crowd, Expected, Sampler};
-use super::model::{Client, Live, Load, Report, Row, Subject, Work};
+use super::foreign::Foreign;
+use super::model::{Client, Live, Load, Process, Report, Row, Subject, Work};
 use super::{calls, idle, plot, report, wrk};
 use crate::catalogue::{self, Verdict};
 use crate::runner::say;
@@ -36,6 +37,8 @@ pub struct Options {
 enum Spec {
     /// A stage and its flags; started for each measurement.
     Stage(String),
+    /// A program of the reader's and its command; started for each measurement.
+    Foreign { name: String, command: String },
     /// It runs already.
     Address { name: String, pid: Option<u32> },
 }
@@ -47,6 +50,8 @@ impl Options {
         let number = |name: &str| *matches.get_one::<u32>(name).expect("it has a default");
         let mut specs: Vec<Spec> = words("servers").map(Spec::Stage).collect();
         let mut pids = matches.get_many::<u32>("pid").into_iter().flatten().copied();
+        let foreign = matches.get_many::<(String, String)>("start").into_iter().flatten().cloned();
+        specs.extend(foreign.map(|(name, command)| Spec::Foreign { name, command }));
         specs.extend(words("address").map(|name| Spec::Address { name, pid: pids.next() }));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let by_default = specs.is_empty();
@@ -114,7 +119,7 @@ fn ports() -> usize {
 impl Spec {
     fn name(&self) -> &str {
         match self {
-            Spec::Stage(name) | Spec::Address { name, .. } => name,
+            Spec::Stage(name) | Spec::Foreign { name, .. } | Spec::Address { name, .. } => name,
         }
     }
 
@@ -124,12 +129,16 @@ impl Spec {
                 let (stage, flags) = words(line)?;
                 let server = Server::start(stage, &flags)?;
                 wait_for(server.address)?;
-                Ok(Live { address: server.address, pid: Some(server.pid()), server: Some(server) })
+                Ok(Live { address: server.address, pid: Some(server.pid()), process: Process::Stage(server) })
+            }
+            Spec::Foreign { command, .. } => {
+                let server = Foreign::start(command)?;
+                Ok(Live { address: server.address, pid: Some(server.pid()), process: Process::Foreign(server) })
             }
             Spec::Address { name, pid } => {
                 let mut found = name.to_socket_addrs().with_context(|| format!("`{name}` is no address: HOST:PORT"))?;
                 let address = found.next().with_context(|| format!("`{name}` has no address"))?;
-                Ok(Live { address, pid: *pid, server: None })
+                Ok(Live { address, pid: *pid, process: Process::Elsewhere })
             }
         }
     }

@@ -4,6 +4,7 @@
 //! - `measure`: the rounds
 //! - `embedded`, `wrk`: the two clients
 //! - `calls`: system calls, counted by `perf stat` or `strace`
+//! - `foreign`: servers of other people, started by a command
 //! - `idle`: many connections open at once, and what each costs
 //! - `system`: what `/proc` says
 //! - `report`, `plot`: text, JSON, SVG
@@ -14,6 +15,8 @@
 mod calls;
 #[cfg(feature = "bench")]
 mod embedded;
+#[cfg(feature = "bench")]
+mod foreign;
 #[cfg(feature = "bench")]
 mod idle;
 #[cfg(feature = "bench")]
@@ -35,6 +38,8 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+/// The place of the port in a command.
+const PORT: &str = "{port}";
 /// The longest pipeline: so many requests fit into the smallest send buffer.
 const DEEPEST: i64 = 256;
 
@@ -53,7 +58,8 @@ pub fn command() -> Command {
         .long_about(
             "Measures servers side by side, in rounds: each round takes every server in turn, and the order is turned \
              round from one to the next, so that whatever else the machine does meets all of them. Ratios are medians of \
-             the ratios within the rounds, with the lowest and the highest.\n\n\
+             the ratios within the rounds, with the lowest and the highest; a difference that the rounds do not resolve is \
+             called so.\n\n\
              Three parts: `load` (the rounds), `calls` (system calls for each request: a short run under perf or strace) and \
              `idle` (as many connections open at once, each one asked while all are open; memory for each).",
         )
@@ -82,9 +88,17 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(u32).range(1..))
                 .help("Its process, for the columns about CPU, system calls and memory; one for each --address"),
         )
+        .arg(
+            Arg::new("start")
+                .long("start")
+                .value_name("NAME=COMMAND")
+                .action(ArgAction::Append)
+                .value_parser(foreign)
+                .help("A server of your own, started for each measurement; `{port}` is where it is to listen"),
+        )
         .arg(number("connections", "1000", 1_000_000).help("How many connections"))
         .arg(number("seconds", "3", 3600).value_name("S").help("How long each server is measured in a round"))
-        .arg(number("rounds", "5", 1000).help("How many rounds"))
+        .arg(number("rounds", "7", 1000).help("How many rounds"))
         .arg(number("pipeline", "1", DEEPEST).help("How many requests are sent before the first reply is awaited"))
         .arg(
             Arg::new("threads")
@@ -133,6 +147,17 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 #[cfg(not(feature = "bench"))]
 pub fn run(_: &ArgMatches) -> ExitCode {
     refuse("this build is without it; type `cargo run --release --features bench --bin lab -- bench`")
+}
+
+/// A name, and a command of the shell with a place for the port.
+fn foreign(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, command)) if !name.is_empty() && command.contains(PORT) => {
+            Ok((name.to_string(), command.to_string()))
+        }
+        Some((_, command)) if !command.contains(PORT) => Err(format!("the command does not say where {PORT} goes")),
+        _ => Err("it is NAME=COMMAND".to_string()),
+    }
 }
 
 fn refuse(why: &str) -> ExitCode {

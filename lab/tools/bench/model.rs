@@ -5,6 +5,7 @@ use std::ops::AddAssign;
 
 use anyhow::Result;
 
+use super::foreign::Foreign;
 use super::system::{self, Memory, Source};
 use crate::tools::cost::Server;
 
@@ -20,13 +21,29 @@ pub struct Work {
 pub struct Live {
     pub address: SocketAddr,
     pub pid: Option<u32>,
-    /// If we have started it.
-    pub server: Option<Server>,
+    pub process: Process,
+}
+
+/// Who runs a server.
+pub enum Process {
+    /// A stage of ours.
+    Stage(Server),
+    /// A program of the reader's that we have started.
+    Foreign(Foreign),
+    /// Somebody else: it goes on.
+    Elsewhere,
 }
 
 impl Live {
     pub fn end(self) -> Result<()> {
-        self.server.map_or(Ok(()), Server::stop)
+        match self.process {
+            Process::Stage(server) => server.stop(),
+            Process::Foreign(server) => {
+                drop(server);
+                Ok(())
+            }
+            Process::Elsewhere => Ok(()),
+        }
     }
 
     pub fn cpu(&self) -> Result<Option<f64>> {

@@ -12,6 +12,8 @@ use crate::tools::cost;
 const AGREEMENT: f64 = 0.05;
 /// The longest line.
 const WIDTH: usize = 100;
+/// What stands behind a ratio that is as good as 1.
+const UNRESOLVED: &str = "not resolved";
 /// System calls that are named.
 const NAMED: usize = 6;
 
@@ -30,6 +32,25 @@ pub struct Spread {
     pub median: f64,
     pub lowest: f64,
     pub highest: f64,
+    /// Where the median of more and more such numbers lies, with 95% confidence; of fewer than six, none can be said.
+    pub interval: Option<(f64, f64)>,
+}
+
+/// How many of `n` numbers, from the lowest, lie below an interval of 95% for the median, with its lower end: that of the
+/// sign test, which asks nothing of the numbers but that each is as likely above the median as below (Conover, Practical
+/// Nonparametric Statistics, 3.2). 0 if there are too few.
+fn outside(n: usize) -> usize {
+    // The probability that so many or fewer of n fair coins show heads.
+    let (mut one, mut sum, mut k) = (0.5_f64.powi(n as i32), 0.0, 0);
+    while k < n {
+        sum += one;
+        if 2.0 * sum > 0.05 {
+            break;
+        }
+        k += 1;
+        one *= (n + 1 - k) as f64 / k as f64;
+    }
+    k
 }
 
 impl Spread {
@@ -39,15 +60,22 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let (lowest, highest, half) = (*sorted.first()?, *sorted.last()?, sorted.len() / 2);
         let median = if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 };
-        Some(Spread { median, lowest, highest })
+        let interval = outside(sorted.len()).checked_sub(1).map(|at| (sorted[at], sorted[sorted.len() - 1 - at]));
+        Some(Spread { median, lowest, highest, interval })
     }
 
     fn json(self) -> Value {
-        json!({ "median": self.median, "lowest": self.lowest, "highest": self.highest })
+        let interval = self.interval.map(|(low, high)| [low, high]);
+        json!({ "median": self.median, "lowest": self.lowest, "highest": self.highest, "interval_95": interval })
     }
 
     fn ratio(self) -> String {
         format!("{:.2} ({:.2} to {:.2})", self.median, self.lowest, self.highest)
+    }
+
+    /// Of ratios: whether they tell the two apart.
+    fn is_resolved(self) -> bool {
+        self.interval.is_some_and(|(low, high)| high < 1.0 || low > 1.0)
     }
 }
 
@@ -103,7 +131,8 @@ pub fn text(report: &Report) -> String {
             };
             let ratio = match ratio(report, row, figure) {
                 None => "1".to_string(),
-                Some(ratio) => ratio.ratio(),
+                Some(ratio) if ratio.is_resolved() => ratio.ratio(),
+                Some(ratio) => format!("{}  {UNRESOLVED}", ratio.ratio()),
             };
             let (median, lowest, highest) = (whole(all.median), whole(all.lowest), whole(all.highest));
             let _ = writeln!(text, "  {label:<wide$}  {median:>9} {lowest:>9} {highest:>9}   {ratio}");
@@ -209,6 +238,15 @@ fn foot(report: &Report) -> Vec<String> {
                 .to_string(),
         );
     }
+    let ratios = || report.rows.iter().flat_map(|row| FIGURES.map(|(_, figure)| ratio(report, row, figure))).flatten();
+    if ratios().any(|ratio| !ratio.is_resolved()) {
+        let why = if ratios().any(|ratio| ratio.interval.is_none()) {
+            "it takes six rounds or more, and the interval of 95% for the median must leave out 1"
+        } else {
+            "the interval of 95% for the median holds 1, so these rounds do not tell the two apart"
+        };
+        notes.push(format!("{UNRESOLVED}: {why} (sign test)."));
+    }
     for row in &report.rows {
         let Errors { connect, lost, late, status, body } = errors(row);
         if errors(row).total() > 0 {
@@ -222,10 +260,15 @@ fn foot(report: &Report) -> Vec<String> {
     if report.both {
         for row in &report.rows {
             let Some(ratio) = ratio(report, row, FIGURES[0].1) else { continue };
-            let verdict = if (ratio.median - 1.0).abs() <= AGREEMENT { "agrees" } else { "does not agree" };
+            let near = 1.0 - AGREEMENT..=1.0 + AGREEMENT;
+            let verdict = match ratio.interval {
+                Some((low, high)) if near.contains(&low) && near.contains(&high) => "The embedded client agrees",
+                Some((low, high)) if high < *near.start() || low > *near.end() => "The embedded client does not agree",
+                _ => "It is not resolved whether the embedded client agrees",
+            };
             let name = &report.subjects[row.subject].name;
             notes.push(format!(
-                "The embedded client {verdict} with wrk to within {:.0}% on {name}: {} of its requests/s.",
+                "{verdict} with wrk to within {:.0}% on {name}: {} of its requests/s.",
                 AGREEMENT * 100.0,
                 ratio.ratio()
             ));
@@ -401,7 +444,7 @@ pub mod tests {
     fn a_ratio_is_the_median_of_the_ratios_within_rounds_and_not_the_ratio_of_medians() {
         let report = example();
         let ratio = ratio(&report, &report.rows[1], FIGURES[0].1).expect("it is not the base");
-        assert_eq!(ratio, Spread { median: 1.5, lowest: 1.0, highest: 3.0 });
+        assert_eq!(ratio, Spread { median: 1.5, lowest: 1.0, highest: 3.0, interval: None });
         let medians: Vec<f64> = report.rows.iter().filter_map(|row| Some(spread(row, FIGURES[0].1)?.median)).collect();
         assert_eq!(medians, [200.0, 300.0]);
         assert_eq!(spread(&report.rows[0], FIGURES[1].1).map(|all| all.highest), Some(800.0));
@@ -411,6 +454,61 @@ pub mod tests {
     fn an_even_number_of_rounds_has_a_median_between_two() {
         assert_eq!(Spread::of([4.0, 1.0, 2.0, 8.0]).map(|all| all.median), Some(3.0));
         assert_eq!(Spread::of([]), None);
+    }
+
+    /// The ranks are those of the tables for the sign test: of nine numbers the second and the eighth, and so on.
+    #[test]
+    fn the_interval_of_a_median_leaves_out_no_more_than_the_sign_test_allows() {
+        let ends = |n: i32| Spread::of((1..=n).map(f64::from)).and_then(|all| all.interval);
+        assert_eq!([1, 5].map(ends), [None, None]);
+        assert_eq!([6, 8].map(ends), [Some((1.0, 6.0)), Some((1.0, 8.0))]);
+        assert_eq!([9, 11].map(ends), [Some((2.0, 8.0)), Some((2.0, 10.0))]);
+        assert_eq!([12, 15, 20].map(ends), [Some((3.0, 10.0)), Some((4.0, 12.0)), Some((6.0, 15.0))]);
+        assert_eq!(ends(100), Some((40.0, 61.0)));
+    }
+
+    /// The second server's requests in each round, where the first has 100.
+    fn against(rounds: &[u64]) -> Report {
+        let mut report = example();
+        report.rounds = rounds.len();
+        report.rows[0].rounds = vec![load(100, 0.5); rounds.len()];
+        report.rows[1].rounds = rounds.iter().map(|requests| load(*requests, 0.5)).collect();
+        report
+    }
+
+    #[test]
+    fn a_difference_that_the_rounds_do_not_resolve_gets_no_verdict() {
+        let said = |rounds: &[u64]| text(&against(rounds)).split_whitespace().collect::<Vec<_>>().join(" ");
+        let few = said(&[150, 151, 152, 153, 154]);
+        assert!(few.contains("1.52 (1.50 to 1.54) not resolved") && few.contains("it takes six rounds"), "{few}");
+        let enough = said(&[150, 151, 152, 153, 154, 155]);
+        assert!(enough.contains("1.52 (1.50 to 1.55)") && !enough.contains("not resolved"), "{enough}");
+        // Slower in one round of six: it may be chance. In one of nine it is not.
+        assert!(said(&[150, 151, 152, 153, 154, 99]).contains("(0.99 to 1.54) not resolved"));
+        assert!(!said(&[150, 151, 152, 153, 154, 155, 156, 157, 99]).contains("not resolved"));
+        let alike = said(&[150, 99, 152, 98, 154, 99, 156, 100, 99]);
+        assert!(alike.contains("not resolved") && alike.contains("the median holds 1, so these rounds"), "{alike}");
+        assert!(!said(&[50, 51, 52, 53, 54, 55]).contains("not resolved"), "slower is a difference too");
+        let json = json(&against(&[150, 151, 152, 153, 154, 155]));
+        assert_eq!(json["load"][1]["ratio_of_requests_per_second"]["interval_95"], json!([1.5, 1.55]));
+    }
+
+    #[test]
+    fn two_clients_agree_or_not_or_it_is_not_resolved() {
+        let said = |rounds: &[u64]| {
+            let mut report = against(rounds);
+            report.both = true;
+            report.rows[1].subject = 0;
+            report.rows[1].client = Client::Embedded;
+            text(&report).split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let close = [97, 98, 99, 101, 102, 104];
+        assert!(said(&close).contains("The embedded client agrees with wrk to within 5% on slow: 1.00 (0.97 to 1.04)"));
+        assert!(said(&close[..5]).contains("It is not resolved whether the embedded client agrees"));
+        assert!(said(&[97, 98, 99, 101, 102, 106]).contains("It is not resolved whether"));
+        for far in [[106, 107, 108, 109, 110, 111], [90, 91, 92, 93, 94, 94]] {
+            assert!(said(&far).contains("The embedded client does not agree with wrk"), "{far:?}");
+        }
     }
 
     #[test]
