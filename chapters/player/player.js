@@ -107,8 +107,8 @@
             this.element.style.top = `${above.top + above.height / 2 - y}px`;
             this.element.style.height = `${height}px`;
             this.line.setAttribute('d', `M ${from} 0 H ${turn} Q ${edge} 0 ${edge} ${round} V ${height - round} `
-                + `Q ${edge} ${height} ${edge + round} ${height} H ${text - 4}`);
-            this.head.setAttribute('d', `M ${text - 1} ${height} l -6 -3.5 v 7 z`);
+                + `Q ${edge} ${height} ${edge + round} ${height} H ${text - 5}`);
+            this.head.setAttribute('d', `M ${text - 2} ${height} l -6 -3.5 v 7 z`);
         }
     }
 
@@ -248,8 +248,8 @@
             this.element = element('figure', { class: 'lab-figure' }, this.caption, this.text);
         }
 
-        /** `at`: the line of each role, 0 for none. The text scrolls to that of `role`; `otherwise` says why it has none. */
-        show(at, role, otherwise = '') {
+        /** `at`: the line of each role, 0 for none; that of `role` is the current one. The text scrolls to the line `near`. */
+        show(at, role, near = at[role]) {
             for (const line of this.text.querySelectorAll('.marked')) {
                 line.classList.remove('marked', 'now');
                 line.removeAttribute('aria-current');
@@ -263,22 +263,26 @@
                 line.querySelector('.lab-marks').append(element('span', badge, letter(this.roles[other])));
             });
             const stand = this.roles.map((name, other) => (at[other] ? `${letter(name)} ${name} at line ${at[other]}` : null));
-            const places = stand.filter(Boolean).join(', ');
-            this.line = this.lines[at[role] - 1];
-            this.indent = this.indents[at[role] - 1];
-            this.caption.textContent = [`${this.file}${places ? `: ${places}.` : ''}`, this.line ? '' : otherwise].join(' ').trim();
-            if (!this.line) return;
-            this.line.classList.add('now');
-            this.line.setAttribute('aria-current', 'true');
+            this.caption.textContent = `${this.file}: ${stand.filter(Boolean).join(', ') || 'nobody is there yet'}`;
+            const now = this.lines[at[role] - 1];
+            if (now) {
+                now.classList.add('now');
+                now.setAttribute('aria-current', 'true');
+            }
+            this.near = near;
             this.reveal();
         }
 
-        /** Scrolls to the current line, with some lines around it; to the side only if it does not fit. */
+        /** Scrolls to the line in question, with some lines around it; to the side only if it does not fit. */
         reveal() {
-            if (!this.line) return;
-            const { offsetTop, offsetHeight, offsetWidth } = this.line;
-            const character = this.line.querySelector('.lab-number').offsetWidth / 4;
-            const left = offsetWidth > this.text.clientWidth ? Math.floor(Math.max(0, this.indent - 2) * character) : 0;
+            const line = this.lines[this.near - 1];
+            if (!line) return;
+            const { offsetTop, offsetHeight } = line;
+            const character = line.querySelector('.lab-number').getBoundingClientRect().width / 4;
+            const width = line.querySelector('.lab-margin').offsetWidth + line.lastChild.length * character;
+            const indent = this.indents[this.near - 1] - 2;
+            const isCut = indent > 0 && width > this.text.clientWidth;
+            const left = isCut ? Math.round(indent * character) + line.clientLeft : 0;
             const around = Math.min(60, Math.floor((this.text.clientHeight - offsetHeight) / 2));
             reveal(this.text, { offsetTop: offsetTop - around, offsetHeight: offsetHeight + 2 * around }, left);
         }
@@ -381,10 +385,9 @@
             this.lanes.mark(this.at);
             this.panel.show(panel);
             this.drawing.show(this.rows[this.at]);
-            const outside = role?.startsWith('client') ? 'The client: outside the server, so no line of it.' : 'No line: nobody passed one.';
-            const lineOf = (of) => this.rows.slice(0, this.at + 1).findLast((row) => row[1] === of && row[4])?.[4] || 0;
+            const lineOf = (of) => this.rows.slice(0, this.at + 1).findLast((row) => (of ? row[1] === of : true) && row[4])?.[4] || 0;
             const at = this.lanes.roles.map((of) => (of === role ? line || 0 : lineOf(of)));
-            this.source.show(at, this.lanes.roles.indexOf(role), outside);
+            this.source.show(at, this.lanes.roles.indexOf(role), lineOf());
             this.slider.value = this.at;
             this.link.href = `#${this.name}:${this.at + 1}`;
             const place = `Row ${this.at + 1} of ${this.rows.length}`;
