@@ -280,7 +280,7 @@
             const { offsetTop, offsetHeight } = line;
             const character = line.querySelector('.lab-number').getBoundingClientRect().width / 4;
             const width = line.querySelector('.lab-margin').offsetWidth + line.lastChild.length * character;
-            const indent = this.indents[this.near - 1] - 2;
+            const indent = this.indents[this.near - 1] - 4;
             const isCut = indent > 0 && width > this.text.clientWidth;
             const left = isCut ? Math.round(indent * character) + line.clientLeft : 0;
             const around = Math.min(60, Math.floor((this.text.clientHeight - offsetHeight) / 2));
