@@ -893,7 +893,7 @@ for (const name of withGame) {
                     });
                     holds(seen.number === String(line), `line ${seen.number} is the current one, and not ${line}`);
                     await page.waitForFunction(() => {
-                        const pre = document.querySelector('.lab-whole');
+                        const pre = document.querySelector('.scheduler-game .lab-whole');
                         const [frame, now] = [pre.getBoundingClientRect(), pre.querySelector('.now').getBoundingClientRect()];
                         return now.top >= frame.top && now.bottom <= frame.bottom;
                     }, undefined, { timeout: 3000 });
