@@ -1,5 +1,6 @@
 labData("loom_stage3_broken", {
 "file":"lab/stages/stage3_broken.rs",
+"flows":[[7,10,"queue to take"],[9,11,"free to use"]],
 "roles":["client","main","worker-1"],
 "rows":[
 [1,"client","connect",null,null,[[["listener","IN RDHUP","on"]],[],[],[["connection","0 bytes unread","off"]]],[]],

@@ -1,5 +1,6 @@
 labData("loom_stage4_broken", {
 "file":"lab/stages/stage4_broken.rs",
+"flows":[[6,7,"queue to take"],[15,17,"queue to take"],[23,26,"free to free"]],
 "roles":["client","main","worker-1","worker-2"],
 "rows":[
 [1,"client","connect",null,null,[[["listener","IN RDHUP","on"]],[],[],[["connection","0 bytes unread","off"]]],[]],

@@ -1,5 +1,6 @@
 labData("loom_stage6_broken", {
 "file":"lab/stages/stage6_broken.rs",
+"flows":[[8,9,"queue to take"],[4,10,"unlock to lock"]],
 "roles":["client","main","worker-1"],
 "rows":[
 [1,"client","connect",null,null,[[["listener","IN RDHUP","on"]],[],[],[["connection","0 bytes unread","off"]]],[]],

@@ -1,5 +1,6 @@
 labData("loom_stage7_broken", {
 "file":"lab/stages/stage7_broken.rs",
+"flows":[[5,7,"unlock to lock"],[12,14,"unlock to lock"],[10,15,"notify to woken"]],
 "roles":["main","operator","worker-1","worker-2"],
 "rows":[
 [1,"operator","tells the server to stop",null,null,[[["listener","IN RDHUP","on"]],[["order to stop","given","on"]],[],[]],[]],

@@ -1,5 +1,6 @@
 labData("stage3_fixed", {
 "file":"lab/stages/stage3_fixed.rs",
+"flows":[[6,7,"queue to take"]],
 "roles":["client","main","worker-1"],
 "rows":[
 [1,"client","connect",null,null,[[["listener","IN RDHUP","on"]],[],[],[["connection","0 bytes unread","off"]]],[]],

@@ -1,5 +1,6 @@
 labData("stage4_broken", {
 "file":"lab/stages/stage4_broken.rs",
+"flows":[[6,7,"queue to take"],[14,15,"queue to take"],[20,21,"free to free"]],
 "roles":["client","main","worker-1","worker-2"],
 "rows":[
 [1,"client","connect",null,null,[[["listener","IN RDHUP","on"]],[],[],[["connection","0 bytes unread","off"]]],[]],

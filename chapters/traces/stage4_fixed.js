@@ -1,5 +1,6 @@
 labData("stage4_fixed", {
 "file":"lab/stages/stage4_fixed.rs",
+"flows":[[6,7,"queue to take"],[15,16,"queue to take"],[19,20,"unlock to lock"]],
 "roles":["client","main","worker-1","worker-2"],
 "rows":[
 [1,"client","connect",null,null,[[["listener","IN RDHUP","on"]],[],[],[["connection","0 bytes unread","off"]]],[]],

@@ -1,5 +1,12 @@
 labData("stage5_fixed", {
 "file":"lab/stages/stage5_fixed.rs",
+"flows":[
+[7,8,"queue to take"],
+[5,9,"unlock to lock"],
+[9,16,"unlock to lock"],
+[26,27,"queue to take"],
+[23,28,"unlock to lock"]
+],
 "roles":[
 "client",
 "main",

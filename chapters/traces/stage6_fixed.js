@@ -1,5 +1,6 @@
 labData("stage6_fixed", {
 "file":"lab/stages/stage6_fixed.rs",
+"flows":[[8,9,"queue to take"],[5,10,"unlock to lock"]],
 "roles":["client","main","worker-1"],
 "rows":[
 [1,"client","connect",null,null,[[["listener","IN RDHUP","on"]],[],[],[["connection","0 bytes unread","off"]]],[]],

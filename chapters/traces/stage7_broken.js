@@ -1,5 +1,6 @@
 labData("stage7_broken", {
 "file":"lab/stages/stage7_broken.rs",
+"flows":[],
 "roles":["main","operator","worker-1"],
 "rows":[
 [1,"worker-1","lock the queue",null,67,[[["listener","IN RDHUP","on"]],[["lock","held by worker-1","on"]],[],[]],[]],

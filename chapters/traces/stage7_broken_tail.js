@@ -1,5 +1,6 @@
 labData("stage7_broken_tail", {
 "file":"lab/stages/stage7_broken.rs",
+"flows":[],
 "roles":["client","main"],
 "rows":[
 [1,"client","connect",null,null,[[["listener","IN RDHUP","on"]],[],[],[["connection","0 bytes unread","off"]]],[]],

@@ -1,5 +1,6 @@
 labData("stage7_fixed", {
 "file":"lab/stages/stage7_fixed.rs",
+"flows":[[6,8,"unlock to lock"],[8,10,"unlock to lock"],[9,11,"notify to woken"]],
 "roles":["main","operator","worker-1"],
 "rows":[
 [1,"worker-1","lock the queue",null,70,[[["listener","IN RDHUP","on"]],[["lock","held by worker-1","on"]],[],[]],[]],

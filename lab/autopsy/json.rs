@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::flows::flows;
 use super::timeline::{Event, Timeline};
 use super::verdicts;
 use crate::direct::outcome::{Ending, Outcome, Run};
@@ -75,6 +76,11 @@ pub fn trace_json(run: &Run) -> Value {
         "steps": steps(&timeline),
         "records": (0..run.records.len()).map(|at| record(&timeline, at)).collect::<Vec<_>>(),
         "rows": rows(&timeline, &timeline.rows()),
+        "flows": flows(&run.records).into_iter().map(|flow| json!({
+            "name": flow.name,
+            "from": run.records[flow.from].number,
+            "to": run.records[flow.to].number,
+        })).collect::<Vec<_>>(),
         "client": client(run),
         "served": served(run),
         "ending": ending(run),

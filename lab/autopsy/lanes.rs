@@ -28,6 +28,8 @@ const GAP: usize = 2;
 const INDENT: usize = 2;
 /// A column is not made narrower than this for the sake of the others.
 const NARROW: usize = 14;
+/// A table of more lines is to be shorter, if it can be: an order is hard to follow on more than two screens, of 24 lines.
+const TALL: usize = 48;
 
 pub(crate) const BOLD: &str = "1";
 pub(crate) const DIM: &str = "2";
@@ -38,15 +40,32 @@ pub const GREEN: &str = "32";
 
 /// Draws the lanes of `roles` (only those that occur in `rows`), at most `width` columns wide. Where the columns do not
 /// fit, workers that only follow all the others get a remark for a lane; where even that is too wide, all are folded into one
-/// column: `worker-1  read 16,384 bytes`. With `colour`, marks and step numbers carry ANSI
-/// codes. Each line ends with a newline.
+/// column: `worker-1  read 16,384 bytes`. Where the table is tall, a text runs on into the lanes beside it, which are
+/// empty in its row. With `colour`, marks and step numbers carry ANSI codes. Each line ends with a newline.
 pub fn draw(roles: &[String], rows: &[Row], width: usize, colour: bool) -> String {
     let width = width.max(1);
-    lay_out(roles, rows, width, true)
-        .or_else(|| lay_out(roles, &without_followers(roles, rows), width, true))
-        .or_else(|| lay_out(roles, rows, width, false))
-        .map(|lines| lines.iter().map(|line| line.render(colour)).collect())
-        .expect("one column always fits")
+    let table = |rows: &[Row], form: Form| lay_out(roles, rows, width, form);
+    let mut lines = table(rows, Form::Columns)
+        .or_else(|| table(&without_followers(roles, rows), Form::Columns))
+        .or_else(|| table(rows, Form::Folded))
+        .expect("one column always fits");
+    if lines.len() > TALL
+        && let Some(shorter) = table(rows, Form::RunOn).filter(|other| other.len() < lines.len())
+    {
+        lines = shorter;
+    }
+    lines.iter().map(|line| line.render(colour)).collect()
+}
+
+/// Where the texts of the lanes stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Each in the column of its lane.
+    Columns,
+    /// Each from where its lane begins up to the edge of the page.
+    RunOn,
+    /// All in one column, with the name of the lane before them.
+    Folded,
 }
 
 /// The rows without the lanes of those who do nothing before the last step, and then the same as another: one remark says it
@@ -74,18 +93,19 @@ fn without_followers(roles: &[String], rows: &[Row]) -> Vec<Row> {
     kept
 }
 
-/// The lines: with lanes, if they fit, or in one column.
-fn lay_out(roles: &[String], rows: &[Row], width: usize, in_lanes: bool) -> Option<Vec<Line>> {
+/// The lines, if they fit.
+fn lay_out(roles: &[String], rows: &[Row], width: usize, form: Form) -> Option<Vec<Line>> {
     let mut used: Vec<usize> = rows.iter().map(|row| row.role).filter(|role| *role < roles.len()).collect();
     used.sort_unstable();
     used.dedup();
     let digits = rows.iter().filter_map(|row| row.number).max().map_or(0, |number| number.to_string().len());
     let left = if digits == 0 { GAP } else { GAP + digits + GAP };
     let table = Table { roles, rows, used: &used, digits, left, width };
-    if in_lanes {
-        return table.columns().map(|(widths, margin)| table.lanes(&widths, margin));
+    match form {
+        Form::Columns => table.columns().map(|(widths, margin)| table.lanes(&table.starts(&widths), &widths, margin)),
+        Form::RunOn => table.run_on(),
+        Form::Folded => Some(table.folded()),
     }
-    Some(table.folded())
 }
 
 struct Table<'a> {
@@ -99,29 +119,35 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
+    fn cells(&self, role: usize) -> impl Iterator<Item = &str> {
+        self.rows.iter().filter(move |row| row.role == role).map(|row| row.text.as_str())
+    }
+
+    /// For each lane the width that breaks no text, and the one below which it is hard to read.
+    fn widths(&self) -> (Vec<usize>, Vec<usize>) {
+        let one = |role: &usize| {
+            let name = length(&self.roles[*role]);
+            let natural = self.cells(*role).map(length).max().unwrap_or(0).max(name);
+            let longest = self.cells(*role).flat_map(words).map(|word| length(&word)).max().unwrap_or(0);
+            (natural, (longest + INDENT).max(NARROW).max(name).min(natural))
+        };
+        self.used.iter().map(one).unzip()
+    }
+
+    /// What the lanes have together, without the blanks between them.
+    fn room(&self) -> Option<usize> {
+        self.width.checked_sub(self.left + GAP * self.used.len().saturating_sub(1))
+    }
+
     /// The widths of the lanes, and whether a margin for the marks fits beside them; `None` if they do not fit at all.
     fn columns(&self) -> Option<(Vec<usize>, bool)> {
-        let cells = |role: usize| self.rows.iter().filter(move |row| row.role == role).map(|row| row.text.as_str());
-        let natural: Vec<usize> = self
-            .used
-            .iter()
-            .map(|role| cells(*role).map(length).max().unwrap_or(0).max(length(&self.roles[*role])))
-            .collect();
-        let least: Vec<usize> = self
-            .used
-            .iter()
-            .zip(&natural)
-            .map(|(role, natural)| {
-                let longest = cells(*role).flat_map(words).map(|word| length(&word)).max().unwrap_or(0);
-                (longest + INDENT).max(NARROW).max(length(&self.roles[*role])).min(*natural)
-            })
-            .collect();
+        let (natural, least) = self.widths();
         let lines = |lane: usize, width: usize| -> usize {
-            cells(self.used[lane]).map(|text| wrap(text, width, INDENT).len()).sum()
+            self.cells(self.used[lane]).map(|text| wrap(text, width, INDENT).len()).sum()
         };
         let total =
             |widths: &[usize]| widths.iter().enumerate().map(|(lane, width)| lines(lane, *width)).sum::<usize>();
-        let room = self.width.checked_sub(self.left + GAP * self.used.len().saturating_sub(1))?;
+        let room = self.room()?;
         let margin = self.rows.iter().filter_map(|row| row.mark.as_deref()).map(|mark| length(mark) + 3 + GAP).max();
         let with_margin = margin.and_then(|margin| shrink(&natural, &least, room.checked_sub(margin)?, lines));
         let without = shrink(&natural, &least, room, lines);
@@ -133,21 +159,31 @@ impl Table<'_> {
         }
     }
 
-    fn lanes(&self, widths: &[usize], margin: bool) -> Vec<Line> {
-        let starts: Vec<usize> = widths
-            .iter()
-            .scan(self.left, |next, width| {
-                let start = *next;
-                *next += width + GAP;
-                Some(start)
-            })
-            .collect();
+    /// A row is one role's: the lanes beside it are empty there.
+    fn run_on(&self) -> Option<Vec<Line>> {
+        let (natural, least) = self.widths();
+        let names: Vec<usize> = self.used.iter().map(|role| length(&self.roles[*role])).collect();
+        // No text is broken for it: the widest gives way.
+        let starts = self.starts(&shrink(&natural, &names, self.room()?, |_, _| 0)?);
+        let rooms: Vec<usize> = starts.iter().map(|start| self.width - start).collect();
+        let is_legible = rooms.iter().zip(&least).all(|(room, least)| room >= least);
+        is_legible.then(|| self.lanes(&starts, &rooms, false))
+    }
+
+    /// Where each lane begins.
+    fn starts(&self, widths: &[usize]) -> Vec<usize> {
+        let start = |next: &mut usize, width: &usize| Some(std::mem::replace(next, *next + width + GAP));
+        widths.iter().scan(self.left, start).collect()
+    }
+
+    /// The lanes, each with its start and the room of its texts.
+    fn lanes(&self, starts: &[usize], widths: &[usize], margin: bool) -> Vec<Line> {
         let end = starts.last().zip(widths.last()).map_or(self.left, |(start, width)| start + width);
         let mut header = Line::default();
         if self.digits > 0 {
             header.put(GAP + self.digits - 1, "#", DIM);
         }
-        for (role, start) in self.used.iter().zip(&starts) {
+        for (role, start) in self.used.iter().zip(starts) {
             header.put(*start, &self.roles[*role], BOLD);
         }
         let mut lines = if self.used.is_empty() { vec![] } else { vec![header] };
@@ -458,6 +494,57 @@ mod tests {
         marked[7].mark = Some("SIGSEGV".to_string());
         let marked = draw(&roles, &marked, 72, false);
         assert!(marked.contains("<- SIGSEGV") && !marked.contains("worker-4, each"), "{marked}");
+    }
+
+    /// Five roles, of which each says in turn what breaks in a fifth of 80 columns.
+    fn crowd() -> (Vec<String>, Vec<Row>) {
+        let roles: Vec<String> = ["client", "main", "client-2", "worker-1", "worker-2"].map(String::from).to_vec();
+        let says = ["send 1,082 bytes", "epoll_wait: fd 6 HUP ERR", "receive 57 bytes", "read 1,082 bytes from fd 6"];
+        let mut rows: Vec<Row> = (0..36).map(|at| row(at + 1, at % 4, says[at % 4])).collect();
+        rows.push(row(37, 4, "take fd 6"));
+        rows[34].mark = Some("not its own".to_string());
+        (roles, rows)
+    }
+
+    #[test]
+    fn in_a_tall_table_a_text_runs_on() {
+        let (roles, rows) = crowd();
+        let lanes = draw(&roles, &rows, 80, false);
+        assert_eq!(
+            lanes.lines().skip(33).collect::<Vec<_>>(),
+            [
+                "  33  send 1,082 bytes",
+                "  34                  epoll_wait: fd 6 HUP ERR",
+                "  35                                  receive 57 bytes  <- not its own",
+                "  36                                                  read 1,082 bytes from fd 6",
+                "  37                                                                   take fd 6",
+            ]
+        );
+        assert_eq!(lanes.lines().count(), 1 + rows.len(), "a row is a line:\n{lanes}");
+        // Where there is room each text stands in its lane.
+        let wide = draw(&roles, &rows, 140, false);
+        let worker = 1 + length("read 1,082 bytes from fd 6");
+        assert!(wide.starts_with("   #") && wide.contains(&format!("{:<worker$} worker-2", "worker-1")), "{wide}");
+    }
+
+    #[test]
+    fn in_a_table_of_two_screens_each_text_stays_in_its_lane() {
+        let (roles, mut rows) = crowd();
+        rows.truncate(20);
+        rows.push(row(21, 4, "take fd 6"));
+        let lanes = draw(&roles, &rows, 80, false);
+        assert!(lanes.lines().count() <= 48 && lanes.lines().any(|line| line.ends_with("  epoll_wait:")), "{lanes}");
+    }
+
+    #[test]
+    fn no_word_is_broken_for_a_text_that_runs_on() {
+        let (roles, mut rows) = crowd();
+        rows.push(row(38, 4, "an_argument_of_twenty"));
+        for width in 39..130 {
+            let lanes = draw(&roles, &rows, width, false);
+            assert!(widest(&lanes) <= width, "{width}:\n{lanes}");
+            assert!(lanes.contains("an_argument_of_twenty"), "{width}:\n{lanes}");
+        }
     }
 
     #[test]

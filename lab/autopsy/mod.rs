@@ -5,6 +5,7 @@
 //! - `findings` looks for the cause of a survival, and says nothing that the records do not bear out
 //! - [`verdicts`] has a file for each way to end: what shows it, how it is reported, what is said of it elsewhere
 //! - `page` is what a report is written on, `source` the lines that it shows
+//! - `flows` looks for what leads from one role's deed to another's
 //! - `text` and `json` write it down, and `perfetto` for a tool that draws traces
 //!
 //! # The trace
@@ -28,6 +29,8 @@
 //!   token or a lock stood for
 //! - `rows`: the lanes, each with its `step` (on the first row of a step), `role`, `text`, `mark`, and the number of
 //!   the `record` it was made from (`null` where the director alone knew)
+//! - `flows`: what leads from one deed to a later one, each with its `name` (`queue to take`, `free to use`, `free to free`,
+//!   `unlock to lock`, `notify to woken`), and the numbers of the records that it leads `from` and `to`
 //! - `client`, `served`: what either side counted
 //! - `ending`: `how` is `exit` with a `code`, or `signal` with its name in `signal`, its `number`, `si_code` in `code`,
 //!   the faulting `address`, and the `role` that took it
@@ -89,6 +92,7 @@
 //! not written; `left_early` where a worker that had no reply to write armed the socket again, `holding` which lock.
 
 mod findings;
+mod flows;
 mod json;
 pub mod lanes;
 mod page;

@@ -1,10 +1,9 @@
 //! The run in the Trace Event Format, which <https://ui.perfetto.dev> and `chrome://tracing` open: a track for each role, and
 //! arrows from queue to take, from free to use, from unlock to lock, from a notification to who is woken by it.
 
-use std::collections::HashMap;
-
 use serde_json::{Value, json};
 
+use super::flows::{Flow, flows};
 use super::timeline::Timeline;
 use crate::direct::outcome::Run;
 use crate::record::event::{Kind, Record};
@@ -28,7 +27,7 @@ pub fn perfetto_json(run: &Run) -> Value {
             .push(json!({ "ph": "M", "name": "thread_sort_index", "pid": PROCESS, "tid": track(role), "args": place }));
     }
     events.extend((0..run.records.len()).map(|at| slice(&timeline, at, &starts)));
-    for (id, (name, from, to)) in (1..).zip(arrows(&run.records)) {
+    for (id, Flow { name, from, to }) in (1..).zip(flows(&run.records)) {
         let end = |ph: &str, at: usize| {
             json!({
                 "ph": ph, "name": name, "cat": "arrow", "id": id, "ts": micros(starts[at]), "pid": PROCESS,
@@ -86,39 +85,4 @@ fn slice(timeline: &Timeline<'_>, at: usize, starts: &[u64]) -> Value {
         "ph": "X", "name": name, "cat": if record.kind.is_a_deed() { "deed" } else { "order" }, "ts": micros(starts[at]),
         "dur": micros(end - starts[at]), "pid": PROCESS, "tid": track(record.role), "args": args,
     })
-}
-
-/// What leads to what: two records, and what to call it.
-fn arrows(records: &[Record]) -> Vec<(&'static str, usize, usize)> {
-    let mut found = Vec::new();
-    let mut queued: HashMap<u64, Vec<usize>> = HashMap::new();
-    let mut last: HashMap<(Kind, u64), usize> = HashMap::new();
-    for (at, record) in records.iter().enumerate() {
-        let before = |kind: Kind, last: &HashMap<(Kind, u64), usize>| last.get(&(kind, record.a)).copied();
-        match record.kind {
-            Kind::Push => queued.entry(record.a).or_default().push(at),
-            Kind::Pop => {
-                let tasks = queued.entry(record.a).or_default();
-                if !tasks.is_empty() {
-                    found.push(("queue to take", tasks.remove(0), at));
-                }
-            }
-            Kind::Use => found.extend(before(Kind::Free, &last).map(|free| ("free to use", free, at))),
-            Kind::Free => found.extend(before(Kind::Free, &last).map(|free| ("free to free", free, at))),
-            // At this address there is another block now.
-            Kind::Alloc => {
-                last.remove(&(Kind::Free, record.a));
-            }
-            Kind::Lock => {
-                let unlock = before(Kind::Unlock, &last).filter(|unlock| records[*unlock].role != record.role);
-                found.extend(unlock.map(|unlock| ("unlock to lock", unlock, at)));
-            }
-            Kind::Woken if record.b == 0 => {
-                found.extend(before(Kind::Notify, &last).map(|notify| ("notify to woken", notify, at)));
-            }
-            _ => {}
-        }
-        last.insert((record.kind, record.a), at);
-    }
-    found
 }

@@ -203,6 +203,33 @@ function ending(recording) {
     const end = exhibit.verdict === 'serves' && exhibit.stops ? 'stops' : exhibit.verdict;
     return ENDS[end] ?? new RegExp(exhibit.ends.match(/^\w+/)[0]);
 }
+/** What is wrong with the arrows between the lanes: they do not begin and end at their rows, or lie over a text. */
+function misplaced(box) {
+    return box.evaluate((one) => {
+        const rows = [...one.querySelectorAll('.lab-lanes > li')];
+        const text = (row) => rows[row - 1].querySelector('.lab-text');
+        const texts = rows.flatMap((row) => [...row.querySelector('.lab-text').getClientRects()]);
+        const wrong = [];
+        for (const arrow of one.querySelectorAll('.lab-arrow')) {
+            const [from, to] = arrow.dataset.rows.split(' ').map((row) => text(row).getClientRects()[0]);
+            const shaft = arrow.querySelector('.shaft');
+            const head = arrow.querySelector('.head').getBoundingClientRect();
+            const points = Array.from({ length: Math.floor(shaft.getTotalLength() / 2) }, (_, at) =>
+                DOMPoint.fromPoint(shaft.getPointAtLength(2 * at)).matrixTransform(shaft.getScreenCTM()));
+            const [first] = points;
+            if (!(first.y > from.top && first.y < from.bottom)) wrong.push(`${arrow.dataset.rows} begins elsewhere`);
+            if (Math.min(Math.abs(first.x - from.left), Math.abs(first.x - text(arrow.dataset.rows.split(' ')[0]).getBoundingClientRect().right)) > 12) {
+                wrong.push(`${arrow.dataset.rows} begins ${first.x}, beside its text`);
+            }
+            if (!(head.top > to.top - 2 && head.bottom < to.bottom + 2 && Math.abs(head.right - to.left) < 4)) {
+                wrong.push(`${arrow.dataset.rows} ends elsewhere`);
+            }
+            const over = texts.some((rect) => points.some(({ x, y }) => x > rect.left && x < rect.right && y > rect.top && y < rect.bottom));
+            if (over) wrong.push(`${arrow.dataset.rows} lies over a text`);
+        }
+        return wrong;
+    });
+}
 for (const name of withPlayer) {
     const stages = [...text[name].matchAll(/data-trace="traces\/(\w+)\.js"/g)].map((match) => match[1]);
     for (const [at, stage] of stages.entries()) {
@@ -279,6 +306,112 @@ for (const name of withPlayer) {
                     const said = await box.locator('.lab-drawing').getAttribute('aria-label');
                     holds(memory.every(([block]) => said.includes(block)), `${stage} ${row}: ${said}`);
                     holds(said.split('which is freed').length - 1 === dangling, `${stage} ${row}: ${said}`);
+                }
+            }
+        }));
+    await check(`${name} leads from lane to lane by arrows in the player, and no further than the present row`, () =>
+        open(name, { reducedMotion: 'reduce' }, async (page) => {
+            await settled(page);
+            for (const [at, stage] of stages.entries()) {
+                const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
+                const { rows, flows } = data(stage);
+                const shown = await box.locator(ROWS).count();
+                const numbers = ([from, to, name]) => [from, to].map((row) => row + 1 - (rows.length - shown)).concat(name);
+                const all = flows.map(numbers).filter(([from]) => from > 0);
+                const known = { stage3_broken: '14 15', stage4_broken: '21 22' }[stage];
+                const red = all.filter(([, , name]) => name.startsWith('free')).map(([from, to]) => `${from} ${to}`);
+                if (known && shown === rows.length) holds(String(red) === known, `${stage}: ${red} are red`);
+                if (stage.endsWith('_fixed')) holds(red.length === 0, `${stage}: ${red} are red`);
+                for (let row = 1; row <= shown; row += 1) {
+                    await box.locator('input').fill(String(row - 1));
+                    const drawn = await box.locator('.lab-arrow').evaluateAll((arrows) =>
+                        arrows.filter((arrow) => arrow.checkVisibility({ visibilityProperty: true }))
+                            .map((arrow) => `${arrow.dataset.rows}${arrow.classList.contains('bad') ? ' red' : ''}`));
+                    const due = all.filter(([, to]) => to <= row).map(([from, to, name]) => `${from} ${to}${name.startsWith('free') ? ' red' : ''}`);
+                    holds(String(drawn.sort()) === String(due.sort()), `${stage} ${row}: ${drawn}, and not ${due}`);
+                    const ink = await box.locator('.lab-arrow.bad .shaft').evaluateAll((all) => all.map((one) => getComputedStyle(one).stroke));
+                    const bad = await box.evaluate((one) => {
+                        const probe = one.appendChild(Object.assign(document.createElement('i'), { style: 'color: var(--bad)' }));
+                        const { color } = getComputedStyle(probe);
+                        probe.remove();
+                        return color;
+                    });
+                    holds(ink.every((colour) => colour === bad), `${stage}: ${ink}, and not ${bad}`);
+                }
+                for (const width of [1280, 1000]) {
+                    await page.setViewportSize({ width, height: 900 });
+                    let wrong = await misplaced(box);
+                    // They are drawn anew when the browser has told of the new sizes.
+                    for (let look = 0; wrong.length > 0 && look < 100; look += 1) {
+                        await page.waitForTimeout(50);
+                        wrong = await misplaced(box);
+                    }
+                    holds(wrong.length === 0, `${stage} at ${width} px: ${wrong}`);
+                }
+                await page.setViewportSize({ width: 1280, height: 900 });
+            }
+        }));
+    await check(`${name} says in the player's words what led to a row, where there are no lanes`, () =>
+        open(name, { width: 390 }, async (page) => {
+            await settled(page);
+            for (const [at, stage] of stages.entries()) {
+                const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
+                const { rows, flows } = data(stage);
+                const skipped = rows.length - (await box.locator(ROWS).count());
+                holds(!(await box.locator('.lab-arrow').evaluateAll((all) => all.some((one) => one.checkVisibility()))), 'an arrow');
+                for (const [from, to, called] of flows.filter(([, to]) => to >= skipped)) {
+                    const led = box.locator(ROWS).nth(to - skipped).locator('.lab-led');
+                    await box.locator('input').fill(String(to - skipped - 1));
+                    if (to > skipped) holds(!(await led.isVisible()), `${stage}: it tells what comes: ${called}`);
+                    await box.locator('input').fill(String(to - skipped));
+                    holds(await led.isVisible(), `${stage}: it does not tell: ${called}`);
+                    const step = rows.slice(0, from + 1).filter(([step, role]) => step && role === rows[from][1]).at(-1)?.[0];
+                    const done = { queue: 'queued', free: 'freed', unlock: 'unlocked', notify: 'notified' }[called.split(' ')[0]];
+                    const words = `${done} by ${rows[from][1]}${step ? ` in step ${step}` : ''}`;
+                    const told = [await led.innerText(), await box.locator('.lab-live').innerText()];
+                    holds(told.every((text) => text.includes(words)), `${stage}: ${words}: ${told}`);
+                }
+            }
+        }));
+    await check(`${name} has the whole file in the player, and the place of each in view`, () =>
+        open(name, { reducedMotion: 'reduce' }, async (page) => {
+            await settled(page);
+            for (const [at, stage] of stages.entries()) {
+                const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
+                const { rows, file } = data(stage);
+                const source = data(`${file.match(/(\w+)\.rs/)[1]}.source`);
+                const lines = source.filter((line) => !/\/\/ ANCHOR/.test(line));
+                const shown = await box.locator('.lab-whole > span').evaluateAll((all) => all.map((one) => one.lastChild.data.slice(1, -1)));
+                holds(String(shown) === String(lines), `${stage}: it is not the file`);
+                const tall = box.getByRole('button', { name: 'Whole file' });
+                const low = (await box.locator('.lab-whole').boundingBox()).height;
+                const last = rows.slice(-(await box.locator(ROWS).count()));
+                for (const pressed of ['true', 'false']) {
+                    await tall.click();
+                    holds((await tall.getAttribute('aria-pressed')) === pressed, pressed);
+                    const { height } = await box.locator('.lab-whole').boundingBox();
+                    holds(pressed === 'true' ? height > low * 1.5 : height === low, `${stage}: ${low} px, then ${height}`);
+                    const before = await page.evaluate(() => scrollY);
+                    for (const [row, [, role, , , line]] of last.entries()) {
+                        await box.locator('input').evaluate((slider, value) => {
+                            slider.value = value;
+                            slider.dispatchEvent(new Event('input'));
+                        }, row);
+                        const marks = await box.locator('.lab-whole .marked').evaluateAll((all) =>
+                            all.flatMap((one) => [...one.querySelectorAll('.lab-badge')].map((badge) =>
+                                `${badge.textContent} ${Number(one.querySelector('.lab-number').textContent)}`)));
+                        const due = [...new Set(last.map((other) => other[1]).filter(Boolean))].map((name) => {
+                            const own = last.slice(0, row + 1).filter((other) => other[1] === name && (other[4] || other === last[row]));
+                            return own.at(-1)?.[4] ? `${name[0].toUpperCase()}${name.replace(/\D/g, '')} ${own.at(-1)[4]}` : null;
+                        }).filter(Boolean);
+                        holds(String(marks.sort()) === String(due.sort()), `${stage} ${row + 1}: ${marks}, and not ${due}`);
+                        const now = box.locator('.lab-whole .now');
+                        holds((await now.count()) === (line ? 1 : 0), `${stage} ${row + 1}: ${role} at ${line}`);
+                        if (!line) continue;
+                        const [inner, outer] = [await now.boundingBox(), await box.locator('.lab-whole').boundingBox()];
+                        holds(inner.y >= outer.y && inner.y + inner.height <= outer.y + outer.height, `${stage} ${row + 1}: out of view`);
+                    }
+                    holds((await page.evaluate(() => scrollY)) === before, `${stage}: the page has moved`);
                 }
             }
         }));
@@ -765,7 +898,7 @@ for (const name of withGame) {
                     });
                     holds(seen.number === String(line), `line ${seen.number} is the current one, and not ${line}`);
                     await page.waitForFunction(() => {
-                        const pre = document.querySelector('.lab-whole');
+                        const pre = document.querySelector('.scheduler-game .lab-whole');
                         const [frame, now] = [pre.getBoundingClientRect(), pre.querySelector('.now').getBoundingClientRect()];
                         return now.top >= frame.top && now.bottom <= frame.bottom;
                     }, undefined, { timeout: 3000 });

@@ -153,7 +153,22 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
         "sections": state::SECTIONS,
         "file": path,
         "rows": rows,
+        "flows": flows(&all[..directed], trace),
     })
+}
+
+/// What leads from one row to a later one: both, counted from 0, and what it is called.
+fn flows(rows: &[Value], trace: &Value) -> Vec<Value> {
+    let records = trace["records"].as_array().expect("there are records");
+    let role = |number: &Value| records.iter().find(|record| record["number"] == *number).map(|record| &record["role"]);
+    let of = |flow: &Value| {
+        let to = rows.iter().position(|row| row["record"] == flow["to"])?;
+        // An unlock that nobody waits for has no row: it follows what its role did last.
+        let before = |row: &Value| row["record"].as_u64().is_some_and(|at| at <= flow["from"].as_u64().unwrap_or(0));
+        let from = rows.iter().rposition(|row| before(row) && Some(&row["role"]) == role(&flow["from"]))?;
+        Some(json!([from, to, flow["name"]]))
+    };
+    trace["flows"].as_array().expect("there are flows").iter().filter_map(of).collect()
 }
 
 /// The line of the stage's file at which a record was made.
@@ -282,17 +297,63 @@ fn the_broken_ones_end_at_their_crash_and_the_fixed_ones_are_served() {
     }
 }
 
+fn rows_of(text: &str) -> Vec<Value> {
+    let rows = text.lines().skip_while(|line| *line != "\"rows\":[").skip(1).take_while(|line| *line != "],");
+    rows.map(|row| serde_json::from_str(row.trim_end_matches(',')).expect("a row is JSON")).collect()
+}
+
 /// The arrows after each row of a recording: its text, and who leads where.
 fn arrows(name: &str) -> Vec<(String, Vec<String>)> {
     traces();
     let text = std::fs::read_to_string(recording(name)).expect("it was recorded");
-    let rows = text.lines().skip_while(|line| *line != "\"rows\":[").skip(1).take_while(|line| *line != "],");
-    let parse = |row: &str| serde_json::from_str::<Value>(row.trim_end_matches(',')).expect("a row is JSON");
     let arrow =
         |arrow: &Value| arrow.as_array().expect("three words").iter().map(text_of).collect::<Vec<_>>().join(" ");
-    rows.map(parse)
+    rows_of(&text)
+        .into_iter()
         .map(|row| (text_of(&row[2]), row[6].as_array().expect("arrows").iter().map(arrow).collect()))
         .collect()
+}
+
+/// What leads where in a recording, by the texts of the rows: `main: queue session 1 > worker-1: take session 1`.
+fn led(name: &str) -> Vec<String> {
+    traces();
+    let text = std::fs::read_to_string(recording(name)).expect("it was recorded");
+    let (_, flows) = text.split_once("\"flows\":").expect("it has flows");
+    let (flows, _) = flows.split_once("],\n\"").expect("they end");
+    let flows: Value = serde_json::from_str(&format!("{flows}]")).expect("flows are JSON");
+    let rows = rows_of(&text);
+    let row = |at: &Value| {
+        let row = &rows[at.as_u64().expect("a row") as usize];
+        format!("{}: {}", text_of(&row[1]), text_of(&row[2]))
+    };
+    let flow = |flow: &Value| format!("{}, {} > {}", text_of(&flow[2]), row(&flow[0]), row(&flow[1]));
+    flows.as_array().expect("a list").iter().map(flow).collect()
+}
+
+#[test]
+fn what_leads_from_lane_to_lane_is_what_the_run_did() {
+    assert_eq!(
+        led("stage3_broken"),
+        [
+            "queue to take, main: queue session 1 > worker-1: take session 1",
+            "free to use, main: free session 1 > worker-1: use session 1",
+        ]
+    );
+    assert_eq!(
+        led("stage4_broken"),
+        [
+            "queue to take, main: queue session 1 > worker-1: take session 1",
+            "queue to take, main: queue session 1 > worker-2: take session 1",
+            "free to free, worker-1: free buffer 1 > worker-2: free buffer 1 again",
+        ]
+    );
+    for run in played() {
+        let red = led(&run.name).iter().any(|flow| flow.starts_with("free"));
+        let dies = matches!(run.exhibit.expect, Verdict::Signal { .. });
+        assert_eq!(red, dies, "{}", run.name);
+    }
+    let locks = |flow: &String| flow.starts_with("unlock to lock, worker-1: ") && flow.contains(" > worker-2: lock ");
+    assert!(led("stage4_fixed").iter().any(locks), "{:?}", led("stage4_fixed"));
 }
 
 fn text_of(value: &Value) -> String {
