@@ -1,12 +1,21 @@
-// Line numbers for the listings of the stages, and links to their lines from the reports.
+// Line numbers for the listings of the stages, links to their lines from the reports, and long listings folded.
 //
 // A listing is a part of a stage's file: where its lines are found there, they get that file's numbers. A place in a
 // report (`lab/stages/stage4_broken.rs:141`) leads to its line in a listing of the same page, and that line is marked.
+// Of a long listing only the lines around the marked ones are shown, or its first; a button shows all of it. On paper
+// and without this file every listing stands whole.
 'use strict';
 
 (() => {
     const { load, element } = window.lab;
     const PLACE = /lab\/stages\/(\w+)\.rs:(\d+)/g;
+    /** Up to this many lines a listing stands whole. */
+    const WHOLE = 24;
+    /** How many lines of a longer one are shown if none of it is marked; and around each that is. */
+    const FIRST = 16;
+    const AROUND = 3;
+    /** For a folded listing: how it is opened and closed. */
+    const folds = new Map();
 
     /** The children of `code` as a list of lines; what was highlighted over several lines is so in each of them. */
     function linesOf(code) {
@@ -40,19 +49,28 @@
         return start < 0 || lines.length < 2 ? null : lines.map((_, at) => listed[start + at][1]);
     }
 
+    /** Makes an element of each line, with the attributes that `of` gives it. */
+    function split(code, lines, of) {
+        code.replaceChildren(...lines.map((line, at) => element('span', { class: 'lab-line', ...of(at) }, line, '\n')));
+    }
+
     function number(code, stage, source) {
         const lines = linesOf(code);
         const numbers = numbersOf(lines.map((line) => line.textContent), source);
         if (!numbers) return false;
-        const rows = lines.map((line, at) => {
-            const id = `${stage}-${numbers[at]}`;
-            // The same lines may be listed twice: the first are the target.
-            const attributes = { class: 'lab-line', 'data-line': numbers[at], id: document.getElementById(id) ? null : id };
-            const row = element('span', attributes);
-            row.append(line, '\n');
-            return row;
+        // The lines that differ in the other twin.
+        const differs = new Set();
+        let inside = false;
+        source.forEach((text, at) => {
+            if (/\/\/ ANCHOR(_END)?: lesson/.test(text)) inside = !text.includes('_END');
+            else if (inside) differs.add(at + 1);
         });
-        code.replaceChildren(...rows);
+        split(code, lines, (at) => {
+            const id = `${stage}-${numbers[at]}`;
+            const lesson = differs.has(numbers[at]) ? '' : null;
+            // The same lines may be listed twice: the first are the target.
+            return { 'data-line': numbers[at], 'data-lesson': lesson, id: document.getElementById(id) ? null : id };
+        });
         code.classList.add('lab-listing');
         return true;
     }
@@ -73,19 +91,77 @@
         }
     }
 
+    /** The neighbouring rows that a folded listing does not show: a list for each gap. */
+    function gaps(rows) {
+        const marked = (mark) => rows.flatMap((row, at) => (row.matches(mark) ? [at] : []));
+        const guilty = marked('.guilty');
+        const centres = guilty.length > 0 ? guilty : marked('[data-lesson]');
+        const first = centres.length > 0 ? AROUND : FIRST;
+        const found = [[]];
+        rows.forEach((row, at) => {
+            const isShown = at < first || centres.some((centre) => Math.abs(centre - at) <= AROUND);
+            if (isShown) found.push([]);
+            else found[found.length - 1].push(row);
+        });
+        // A gap must be worth its own line.
+        return found.filter((gap) => gap.length > AROUND);
+    }
+
+    function fold(code) {
+        if (code.textContent.trimEnd().split('\n').length <= WHOLE) return;
+        if (!code.querySelector('.lab-line')) split(code, linesOf(code), () => ({}));
+        const rows = [...code.children];
+        const hidden = gaps(rows).map((gap) => {
+            const away = element('span', { class: 'lab-away' });
+            gap[0].before(element('span', { class: 'lab-gap', 'data-count': `${gap.length} lines` }), away);
+            away.append(...gap);
+            return away;
+        });
+        if (hidden.length === 0) return;
+        const button = element('button', { type: 'button', class: 'lab-unfold' });
+        const show = (whole) => {
+            // What is hidden so is found by the browser's search and by links, and then shown.
+            const how = 'onbeforematch' in code ? 'until-found' : '';
+            hidden.forEach((away) => (whole ? away.removeAttribute('hidden') : away.setAttribute('hidden', how)));
+            button.setAttribute('aria-expanded', String(whole));
+            button.textContent = whole ? 'Show fewer lines' : `Show all ${rows.length} lines`;
+        };
+        show(false);
+        button.addEventListener('click', () => {
+            show(button.getAttribute('aria-expanded') === 'false');
+            button.scrollIntoView({ block: 'nearest', behavior: 'instant' });
+        });
+        code.addEventListener('beforematch', () => show(true));
+        const pre = code.parentElement;
+        // Whoever copies a listing means all of it.
+        pre.addEventListener('click', ({ target }) => target.closest('.clip-button') && show(true), true);
+        pre.after(button);
+        folds.set(code, show);
+    }
+
+    /** Goes to the line that the address names. */
+    function arrive() {
+        const line = document.getElementById(location.hash.slice(1));
+        if (!line?.matches('.lab-line')) return;
+        folds.get(line.closest('code'))?.(true);
+        line.scrollIntoView();
+    }
+
     async function all() {
         const listings = [...document.querySelectorAll('pre > code.language-rust')];
         const reports = [...document.querySelectorAll('pre > code')].filter((code) => code.textContent.match(PLACE));
-        const shown = [...document.querySelectorAll('.lanes-player, .scheduler-game')];
-        if (shown.length === 0 || listings.length === 0) return;
-        // The stages whose sources the players and games of this page show.
-        const names = shown.map(({ dataset }) => dataset.trace || dataset.graphs).join(' ').match(/stage\d+_(broken|fixed)/g);
+        // The stages whose sources the page names, by itself or by its players and games.
+        const places = [...document.querySelectorAll('[data-trace], [data-graphs], [data-sources]')];
+        const named = places.map(({ dataset: { trace, graphs, sources } }) => trace || graphs || sources).join(' ');
+        const names = listings.length === 0 ? [] : named.match(/stage\d+_(broken|fixed)|(?<=traces\/)\w+(?=\.source)/g) || [];
         const loading = [...new Set(names)].map(async (stage) => [stage, await load(`traces/${stage}.source.js`)]);
         const sources = await Promise.all(loading);
         for (const code of listings) sources.some(([stage, source]) => number(code, stage, source));
         reports.forEach(link);
+        document.querySelectorAll('pre > code:is(.language-rust, .language-diff)').forEach(fold);
         // Its target has come to be only now.
-        document.querySelector('.lab-line:target, .lab-line[id="' + CSS.escape(location.hash.slice(1)) + '"]')?.scrollIntoView();
+        arrive();
+        addEventListener('hashchange', arrive);
     }
 
     all();
