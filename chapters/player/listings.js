@@ -9,10 +9,9 @@
 (() => {
     const { load, element } = window.lab;
     const PLACE = /lab\/stages\/(\w+)\.rs:(\d+)/g;
-    /** Up to this many lines a listing stands whole. */
-    const WHOLE = 24;
-    /** How many lines of a longer one are shown if none of it is marked; and around each that is. */
-    const FIRST = 16;
+    /** Up to how many lines a listing stands whole, and how many of a longer one are shown if none is marked. */
+    const ROOM = { 'language-rust': { whole: 24, first: 16 }, 'language-diff': { whole: 32, first: 24 } };
+    /** How many lines are shown around one that is marked. */
     const AROUND = 3;
     /** For a folded listing: how it is opened and closed. */
     const folds = new Map();
@@ -92,11 +91,11 @@
     }
 
     /** The neighbouring rows that a folded listing does not show: a list for each gap. */
-    function gaps(rows) {
+    function gaps(rows, unmarked) {
         const marked = (mark) => rows.flatMap((row, at) => (row.matches(mark) ? [at] : []));
         const guilty = marked('.guilty');
         const centres = guilty.length > 0 ? guilty : marked('[data-lesson]');
-        const first = centres.length > 0 ? AROUND : FIRST;
+        const first = centres.length > 0 ? AROUND : unmarked;
         const found = [[]];
         rows.forEach((row, at) => {
             const isShown = at < first || centres.some((centre) => Math.abs(centre - at) <= AROUND);
@@ -108,10 +107,11 @@
     }
 
     function fold(code) {
-        if (code.textContent.trimEnd().split('\n').length <= WHOLE) return;
+        const { whole, first } = ROOM[[...code.classList].find((name) => name in ROOM)];
+        if (code.textContent.trimEnd().split('\n').length <= whole) return;
         if (!code.querySelector('.lab-line')) split(code, linesOf(code), () => ({}));
         const rows = [...code.children];
-        const hidden = gaps(rows).map((gap) => {
+        const hidden = gaps(rows, first).map((gap) => {
             const away = element('span', { class: 'lab-away' });
             gap[0].before(element('span', { class: 'lab-gap', 'data-count': `${gap.length} lines` }), away);
             away.append(...gap);
@@ -119,12 +119,12 @@
         });
         if (hidden.length === 0) return;
         const button = element('button', { type: 'button', class: 'lab-unfold' });
-        const show = (whole) => {
+        const show = (all) => {
             // What is hidden so is found by the browser's search and by links, and then shown.
             const how = 'onbeforematch' in code ? 'until-found' : '';
-            hidden.forEach((away) => (whole ? away.removeAttribute('hidden') : away.setAttribute('hidden', how)));
-            button.setAttribute('aria-expanded', String(whole));
-            button.textContent = whole ? 'Show fewer lines' : `Show all ${rows.length} lines`;
+            hidden.forEach((away) => (all ? away.removeAttribute('hidden') : away.setAttribute('hidden', how)));
+            button.setAttribute('aria-expanded', String(all));
+            button.textContent = all ? 'Show fewer lines' : `Show all ${rows.length} lines`;
         };
         show(false);
         button.addEventListener('click', () => {
@@ -158,7 +158,7 @@
         const sources = await Promise.all(loading);
         for (const code of listings) sources.some(([stage, source]) => number(code, stage, source));
         reports.forEach(link);
-        document.querySelectorAll('pre > code:is(.language-rust, .language-diff)').forEach(fold);
+        document.querySelectorAll(Object.keys(ROOM).map((name) => `pre > code.${name}`)).forEach(fold);
         // Its target has come to be only now.
         arrive();
         addEventListener('hashchange', arrive);
