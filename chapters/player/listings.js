@@ -10,9 +10,10 @@
     const { load, element } = window.lab;
     const PLACE = /lab\/stages\/(\w+)\.rs:(\d+)/g;
     /** Up to how many lines a listing stands whole, and how many of a longer one are shown if none is marked. */
-    const ROOM = { 'language-rust': { whole: 24, first: 16 }, 'language-diff': { whole: 32, first: 24 } };
-    /** How many lines are shown around one that is marked. */
+    const ROOM = { 'language-rust': { whole: 20, first: 16 }, 'language-diff': { whole: 32, first: 24 } };
+    /** How many lines are shown around one that is marked; and how few are not worth hiding. */
     const AROUND = 3;
+    const FEW = 5;
     /** For a folded listing: how it is opened and closed. */
     const folds = new Map();
 
@@ -102,8 +103,7 @@
             if (isShown) found.push([]);
             else found[found.length - 1].push(row);
         });
-        // A gap must be worth its own line.
-        return found.filter((gap) => gap.length > AROUND);
+        return found.filter((gap) => gap.length > FEW);
     }
 
     function fold(code) {
