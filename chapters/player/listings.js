@@ -2,18 +2,26 @@
 //
 // A listing is a part of a stage's file: where its lines are found there, they get that file's numbers. A place in a
 // report (`lab/stages/stage4_broken.rs:141`) leads to its line in a listing of the same page, and that line is marked.
-// Of a long listing only the lines around the marked ones are shown, or its first; a button shows all of it. On paper
+// Of a long listing only the lines around those that matter are shown, or its first; a button shows all of it. On paper
 // and without this file every listing stands whole.
 'use strict';
 
 (() => {
     const { load, element } = window.lab;
     const PLACE = /lab\/stages\/(\w+)\.rs:(\d+)/g;
-    /** Up to how many lines a listing stands whole, and how many of a longer one are shown if none is marked. */
-    const ROOM = { 'language-rust': { whole: 20, first: 16 }, 'language-diff': { whole: 32, first: 24 } };
-    /** How many lines are shown around one that is marked; and how few are not worth hiding. */
-    const AROUND = 3;
+    /** Up to how many lines a listing stands whole, and how many of a longer one are shown. */
+    const ROOM = { 'language-rust': { whole: 20, shown: 20 }, 'language-diff': { whole: 32, shown: 20 } };
+    /** So few lines are not worth hiding. */
     const FEW = 5;
+    /** What matters in a listing, most of all first. */
+    const MATTERS = [
+        // What a report blames.
+        (row) => row.matches('.guilty'),
+        // What is another in the other twin.
+        (row) => row.matches('[data-lesson]'),
+        // Where a step of a schedule begins.
+        (row) => /\bpoint\("/.test(row.textContent) && !row.closest('.language-diff'),
+    ];
     /** For a folded listing: how it is opened and closed. */
     const folds = new Map();
 
@@ -91,27 +99,35 @@
         }
     }
 
-    /** The neighbouring rows that a folded listing does not show: a list for each gap. */
-    function gaps(rows, unmarked) {
-        const marked = (mark) => rows.flatMap((row, at) => (row.matches(mark) ? [at] : []));
-        const guilty = marked('.guilty');
-        const centres = guilty.length > 0 ? guilty : marked('[data-lesson]');
-        const first = centres.length > 0 ? AROUND : unmarked;
-        const found = [[]];
+    /** The runs of rows that do not stand within `around` rows of a centre, nor among the `first`. */
+    function between(rows, centres, around, first) {
+        const runs = [[]];
         rows.forEach((row, at) => {
-            const isShown = at < first || centres.some((centre) => Math.abs(centre - at) <= AROUND);
-            if (isShown) found.push([]);
-            else found[found.length - 1].push(row);
+            const isShown = at < first || centres.some((centre) => Math.abs(centre - at) <= around);
+            if (isShown) runs.push([]);
+            else runs[runs.length - 1].push(row);
         });
-        return found.filter((gap) => gap.length > FEW);
+        return runs.filter((run) => run.length > FEW);
+    }
+
+    /** What a folded listing leaves out: it shows as much around what matters as there is room for, or else its beginning. */
+    function gaps(rows, room) {
+        for (let kinds = MATTERS.length; kinds > 0; kinds -= 1) {
+            const centres = rows.flatMap((row, at) => (MATTERS.slice(0, kinds).some((matters) => matters(row)) ? [at] : []));
+            for (let around = 8; around > 0 && centres.length > 0; around -= 1) {
+                const runs = between(rows, centres, around, 2);
+                if (rows.length - runs.flat().length <= room) return runs;
+            }
+        }
+        return between(rows, [], 0, room);
     }
 
     function fold(code) {
-        const { whole, first } = ROOM[[...code.classList].find((name) => name in ROOM)];
+        const { whole, shown } = ROOM[[...code.classList].find((name) => name in ROOM)];
         if (code.textContent.trimEnd().split('\n').length <= whole) return;
         if (!code.querySelector('.lab-line')) split(code, linesOf(code), () => ({}));
         const rows = [...code.children];
-        const hidden = gaps(rows, first).map((gap) => {
+        const hidden = gaps(rows, shown).map((gap) => {
             const away = element('span', { class: 'lab-away' });
             gap[0].before(element('span', { class: 'lab-gap', 'data-count': `${gap.length} lines` }), away);
             away.append(...gap);
