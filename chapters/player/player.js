@@ -373,6 +373,7 @@
         linked(live) {
             const [, name, row] = location.hash.match(/^#(\w+):(\d+)$/) || [];
             if (name !== this.name) return;
+            for (let at = live.closest('details'); at; at = at.parentElement.closest('details')) at.open = true;
             this.go(Number(row) - 1);
             live.scrollIntoView({ block: 'start', behavior: 'instant' });
             live.focus({ preventScroll: true });

@@ -15,12 +15,16 @@ type Make = fn(&str) -> Result<String, String>;
 
 /// The recordings that are shown as tables.
 fn all() -> Vec<(String, Make)> {
-    let models: [(&str, Make); 5] = [
+    let models: [(&str, Make); 9] = [
         ("loom_broken", findings),
         ("loom_fixed", proofs),
         ("loom_halves", findings),
         ("loom_orders", findings),
         ("loom_reductions", reductions),
+        ("loom_stage6", outcomes),
+        ("loom_stage7", outcomes),
+        ("loom_stage8", outcomes),
+        ("loom_stage9", outcomes),
     ];
     let compiled = compiler::programs().into_iter().filter(|name| !compiler::promised(name).is_empty());
     let models = models.into_iter().map(|(name, make)| (name.to_string(), make));
@@ -112,11 +116,16 @@ fn said(text: &str) -> Vec<Vec<String>> {
     models
 }
 
-/// The server, the script, and what is said of them.
+/// The server, the script, and what is said of them: `server, script: …`, or of a wrong version `name: script: …`.
 fn head(line: &str) -> Result<(&str, &str, &str), String> {
     let (model, said) = line.split_once(": ").ok_or(format!("no `: ` in {line:?}"))?;
-    let (server, script) = model.split_once(", ").ok_or(format!("no script in {line:?}"))?;
-    Ok((server, script, said))
+    match model.split_once(", ") {
+        Some((server, script)) => Ok((server, script, said)),
+        None => {
+            let (script, said) = said.split_once(": ").ok_or(format!("no script in {line:?}"))?;
+            Ok((model, script, said))
+        }
+    }
 }
 
 /// Orders that loom has found: what goes wrong, and when it was found.
@@ -158,21 +167,70 @@ fn findings(text: &str) -> Result<String, String> {
     Ok(table(&format!("{label}: {}", servers.join(", ")), &heads, &rows))
 }
 
+/// What the models of one chapter say: what was found, and below it what was explored without a finding.
+fn outcomes(text: &str) -> Result<String, String> {
+    let (nothing, something): (Vec<_>, Vec<_>) =
+        said(text).into_iter().partition(|lines| lines[0].ends_with(": nothing found"));
+    let mut tables = Vec::new();
+    if !something.is_empty() {
+        tables.push(found(&something)?);
+    }
+    if !nothing.is_empty() {
+        tables.push(explored("What was explored", &nothing)?);
+    }
+    Ok(tables.join("\n"))
+}
+
+/// What goes wrong: a row for each finding, with the scripts that lead to it.
+fn found(models: &[Vec<String>]) -> Result<String, String> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for lines in models {
+        let (server, script, said) = head(&lines[0])?;
+        let (what, how) = said.split_once(": ").unwrap_or((said, ""));
+        let mut script = html(script);
+        if let Some(line) = lines.get(1) {
+            let found = line.starts_with("at execution ").then(|| line.split_once(": ")).flatten();
+            let (execution, _) =
+                found.filter(|(found, _)| found.contains(" preemption")).ok_or(format!("{lines:?}"))?;
+            script = format!("<b>{script}</b>, {execution}");
+        }
+        if let Some(line) = lines.get(2) {
+            let played = line.strip_prefix("as a schedule, ").ok_or(format!("{line:?}"))?;
+            script += &format!("; {}", html(played));
+        }
+        if lines.len() > 3 {
+            return Err(format!("{lines:?}"));
+        }
+        let finding = format!("noise|<span aria-hidden=\"true\">✗</span> {}", html(what));
+        let row = vec![html(server), finding, html(how), script];
+        match rows.iter_mut().find(|other| other[..3] == row[..3]) {
+            Some(other) => other[3] += &format!("<br>{}", row[3]),
+            None => rows.push(row),
+        }
+    }
+    Ok(table("What was found", &strings(["server", "finding", "how", "in which script, and when"]), &rows))
+}
+
 /// What was explored of one script: the states of the search; the executions of loom and its bound.
 #[derive(Default)]
 struct Explored {
     states: Option<u64>,
-    executions: Option<(u64, u64)>,
+    executions: Option<(Option<u64>, u64)>,
 }
 
 fn number(text: &str) -> Result<u64, String> {
     text.replace(',', "").parse().map_err(|_| format!("{text:?} is no number"))
 }
 
-/// Explorations that found nothing: a row for each server, and folded below it one for each script.
+/// The fixed servers.
 fn proofs(text: &str) -> Result<String, String> {
+    explored("What was explored of each fixed server", &said(text))
+}
+
+/// Explorations that found nothing: a row for each server, and folded below it one for each script.
+fn explored(label: &str, models: &[Vec<String>]) -> Result<String, String> {
     let mut scripts: Vec<(String, String, Explored)> = Vec::new();
-    for lines in said(text) {
+    for lines in models {
         let [line] = &lines[..] else { return Err(format!("{lines:?}")) };
         let (server, script, said) = head(line)?;
         let said = said.strip_suffix(" s: nothing found").ok_or(format!("not without a finding: {line:?}"))?;
@@ -186,13 +244,20 @@ fn proofs(text: &str) -> Result<String, String> {
         let loom = said.strip_prefix("every execution of this model under loom, up to ");
         let twice = match (search, loom) {
             (Some(search), _) => {
-                let (states, _) = search.split_once(" states, ").ok_or(format!("no states: {line:?}"))?;
+                // Where loom alone goes through all of a model, each execution counts.
+                let count = search.split_once(" states, ").or_else(|| search.split_once(" executions, "));
+                let (states, _) = count.ok_or(format!("no states: {line:?}"))?;
                 explored.states.replace(number(states)?).is_some()
             }
             (_, Some(loom)) => {
                 let (bound, loom) = loom.split_once(" preemptions: ").ok_or(format!("no bound: {line:?}"))?;
                 let (executions, _) = loom.split_once(" executions, ").ok_or(format!("no executions: {line:?}"))?;
-                explored.executions.replace((number(bound)?, number(executions)?)).is_some()
+                explored.executions.replace((Some(number(bound)?), number(executions)?)).is_some()
+            }
+            // The shipped server, under each script that refutes a wrong version of it.
+            _ if said.starts_with(|c: char| c.is_ascii_digit()) => {
+                let (executions, _) = said.split_once(" executions, ").ok_or(format!("no executions: {line:?}"))?;
+                explored.executions.replace((None, number(executions)?)).is_some()
             }
             _ => return Err(format!("by which checker? {line:?}")),
         };
@@ -207,7 +272,7 @@ fn proofs(text: &str) -> Result<String, String> {
     let each = scripts.iter().map(|(server, script, explored)| {
         let (bound, executions) =
             explored.executions.map_or(("–".to_string(), "–".to_string()), |(bound, executions)| {
-                (format!("up to {bound}"), thousands(executions))
+                (bound.map_or("–".to_string(), |bound| format!("up to {bound}")), thousands(executions))
             });
         let (states, complete) =
             explored.states.map_or(("–".to_string(), "some|no: bounded only".to_string()), |states| {
@@ -227,8 +292,8 @@ fn proofs(text: &str) -> Result<String, String> {
         let own: Vec<&Explored> =
             scripts.iter().filter(|(one, ..)| one == server).map(|(_, _, explored)| explored).collect();
         let complete: Vec<u64> = own.iter().filter_map(|explored| explored.states).collect();
-        let bounded: Vec<(u64, u64)> = own.iter().filter_map(|explored| explored.executions).collect();
-        let bounds: BTreeSet<u64> = bounded.iter().map(|(bound, _)| *bound).collect();
+        let bounded: Vec<(Option<u64>, u64)> = own.iter().filter_map(|explored| explored.executions).collect();
+        let bounds: BTreeSet<u64> = bounded.iter().filter_map(|(bound, _)| *bound).collect();
         let bounds: Vec<String> = bounds.iter().map(u64::to_string).collect();
         let states = if complete.is_empty() { "–".to_string() } else { thousands(complete.iter().sum()) };
         let class = if complete.len() == own.len() { "found" } else { "some" };
@@ -243,9 +308,12 @@ fn proofs(text: &str) -> Result<String, String> {
         ]
     });
     let heads = ["server", "scripts", "complete", "states", "loom's executions", "up to preemptions", "verdict"];
-    let sums = table("What was explored of each fixed server", &strings(heads), &sums.collect::<Vec<_>>());
+    let sums = table(label, &strings(heads), &sums.collect::<Vec<_>>());
     let heads = ["server", "script", "states", "complete", "loom's executions", "preemptions", "verdict"];
     let each = table("What was explored of each script", &strings(heads), &each.collect::<Vec<_>>());
+    if scripts.len() == servers.len() {
+        return Ok(each);
+    }
     Ok(format!("{sums}\n<details class=\"report\">\n<summary>Each script</summary>\n\n{each}\n</details>\n"))
 }
 
@@ -500,6 +568,56 @@ fn what_was_explored_stands_under_its_head_and_a_finding_is_no_proof() {
     assert_eq!(under(&table, "s", "executions with it"), ["267"]);
     assert_eq!(under(&table, "s", "states of the search"), ["57"]);
     assert!(reductions("s, `f`: 2 histories, in 1,956 executions; 57 states\n").is_err());
+}
+
+#[test]
+fn a_chapter_s_findings_and_explorations_stand_apart() {
+    const WHEN: &str = "in which script, and when";
+    let text = "no_hup: data, FIN: session 1 did not get the\n    replies that it is owed\n\
+                shipped: data, FIN: 1,044 executions, 0.0 s: nothing found\n\
+                stage6_broken, d: hang: 19 bytes wait\n  at execution 112, up to 2 preemptions: 0.0 s\n  as a schedule, on \
+                the real kernel: a hang\n\
+                stage8_fixed, one: every state of this model, one call at a time, complete: 7 executions,\n    0.0 s: \
+                nothing found\n\
+                stage8_fixed, two: every execution of this model under loom, up to 3 preemptions: 9 executions, 0.1 s: \
+                nothing found\n";
+    let tables = outcomes(text).expect("it is read");
+    let of = |row, head| under(&tables, row, head);
+    assert_eq!(of("no_hup", "finding"), ["✗ session 1 did not get the replies that it is owed"]);
+    assert_eq!((of("no_hup", WHEN), of("no_hup", "how")), (vec!["data, FIN".into()], vec!["".into()]));
+    assert_eq!(of("stage6_broken", WHEN), ["d, at execution 112, up to 2 preemptions; on the real kernel: a hang"]);
+    let twice = format!("{text}stage6_broken, e: hang: 19 bytes wait\n  at execution 3, up to 1 preemption: 0.0 s\n");
+    let both = under(&outcomes(&twice).expect("it is read"), "stage6_broken", WHEN);
+    assert!(both.len() == 1 && both[0].ends_with("a hange, at execution 3, up to 1 preemption"), "{both:?}");
+    assert_eq!(
+        (of("shipped", "scripts"), of("shipped", "complete")),
+        (vec!["1".into()], vec!["0 of 1".into(), "no: bounded only".into()])
+    );
+    assert_eq!(
+        (of("shipped", "loom's executions"), of("shipped", "preemptions")),
+        (vec!["1,044".into(); 2], vec!["–".into()])
+    );
+    assert_eq!(
+        (of("stage8_fixed", "complete"), of("stage8_fixed", "states")[0].as_str()),
+        (vec!["1 of 2".into(), "yes".into(), "no: bounded only".into()], "7")
+    );
+    // Each part may be missing.
+    let (first, rest) = text.split_once("shipped").expect("it is there");
+    assert!(!outcomes(first).expect("it is read").contains("nothing found"));
+    assert!(
+        !outcomes(&format!("shipped{}", rest.split("stage6").next().expect("a part")))
+            .expect("it is read")
+            .contains("✗")
+    );
+    for (right, wrong) in [
+        ("shipped: data, FIN: 1,044", "shipped: data, FIN: every 1,044"),
+        ("no_hup: data, FIN: session", "no_hup: session"),
+        ("at execution 112", "at 112"),
+        ("as a schedule", "on paper"),
+        ("7 executions", "7 things"),
+    ] {
+        assert!(text.contains(right) && outcomes(&text.replace(right, wrong)).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -14,6 +14,8 @@ const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta
 const THEMES = ['light', 'rust', 'coal', 'navy', 'ayu'];
 /** What a chapter's page may weigh beyond mdBook's own files, in bytes. */
 const WEIGHT = 500_000;
+/** How long a chapter may be, in screens of 1280 by 800. */
+const SCREENS = 12;
 // mdBook's own furniture is not ours to mend: the side bar, the menu bar with its search and its theme list, the arrows.
 const FURNITURE = [
     '#mdbook-sidebar', '#mdbook-menu-bar', '#mdbook-menu-bar-hover-placeholder', '#mdbook-search-wrapper',
@@ -71,6 +73,7 @@ const text = Object.fromEntries(pages.map((page) => [page, readFileSync(join(boo
 // `index.html` is the first chapter once more.
 const chapters = pages.filter((page) => !['print.html', 'index.html'].includes(page));
 const withPlayer = chapters.filter((page) => text[page].includes('class="lanes-player"'));
+const withSources = chapters.filter((page) => /data-(trace|graphs|sources)="/.test(text[page]));
 const withGame = chapters.filter((page) => text[page].includes('class="scheduler-game"'));
 
 const browser = await chromium.launch({
@@ -124,6 +127,19 @@ async function settled(page) {
         [...document.querySelectorAll('.lanes-player, .scheduler-game')].every((place) => place.classList.contains('live')));
 }
 
+/** As a reader of all of it has the page: the runs that are folded are open. */
+async function unfolded(page) {
+    await settled(page);
+    await page.evaluate(() => document.querySelectorAll('details.run').forEach((run) => (run.open = true)));
+}
+
+/** The listings have their numbers and are folded: for that their sources were loaded. */
+async function listed(page) {
+    await settled(page);
+    await page.waitForLoadState('networkidle');
+    await page.evaluate(() => new Promise((done) => setTimeout(done)));
+}
+
 await check('mdbook build gives no warning', () => {
     const warnings = readFileSync(log, 'utf8').split('\n').filter((line) => /WARN|ERROR/.test(line));
     holds(warnings.length === 0, warnings.join('\n'));
@@ -146,6 +162,15 @@ for (const name of chapters) {
             await settled(page);
             const width = await page.evaluate(() => document.documentElement.scrollWidth);
             holds(width <= 360, `it is ${width} px wide`);
+        }));
+}
+
+for (const name of chapters) {
+    await check(`${name} is at most ${SCREENS} screens long`, () =>
+        open(name, { width: 1280, height: 800 }, async (page) => {
+            await listed(page);
+            const height = await page.evaluate(() => document.documentElement.scrollHeight);
+            holds(height <= SCREENS * 800, `${(height / 800).toFixed(2)} screens`);
         }));
 }
 
@@ -243,7 +268,7 @@ for (const name of withPlayer) {
         };
         await check(`${stage} is stepped to its end by mouse`, () =>
             open(name, {}, async (page) => {
-                await settled(page);
+                await unfolded(page);
                 const rows = await player(page).locator(ROWS).count();
                 for (let row = 1; row < rows; row += 1) await player(page).getByRole('button', { name: 'Next', exact: true }).click();
                 await atTheEnd(page);
@@ -257,7 +282,7 @@ for (const name of withPlayer) {
             }));
         await check(`${stage} is stepped to its end by keyboard`, () =>
             open(name, {}, async (page) => {
-                await settled(page);
+                await unfolded(page);
                 await player(page).locator('.lab-box').focus();
                 const rows = await player(page).locator(ROWS).count();
                 for (let row = 1; row < rows; row += 1) await page.keyboard.press('ArrowRight');
@@ -273,7 +298,7 @@ for (const name of withPlayer) {
     }
     await check(`${name} has the last row, the drawing and the source on one screen`, () =>
         open(name, { width: 1280, height: 800 }, async (page) => {
-            await settled(page);
+            await unfolded(page);
             for (const [at, stage] of stages.entries()) {
                 const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
                 await box.getByRole('button', { name: 'Last' }).click();
@@ -289,7 +314,7 @@ for (const name of withPlayer) {
         }));
     await check(`${name} draws who leads where, and says it too`, () =>
         open(name, {}, async (page) => {
-            await settled(page);
+            await unfolded(page);
             for (const [at, stage] of stages.entries()) {
                 const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
                 const rows = await page.evaluate((path) => window.lab.load(path).then((data) => data.rows), `traces/${stage}.js`);
@@ -431,9 +456,104 @@ for (const name of withPlayer) {
         holds((await at(0))[0].startsWith('Row 1 of'), 'no row is before the first');
         holds(/^Row (\d+) of \1/.test((await at(9999))[0]), 'no row is after the last');
     });
-    await check(`${name} numbers its listings, and its reports lead to their lines`, () =>
+    await check(`${name} plays by itself, and stops at the end`, () =>
+        open(name, {}, async (page) => {
+            await page.clock.install();
+            await page.reload();
+            await unfolded(page);
+            const first = page.locator('.lanes-player').first();
+            await first.getByRole('button', { name: 'Play' }).click();
+            await page.clock.runFor(120_000);
+            holds(/^Row (\d+) of \1/.test(await first.locator('.lab-live').textContent()), 'it came to the end');
+            await first.getByRole('button', { name: 'Play', exact: true }).waitFor();
+        }));
+    await check(`${name} works from a folder`, () =>
+        open(pathToFileURL(join(book, name)).href, {}, async (page) => {
+            await settled(page);
+            holds(page.troubles.length === 0, page.troubles.join('\n'));
+        }));
+    await check(`${name} shows the static figure without JavaScript, and in print`, async () => {
+        await open(name, { javaScriptEnabled: false }, async (page) => {
+            const figure = page.locator('.lanes-player pre').first();
+            const run = page.locator('details.run', { has: figure });
+            if ((await run.count()) > 0) await run.locator('summary').first().click();
+            holds(await figure.isVisible(), 'no figure');
+        });
+        await open(name, {}, async (page) => {
+            await settled(page);
+            await page.emulateMedia({ media: 'print' });
+            holds(!(await page.locator('.lab-box').first().isVisible()), 'buttons in print');
+            // A run is there once: as its report, or else as its lanes.
+            for (const player of await page.locator('.lanes-player').all()) {
+                const report = player.locator('xpath=following-sibling::*[1][self::details]').locator('pre');
+                const figure = player.locator('.lab-still pre');
+                const visible = await Promise.all([report, figure].map(async (one) => (await one.count()) > 0 && one.first().isVisible()));
+                const hasText = (await report.count()) + (await figure.count()) > 0;
+                holds(!hasText || visible.filter(Boolean).length === 1, `report and lanes in print: ${visible}`);
+            }
+            for (const details of await page.locator('details').all()) {
+                if (await details.evaluate((one) => one.closest('.lab-box'))) continue;
+                const [said, printed] = await details.evaluate((one) => {
+                    const inside = [...one.children].filter((child) => child.tagName !== 'SUMMARY');
+                    return [one.textContent, inside.some((child) => child.checkVisibility({ contentVisibilityAuto: true }))];
+                });
+                holds(printed, `folded in print: ${said.slice(0, 60)}`);
+            }
+        });
+    });
+    await check(`${name} weighs less than ${WEIGHT / 1000} KB beyond mdBook's own files`, () =>
         open(name, {}, async (page) => {
             await settled(page);
+            const own = (url) => /\.html$|\/(player|traces|recorded)\//.test(url);
+            const files = [...new Set(page.loaded.filter(own))].map((url) => join(book, new URL(url).pathname));
+            const sources = page.loaded.filter((url) => url.endsWith('.source.js'));
+            holds(sources.length > 0 && sources.length === new Set(sources).size, `each source once: ${sources}`);
+            const bytes = files.map((file) => statSync(file).size).reduce((sum, size) => sum + size, 0);
+            console.log(`      ${bytes} bytes in ${files.length} files`);
+            holds(bytes < WEIGHT, `${bytes} bytes`);
+        }));
+}
+
+
+// Runs that are folded, and listings.
+for (const name of withPlayer.filter((page) => text[page].includes('class="run"'))) {
+    await check(`${name} opens a folded run by its summary, and by a link to one of its rows`, async () => {
+        const runs = (page) => page.locator('details.run');
+        await open(name, {}, async (page) => {
+            await settled(page);
+            for (const run of await runs(page).all()) {
+                const box = run.locator('.lab-box');
+                holds(!(await box.isVisible()), 'it is open at first');
+                await run.locator('summary').first().focus();
+                await page.keyboard.press('Enter');
+                await box.getByRole('button', { name: 'Last' }).click();
+                holds(/^Row (\d+) of \1/.test(await box.locator('.lab-live').textContent()), 'it cannot be stepped');
+                await page.waitForTimeout(400);
+                const seen = await box.locator('.lab-lanes').evaluate((list) => {
+                    const [frame, now] = [list, list.querySelector('.now')].map((at) => at.getBoundingClientRect());
+                    return frame.height > 0 && now.top >= frame.top - 1 && now.bottom <= frame.bottom + 1;
+                });
+                holds(seen, 'the last row is out of sight');
+            }
+        });
+        const stages = await open(name, {}, (page) =>
+            page.$$eval('details.run .lanes-player', (all) => all.map(({ dataset }) => dataset.trace.match(/(\w+)\.js$/)[1])));
+        for (const [at, stage] of stages.entries()) {
+            await open(`${name}#${stage}:3`, {}, async (page) => {
+                await settled(page);
+                const box = runs(page).nth(at).locator('.lab-box');
+                await box.waitFor({ state: 'visible', timeout: 3000 });
+                const said = await box.locator('.lab-live').textContent();
+                holds(/^Row [123] of/.test(said), said);
+                await page.waitForFunction((one) => one.getBoundingClientRect().top < 200, await box.elementHandle(), { timeout: 3000 });
+            });
+        }
+    });
+}
+for (const name of withSources) {
+    await check(`${name} numbers its listings, and its reports lead to their lines`, () =>
+        open(name, {}, async (page) => {
+            await listed(page);
             const wrong = await page.evaluate(async () => {
                 const wrong = [];
                 for (const line of document.querySelectorAll('.lab-line[id]')) {
@@ -452,6 +572,8 @@ for (const name of withPlayer) {
             const listings = await page.locator('.lab-listing').count();
             const some = ['introduction.html', 'loom.html'].includes(name) ? 0 : 1;
             holds(listings >= some, `${listings} listings have numbers`);
+            const without = await page.$$eval('pre > code.language-rust:not(.lab-listing)', (all) => all.length);
+            holds(without === 0, `${without} listings have none`);
             if (name === 'stage4.html') {
                 await page.locator('details.report summary').first().click();
                 const link = page.locator('pre a', { hasText: 'stage4_broken.rs:141' }).first();
@@ -459,57 +581,124 @@ for (const name of withPlayer) {
                 holds(await page.locator('#stage4_broken-141').evaluate((line) => line.matches(':target')), 'the line is the target');
             }
         }));
-    await check(`${name} plays by itself, and stops at the end`, () =>
-        open(name, {}, async (page) => {
-            await page.clock.install();
-            await page.reload();
-            await settled(page);
-            const first = page.locator('.lanes-player').first();
-            await first.getByRole('button', { name: 'Play' }).click();
-            await page.clock.runFor(120_000);
-            holds(/^Row (\d+) of \1/.test(await first.locator('.lab-live').textContent()), 'it came to the end');
-            await first.getByRole('button', { name: 'Play', exact: true }).waitFor();
-        }));
-    await check(`${name} works from a folder`, () =>
-        open(pathToFileURL(join(book, name)).href, {}, async (page) => {
-            await settled(page);
-            holds(page.troubles.length === 0, page.troubles.join('\n'));
-        }));
-    await check(`${name} shows the static figure without JavaScript, and in print`, async () => {
-        await open(name, { javaScriptEnabled: false }, async (page) => {
-            holds(await page.locator('.lanes-player pre').first().isVisible(), 'no figure');
+}
+/** Whether a page has a listing that could be folded. */
+const isLong = (page) => [...text[page].matchAll(/<code class="language-(?:rust|diff)[^>]*>([^]*?)<\/code>/g)].some(([, code]) => code.split('\n').length > 21);
+for (const name of chapters.filter(isLong)) {
+    await check(`${name} folds its long listings, and opens them`, async () => {
+        const gone = '.lab-away[hidden]';
+        const hiddenLine = (page) => page.evaluate(() => document.querySelector('.lab-away[hidden] .lab-line[id]')?.id);
+        const isSeen = (page, id) =>
+            page.locator(`#${id}`).evaluate((line) => {
+                const { top, bottom } = line.getBoundingClientRect();
+                return line.checkVisibility({ contentVisibilityAuto: true, visibilityProperty: true }) && top > 0 && bottom < innerHeight;
+            });
+        const id = await open(name, { height: 800 }, async (page) => {
+            await listed(page);
+            for (const code of await page.locator('pre > code:is(.language-rust, .language-diff)').all()) {
+                const [lines, away] = await code.evaluate((one, hidden) =>
+                    [one.textContent.trimEnd().split('\n').length, one.querySelectorAll(`${hidden} .lab-line`).length], gone);
+                holds(lines - away <= 32, `${lines - away} lines of ${lines} are shown`);
+                const [matter, lost] = await code.evaluate((one, hidden) =>
+                    ['.guilty', `${hidden} .guilty`].map((mark) => one.querySelectorAll(mark).length), gone);
+                holds(lost === 0, `${lost} of ${matter} guilty lines are hidden`);
+                if (away === 0) continue;
+                const button = code.locator('xpath=../following-sibling::button[1]');
+                const state = async (open) => {
+                    holds((await button.getAttribute('aria-expanded')) === String(open), `aria-expanded is not ${open}`);
+                    const still = await code.locator(gone).count();
+                    holds(open === (still === 0), `${still} parts are hidden`);
+                    const said = open ? 'Show fewer lines' : `Show all ${lines} lines`;
+                    holds((await button.textContent()) === said, await button.textContent());
+                    const rows = await code.locator('.lab-line').evaluateAll((all) =>
+                        all.filter((row) => row.checkVisibility({ contentVisibilityAuto: true })).length);
+                    holds(rows === (open ? lines : lines - away), `${rows} of ${lines} lines are seen`);
+                };
+                if (!(await button.isVisible())) continue;
+                await state(false);
+                await button.click();
+                await state(true);
+                await button.focus();
+                await page.keyboard.press('Enter');
+                await state(false);
+                await page.keyboard.press('Space');
+                await state(true);
+                await button.click();
+                holds(await button.evaluate((one) => one.getBoundingClientRect().top > 40), 'the button is out of sight');
+                // What is copied is all of it.
+                await code.locator('xpath=..').locator('.clip-button').dispatchEvent('click');
+                await state(true);
+                await button.click();
+            }
+            return hiddenLine(page);
+        });
+        await open(name, { width: 390, height: 800 }, async (page) => {
+            await listed(page);
+            for (const button of await page.locator('.lab-unfold:visible').all()) {
+                const { height } = await button.boundingBox();
+                holds(height >= 44, `the button is ${height} px high`);
+            }
         });
         await open(name, {}, async (page) => {
-            await settled(page);
+            await listed(page);
             await page.emulateMedia({ media: 'print' });
-            holds(!(await page.locator('.lab-box').first().isVisible()), 'buttons in print');
-            // A run is there once: as its report, or else as its lanes.
-            for (const player of await page.locator('.lanes-player').all()) {
-                const report = player.locator('xpath=following-sibling::*[1][self::details]').locator('pre');
-                const figure = player.locator('.lab-still pre');
-                const visible = await Promise.all([report, figure].map(async (one) => (await one.count()) > 0 && one.first().isVisible()));
-                const hasText = (await report.count()) + (await figure.count()) > 0;
-                holds(!hasText || visible.filter(Boolean).length === 1, `report and lanes in print: ${visible}`);
-            }
-            for (const details of await page.locator('details').all()) {
-                const inside = details.locator(':scope > :not(summary)').first();
-                if (await details.evaluate((one) => one.closest('.lab-box'))) continue;
-                holds(await inside.isVisible(), `folded in print: ${(await inside.textContent()).slice(0, 60)}`);
-            }
+            const lost = await page.locator('.lab-line').evaluateAll((all) =>
+                all.filter((row) => !row.checkVisibility({ contentVisibilityAuto: true }) || row.getBoundingClientRect().height < 5).length);
+            holds(lost === 0, `${lost} lines are not printed`);
+            const more = await page.locator('.lab-unfold:visible, .lab-gap:visible').count();
+            holds(more === 0, `${more} buttons and gaps are printed`);
+        });
+        await open(name, { javaScriptEnabled: false }, async (page) => {
+            holds((await page.locator('.lab-unfold, .lab-away').count()) === 0, 'folded without JavaScript');
+        });
+        if (!id) return;
+        await open(`${name}#${id}`, { height: 800 }, async (page) => {
+            await listed(page);
+            await page.waitForFunction(() => !document.querySelector('.lab-away[hidden] .lab-line:target'));
+            holds(await isSeen(page, id), `a link from elsewhere does not show ${id}`);
+        });
+        await open(name, { height: 800 }, async (page) => {
+            await listed(page);
+            await page.evaluate((to) => (location.hash = to), id);
+            await page.waitForTimeout(300);
+            holds(await isSeen(page, id), `a link of the page does not show ${id}`);
+        });
+        // What the browser's own search does when it has found something there.
+        await open(name, { height: 800 }, async (page) => {
+            await listed(page);
+            const opened = await page.locator(`#${id}`).evaluate((line) => {
+                const away = line.closest('.lab-away');
+                if (away.getAttribute('hidden') !== 'until-found') return false;
+                away.dispatchEvent(new Event('beforematch', { bubbles: true }));
+                return line.closest('code').querySelector('.lab-away[hidden]') === null;
+            });
+            holds(opened, 'the search does not open it');
         });
     });
-    await check(`${name} weighs less than ${WEIGHT / 1000} KB beyond mdBook's own files`, () =>
-        open(name, {}, async (page) => {
-            await settled(page);
-            const own = (url) => /\.html$|\/(player|traces|recorded)\//.test(url);
-            const files = [...new Set(page.loaded.filter(own))].map((url) => join(book, new URL(url).pathname));
-            const sources = page.loaded.filter((url) => url.endsWith('.source.js'));
-            holds(sources.length > 0 && sources.length === new Set(sources).size, `each source once: ${sources}`);
-            const bytes = files.map((file) => statSync(file).size).reduce((sum, size) => sum + size, 0);
-            console.log(`      ${bytes} bytes in ${files.length} files`);
-            holds(bytes < WEIGHT, `${bytes} bytes`);
-        }));
 }
+await check('compiler.html has rustc\'s messages in its colours, word for word, and legible in each theme', async () => {
+    for (const theme of THEMES) {
+        await open('compiler.html', { theme }, async (page) => {
+            await listed(page);
+            await page.evaluate(() => document.querySelectorAll('details').forEach((one) => (one.open = true)));
+            const messages = page.locator('.lab-rustc');
+            holds((await messages.count()) === text['compiler.html'].match(/error\[E\d+\]: .*\n *--&gt; /g).length, `${await messages.count()} messages`);
+            for (const message of await messages.all()) {
+                const plain = await message.evaluate((one) => one.textContent);
+                const kept = text['compiler.html'].replaceAll('&gt;', '>').replaceAll('&lt;', '<').replaceAll('&amp;', '&').replaceAll('&quot;', '"').replaceAll('&#39;', "'");
+                holds(kept.includes(plain.trimEnd()), `another text: ${plain.slice(0, 80)}`);
+                const of = (tone) => message.locator(`.lab-rustc-${tone}`).allTextContents();
+                holds(/^error\[E\d+\]/.test((await of('error'))[0]), String(await of('error')));
+                holds((await of('error')).some((part) => part.startsWith('^')), 'no caret is red');
+                holds((await of('place')).some((part) => part.includes('-->')), 'no arrow is blue');
+                // What the carets are about is said in their colour, up to the first note.
+                const place = await of('place');
+                holds(!place.some((part) => part.includes('^')), `carets in blue: ${place}`);
+            }
+            await violations(page);
+        });
+    }
+});
 
 // The game.
 function data(file) {
@@ -990,7 +1179,7 @@ for (const name of chapters) {
     for (const theme of themes) {
         await check(`${name} has no serious violation (${theme})`, () =>
             open(name, { theme }, async (page) => {
-                await settled(page);
+                await unfolded(page);
                 for (const last of await page.getByRole('button', { name: 'Last' }).all()) await last.click();
                 const game = page.locator('.scheduler-game');
                 if (withGame.includes(name)) {
@@ -1014,7 +1203,7 @@ for (const name of chapters) {
 for (const name of process.env.MATCH || process.env.CI ? [] : chapters.filter((_, at) => at % parts === part)) {
     for (const [theme, width] of [['light', 1280], ['navy', 1280], ['light', 360], ['ayu', 360]]) {
         await open(name, { theme, width, height: width === 360 ? 740 : 900, reducedMotion: 'reduce' }, async (page) => {
-            await settled(page);
+            await unfolded(page);
             const base = `${name.replaceAll('/', '-').replace('.html', '')}-${theme}-${width}`;
             await page.screenshot({ path: join(shots, `${base}.png`), fullPage: true });
             for (const [at, player] of (await page.locator('.lanes-player').all()).entries()) {

@@ -42,11 +42,13 @@ fn shown() -> BTreeSet<String> {
     named_after("data-trace=\"", ".js\"")
 }
 
-/// The stages whose source a player or a game shows.
+/// The stages whose source a player or a game shows, or whose lines a page numbers.
 fn sources() -> BTreeSet<String> {
     let programs = played().into_iter().map(|run| run.exhibit.program().to_string());
     let graphs = named_after("data-graphs=\"", ".game.js").into_iter().chain(named_after(".game.js ", ".game.js\""));
-    programs.chain(graphs).collect()
+    let numbered =
+        named_after("data-sources=\"", ".source.js").into_iter().chain(named_after(".source.js ", ".source.js\""));
+    programs.chain(graphs).chain(numbered).collect()
 }
 
 /// What the chapters say between `before`, with the folder of the traces, and `after`.
