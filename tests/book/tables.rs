@@ -31,7 +31,8 @@ fn all() -> Vec<(String, Make)> {
     models
         .chain(load::names().map(|name| {
             // The chapter speaks of these rates, and of no latency.
-            let is_of_rates = ["bench_10000", "bench_safety", "bench_clients"].contains(&name.as_str());
+            let is_of_rates =
+                name.starts_with("peers_") || ["bench_10000", "bench_safety", "bench_clients"].contains(&name.as_str());
             (name, if is_of_rates { rates_first } else { bench as Make })
         }))
         .chain(compiled.map(|name| (format!("compiler_{name}"), refusal as Make)))
@@ -380,6 +381,7 @@ fn bench(text: &str) -> Result<String, String> {
                 }
                 out += &rates(&heads, &others, &rows)?;
             }
+            "CPU per request in ns" => out += &plain("CPU for each request", &heads, rows)?,
             "latency in ms" => out += &plain("Latencies", &heads, rows)?,
             "system calls per request" => out += &calls(&rows)?,
             // Its head is two lines in one, and its numbers are words.
@@ -392,7 +394,9 @@ fn bench(text: &str) -> Result<String, String> {
                 out += &plain("Bytes for each idle connection", &heads, rows)?;
             }
             // Notes.
-            word if ["Each round takes ", "Bytes each: "].iter().any(|start| word.starts_with(start)) => {}
+            word if ["Each round takes ", "Bytes each: ", "not resolved: "]
+                .iter()
+                .any(|start| word.starts_with(start)) => {}
             other => return Err(format!("what is {other:?}?")),
         }
     }
@@ -417,9 +421,15 @@ fn rates(heads: &[&str], a_second: &[Vec<&str>], per_cpu: &[Vec<&str>]) -> Resul
         }
         let mut row = vec![html(pair.0[0])];
         for (cells, most) in [(pair.0, most(a_second)), (pair.1, most(per_cpu))] {
-            let [_, median, lowest, highest, ratio] = cells[..] else { return Err(format!("{cells:?}")) };
-            row.push(bar(median, most, &format!("{lowest}–{highest}"))?);
-            row.push(format!("number|{}", ratio.replace(" to ", "–")));
+            let (ratio, verdict) = match cells[..] {
+                [.., ratio] if cells.len() == 5 => (ratio, String::new()),
+                [.., ratio, "not resolved"] if cells.len() == 6 => {
+                    (ratio, "<br><small>not resolved</small>".to_string())
+                }
+                _ => return Err(format!("{cells:?}")),
+            };
+            row.push(bar(cells[1], most, &format!("{}–{}", cells[2], cells[3]))?);
+            row.push(format!("number|{}{verdict}", ratio.replace(" to ", "–")));
         }
         rows.push(row);
     }
@@ -640,6 +650,16 @@ fn what_was_measured_stands_under_its_head() {
     assert_eq!((of("a", "sendto"), of("b, wrk", "sendto")), (vec!["1.00".into()], vec!["0.90".into()]));
     assert_eq!((of("a", "futex"), of("b, wrk", "recvfrom")), (vec!["–".into()], vec!["–".into()]));
     assert!(rates_first(text).is_err(), "the last of its tables is another");
+    // The verdict stands behind its ratio, and no other word does.
+    let unresolved = text.replace("0.50 (0.40 to 0.60)", "0.50 (0.40 to 1.60)  not resolved");
+    let row = bench(&unresolved).expect("it is read");
+    let row = row.lines().find(|line| line.contains(">b, wrk<")).expect("a row");
+    assert!(row.contains("0.50 (0.40–1.60)<br><small>not resolved</small></td>"), "{row}");
+    assert_eq!(row.matches("not resolved").count(), 1);
+    assert!(bench(&unresolved.replace("not resolved", "resolved")).is_err());
+    let cpu = text
+        .replace("\n\n  latency in ms", "\n\n  CPU per request in ns  user  kernel\n  a  12  345\n\n  latency in ms");
+    assert_eq!(under(&bench(&cpu).expect("it is read"), "a", "kernel"), ["345"]);
     for (right, wrong) in [
         // A row of one table and none of the other, or another.
         ("  b, wrk              50        40        60   0.50 (0.40 to 0.60)\n", ""),

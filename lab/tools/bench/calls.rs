@@ -217,7 +217,7 @@ impl Strace {
         let (tracer, mut last) = (self.child.id(), 0.0);
         loop {
             std::thread::sleep(Duration::from_millis(50));
-            let used = system::cpu_seconds(tracer)?;
+            let used = system::cpu_seconds(tracer)?.total();
             if used == last || start.elapsed() > PATIENCE {
                 return Ok(());
             }

@@ -287,7 +287,7 @@ fn measure_round(spec: &Spec, client: Client, options: &Options, expected: &Expe
         let before = live.cpu()?;
         let load = run()?;
         // Below 0 where a descendant has ended since, with all that it had used: then nothing is known.
-        let cpu = live.cpu()?.zip(before).map(|(after, before)| after - before).filter(|used| *used >= 0.0);
+        let cpu = live.cpu()?.zip(before).map(|(after, before)| after - before).filter(|used| used.total() >= 0.0);
         Ok(Load { cpu, ..load })
     };
     let load = match client {

@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use anyhow::Result;
 
 use super::foreign::Foreign;
-use super::system::{self, Memory, Source};
+use super::system::{self, Cpu, Memory, Source};
 use crate::tools::cost::Server;
 
 /// How a client works.
@@ -46,7 +46,7 @@ impl Live {
         }
     }
 
-    pub fn cpu(&self) -> Result<Option<f64>> {
+    pub fn cpu(&self) -> Result<Option<Cpu>> {
         self.pid.map(system::cpu_seconds).transpose()
     }
 }
@@ -111,8 +111,8 @@ pub struct Load {
     pub errors: Errors,
     /// Replies whose body was compared.
     pub checked: u64,
-    /// Seconds of the server's CPU, if its process is known.
-    pub cpu: Option<f64>,
+    /// The server's, if its process is known.
+    pub cpu: Option<Cpu>,
 }
 
 /// Of a latency.
@@ -125,7 +125,7 @@ impl Load {
 
     /// Requests for each second of the server's CPU; `None` also when it used less than can be counted.
     pub fn per_cpu_second(&self) -> Option<f64> {
-        self.cpu.filter(|seconds| *seconds > 0.0).map(|seconds| self.answered as f64 / seconds)
+        self.cpu.map(Cpu::total).filter(|seconds| *seconds > 0.0).map(|seconds| self.answered as f64 / seconds)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::model::{Errors, Idle, Load, QUANTILES, Report, Row};
-use super::system::Source;
+use super::system::{Cpu, Source};
 use crate::tools::cost;
 
 /// How closely two clients must agree.
@@ -138,6 +138,7 @@ pub fn text(report: &Report) -> String {
             let _ = writeln!(text, "  {label:<wide$}  {median:>9} {lowest:>9} {highest:>9}   {ratio}");
         }
     }
+    cpu(report, wide, &mut text);
     if !report.rows.is_empty() {
         let names: String = QUANTILES.iter().map(|name| format!(" {name:>8}")).collect();
         let _ = writeln!(text, "\n  {:<wide$} {names}   errors  bodies compared", "latency in ms");
@@ -181,6 +182,22 @@ fn latency(row: &Row) -> [f64; 5] {
         let spread = Spread::of(rounds).expect("there is a round");
         if at + 1 == QUANTILES.len() { spread.highest } else { spread.median }
     })
+}
+
+/// Where a request's time goes: the medians of the rounds.
+fn cpu(report: &Report, wide: usize, text: &mut String) {
+    let parts: [Figure; 2] = [
+        |load| Some(load.cpu?.user * 1e9 / load.answered.max(1) as f64),
+        |load| Some(load.cpu?.kernel * 1e9 / load.answered.max(1) as f64),
+    ];
+    let known = report.rows.iter().filter_map(|row| Some((row, spread(row, parts[0])?, spread(row, parts[1])?)));
+    for (at, (row, user, kernel)) in known.enumerate() {
+        if at == 0 {
+            let _ = writeln!(text, "\n  {:<wide$}  {:>9} {:>9}", "CPU per request in ns", "user", "kernel");
+        }
+        let (label, user, kernel) = (label(report, row), whole(user.median), whole(kernel.median));
+        let _ = writeln!(text, "  {label:<wide$}  {user:>9} {kernel:>9}");
+    }
 }
 
 fn calls(report: &Report, wide: usize, text: &mut String) {
@@ -340,7 +357,8 @@ pub fn json(report: &Report) -> Value {
             "requests": load.requests,
             "seconds": load.seconds,
             "requests_per_second": load.per_second(),
-            "cpu_seconds": load.cpu,
+            "cpu_seconds": load.cpu.map(Cpu::total),
+            "cpu_seconds_in_the_kernel": load.cpu.map(|cpu| cpu.kernel),
             "requests_per_cpu_second": load.per_cpu_second(),
             "latency_us": QUANTILES.iter().zip(load.latency).map(|(name, us)| (name.to_string(), us.into()))
                 .collect::<serde_json::Map<String, Value>>(),
@@ -416,7 +434,7 @@ pub mod tests {
             latency: [1_000, 2_000, 3_000, 4_000, 9_000 + requests],
             errors: Errors::default(),
             checked: requests,
-            cpu: Some(cpu),
+            cpu: Some(Cpu { user: cpu / 10.0, kernel: cpu * 0.9 }),
         }
     }
 
@@ -522,6 +540,10 @@ pub mod tests {
         let text = text(&report);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.contains("1.50 (1.00 to 3.00)"), "{text}");
+        // Half a second for 100, 200 and 400 requests, a tenth of it in user mode.
+        let cpu: Vec<&str> = text.lines().skip_while(|line| !line.contains("user    kernel")).skip(1).take(2).collect();
+        let cells = |line: &str| line.split_whitespace().rev().take(2).map(str::to_string).collect::<Vec<_>>();
+        assert_eq!(cells(cpu[0]), ["2,250,000", "250,000"]);
         let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(said.contains("1 connections failed, 2 broke off, 3 replies were late, 4 had another"), "{text}");
         assert!(text.contains("3.00   read 1.00\n"), "{text}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Sub;
 
 use anyhow::{Context, Result};
 
@@ -26,8 +27,8 @@ struct Stat {
     parent: u32,
     /// A zombie, or not even that any more.
     is_over: bool,
-    /// Clock ticks in user mode and in the kernel.
-    ticks: u64,
+    /// Clock ticks in user mode, and in the kernel.
+    ticks: [u64; 2],
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -40,7 +41,28 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     let is_over = matches!(*fields.first()?, "Z" | "X");
-    Some(Stat { parent: number(4)? as u32, is_over, ticks: number(14)? + number(15)? })
+    Some(Stat { parent: number(4)? as u32, is_over, ticks: [number(14)?, number(15)?] })
+}
+
+/// Seconds of CPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cpu {
+    pub user: f64,
+    pub kernel: f64,
+}
+
+impl Cpu {
+    pub fn total(self) -> f64 {
+        self.user + self.kernel
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Cpu;
+
+    fn sub(self, before: Cpu) -> Cpu {
+        Cpu { user: self.user - before.user, kernel: self.kernel - before.kernel }
+    }
 }
 
 /// Seconds of CPU that a process and its descendants have used: `utime` and `stime`. Of threads that have ended too, of
@@ -48,11 +70,13 @@ fn parse_stat(text: &str) -> Option<Stat> {
 ///
 /// # Errors
 /// If the process is gone.
-pub fn cpu_seconds(pid: u32) -> Result<f64> {
+pub fn cpu_seconds(pid: u32) -> Result<Cpu> {
     // SAFETY: sysconf(3) has no preconditions.
     let a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
     stat(pid).with_context(|| format!("there is no process {pid}"))?;
-    Ok(tree(pid).into_iter().filter_map(stat).map(|stat| stat.ticks as f64).sum::<f64>() / a_second)
+    let ticks: Vec<[u64; 2]> = tree(pid).into_iter().filter_map(stat).map(|stat| stat.ticks).collect();
+    let [user, kernel] = [0, 1].map(|at| ticks.iter().map(|ticks| ticks[at]).sum::<u64>() as f64 / a_second);
+    Ok(Cpu { user, kernel })
 }
 
 /// A server's memory, in bytes.
@@ -144,7 +168,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let text = "71 (a) b (c) S 42 71 71 0 -1 4194560 90 0 0 0 250 50 7 8 20 0 4 0 100";
         let stat = parse_stat(text).expect("it is complete");
-        assert_eq!((stat.parent, stat.ticks, stat.is_over), (42, 300, false));
+        assert_eq!((stat.parent, stat.ticks, stat.is_over), (42, [250, 50], false));
         assert!(parse_stat(&text.replace(") S ", ") Z ")).expect("it is complete").is_over);
         assert!(parse_stat("71 (a) S 42").is_none());
     }
@@ -154,9 +178,9 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep(1) is there");
         let (me, its) = (std::process::id(), child.id());
         assert!(tree(me).contains(&its) && !tree(its).contains(&me));
-        let before = cpu_seconds(me).expect("we are alive");
+        let before = cpu_seconds(me).expect("we are alive").total();
         // CLOCK_PROCESS_CPUTIME is what is counted: work until a tick has passed, however long others hold the cores.
-        while cpu_seconds(me).expect("we are alive") <= before {
+        while cpu_seconds(me).expect("we are alive").total() <= before {
             std::hint::black_box((0..100_000_u64).sum::<u64>());
         }
         child.kill().and_then(|()| child.wait()).expect("it is our child");
