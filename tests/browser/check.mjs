@@ -195,6 +195,7 @@ const ENDS = {
     misdelivers: /what was made for the first/,
     never_stops: /\(never stops\)/,
     loses: /\(lost\)/,
+    herds: /\(a herd\)/,
 };
 /** For a recording: what its last row says. */
 function ending(recording) {
@@ -278,7 +279,7 @@ for (const name of withPlayer) {
                     holds((await count('.lamp.on')) === armed, `${stage} ${row}: ${armed} are armed`);
                     const said = await box.locator('.lab-drawing').getAttribute('aria-label');
                     holds(memory.every(([block]) => said.includes(block)), `${stage} ${row}: ${said}`);
-                    holds(said.split('which is freed').length - 1 === dangling, `${stage} ${row}: ${said}`);
+                    holds([...said.matchAll(/which is freed|wakes \S+ in vain/g)].length === dangling, `${stage} ${row}: ${said}`);
                 }
             }
         }));
