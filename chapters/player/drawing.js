@@ -109,8 +109,9 @@
         const [, role, , , , [waits, reactors, wakeups, sockets], arrows] = row;
         const shapes = [];
         let y = 4;
+        const now = (name) => (name === role ? 'now' : '');
         for (const [name, detail, tone] of sockets) {
-            shapes.push(box({ x: 4, y, width: 84, name: 'client', style: role?.startsWith('client') ? 'now' : '' }));
+            shapes.push(box({ x: 4, y, width: 84, name: 'client', style: now('client') }));
             shapes.push(shape('path', { class: 'wire', d: `M 90 ${y + 10} H 112`, 'marker-end': 'url(#lab-tip)' }));
             shapes.push(box({ x: 118, y, width: WIDTH - 122, name, detail, style: tone }));
             y += LINE + GAP;
@@ -123,7 +124,7 @@
         reactors.forEach(([name, detail, tone], at) => {
             heights.set(name, y + 10);
             shapes.push(shape('circle', { class: `lamp ${waits[at][2]}`, cx: QUEUE + 6, cy: y + 10, r: 5 }));
-            shapes.push(box({ x: QUEUE + 18, y, width: WIDTH - QUEUE - 22, name, detail, style: name === role ? `${tone} now` : tone }));
+            shapes.push(box({ x: QUEUE + 18, y, width: WIDTH - QUEUE - 22, name, detail, style: `${tone === 'bad' ? 'vain' : tone} ${now(name)}` }));
             y += LINE + GAP;
         });
         for (const [, to, tone] of arrows) {

@@ -1,12 +1,14 @@
 //! The orders that the page hands out as schedules: the real binaries, on the real kernel, come to the end that the
 //! page has shown.
 
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use real::catalogue::Verdict;
 use real::schedule::Schedule;
+use real::server::Threads;
 use serde_json::Value;
 
 use crate::explore::Act;
@@ -76,18 +78,36 @@ fn binary(stage: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(stage)
 }
 
+/// What comes of it: how the program ends, and its report.
+fn report(stage: &str, schedule: &str) -> Result<(Output, Value), String> {
+    let mut file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    file.write_all(schedule.as_bytes()).map_err(|error| error.to_string())?;
+    let mut command = Command::new(binary(stage));
+    if entry(stage).threads == Threads::Reactors {
+        command.arg(format!("--workers={}", crate::workers(stage)));
+    }
+    let output = command.arg("--schedule").arg(file.path()).arg("--json").current_dir(root()).output();
+    let output = output.map_err(|error| error.to_string())?;
+    let report = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok((output, report))
+}
+
+/// How many wake-ups the reactors have counted.
+fn heard(report: &Value) -> u64 {
+    report["herd"].as_array().into_iter().flatten().filter_map(|reactor| reactor["woken"].as_u64()).sum()
+}
+
 /// Runs it, and says what is wrong with how it ended.
 fn run(stage: &str, goal: &str, schedule: &str) -> Result<(), String> {
     let of = entry(stage);
-    Schedule::parse_for(schedule, &of.points(), of.threads, 2).map_err(|error| error.to_string())?;
-    let file = std::env::temp_dir().join(format!("game-{}-{stage}.schedule", std::process::id()));
-    std::fs::write(&file, schedule).map_err(|error| error.to_string())?;
-    let output = Command::new(binary(stage)).arg("--schedule").arg(&file).arg("--json").current_dir(root()).output();
-    _ = std::fs::remove_file(&file);
-    let output = output.map_err(|error| error.to_string())?;
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let workers = crate::workers(stage);
+    Schedule::parse_for(schedule, &of.points(), of.threads, workers).map_err(|error| error.to_string())?;
+    let (output, report) = report(stage, schedule)?;
     let is_as_shown = match (goal, of.expect) {
+        // Nobody has heard of the client but the one that it has.
+        ("survive", Verdict::Herds) => output.status.success() && heard(&report) == 1,
+        (_, Verdict::Herds) => output.status.code() == Some(1) && heard(&report) == workers as u64,
         ("survive", _) => output.status.success() && report["finding"].is_null(),
         (_, Verdict::Signal { signal, .. }) => output.status.signal() == Some(signal) && report["recognised"] == true,
         (_, Verdict::Misdelivers) => output.status.code() == Some(1) && report["misdelivery"].is_object(),
@@ -141,6 +161,36 @@ fn the_schedule_of_a_won_game_brings_the_real_binary_to_the_same_end() {
                     panic!("{stage}, {name}: {error}\n{schedule}");
                 }
             }
+        }
+    }
+}
+
+/// Whom a connection wakes is the kernel's choice. In any order, well or not, Linux makes the one that the game has shown:
+/// each reactor hears of the client, accepts it or comes too late as its moves say.
+#[test]
+fn linux_wakes_in_any_order_whom_the_game_wakes() {
+    for stage in names().filter(|stage| entry(stage).threads == Threads::Reactors) {
+        let graph = graph(stage);
+        // Knuth's generator: the same orders in every run.
+        let mut random = 1_u64;
+        for _ in 0..60 {
+            let (mut node, mut steps, mut told) = (&graph.nodes[0], String::new(), vec![[0; 3]; graph.roles.len()]);
+            while !node.moves.is_empty() {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let chosen = &node.moves[(random >> 33) as usize % node.moves.len()];
+                steps.extend(chosen.step.iter().map(|step| format!("{step}\n")));
+                let did = ["epoll_wait: the listener", "accepts fd", "accept says EAGAIN"]
+                    .map(|did| chosen.did.contains(did));
+                told[chosen.role].iter_mut().zip(did).for_each(|(count, did)| *count += u64::from(did));
+                node = &graph.nodes[chosen.to];
+            }
+            let (_, report) = report(stage, &steps).unwrap_or_else(|error| panic!("{stage}: {error}\n{steps}"));
+            let counts = report["herd"].as_array().expect("a list").iter();
+            let counted: Vec<_> = counts
+                .map(|one| ["woken", "accepted", "empty"].map(|key| one[key].as_u64().unwrap_or(u64::MAX)))
+                .collect();
+            // The client and `main` come before them.
+            assert_eq!(counted, told[2..], "{stage}\n{steps}");
         }
     }
 }

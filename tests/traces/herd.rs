@@ -91,7 +91,7 @@ impl Herd {
                 Stand::Asleep => ("sleeps in epoll_wait".to_string(), "off"),
                 Stand::Woken => ("is woken".to_string(), "on"),
                 Stand::Accepts(fd) => (format!("accepts fd {fd}"), "on"),
-                Stand::InVain => ("woken for nothing: EAGAIN".to_string(), "bad"),
+                Stand::InVain => ("is woken for nothing".to_string(), "bad"),
             };
             json!([reactor.name, detail, tone])
         });
