@@ -472,17 +472,16 @@ fn reactors(state: &State) -> [Vec<Row>; 3] {
     let waits = roles().zip(state.net.asking(LISTENER));
     let waits = waits.map(|((_, role), watched)| (role.name.clone(), mask_names(watched.mask), "on"));
     let reactors = roles().map(|(at, role)| {
-        let was_woken = if state.woken.contains(&at) { ", was woken" } else { "" };
+        let (woken, in_vain) = (state.woken.contains(&at), state.in_vain.contains(&at));
         let (does, tone) = match role.stand {
-            _ if state.in_vain.contains(&at) => (
-                format!("{}: EAGAIN", if was_woken.is_empty() { "asked for nothing" } else { "woken for nothing" }),
-                "bad",
-            ),
-            _ if state.is_in_a_wait(at) => (format!("sleeps in epoll_wait{was_woken}"), "off"),
-            Stand::Parked { point: "wait", .. } => (format!("is awake{was_woken}"), "on"),
-            _ => (if was_woken.is_empty() { "need not sleep" } else { "is woken" }.to_string(), "on"),
+            _ if in_vain && woken => ("woken for nothing: EAGAIN", "bad"),
+            _ if in_vain => ("came too late: EAGAIN", "bad"),
+            _ if state.is_in_a_wait(at) => ("asleep in epoll_wait", "off"),
+            Stand::Parked { point: "wait", .. } => ("awake", "on"),
+            _ if woken => ("woken", "on"),
+            _ => ("has an event", "on"),
         };
-        (role.name.clone(), does, tone)
+        (role.name.clone(), does.to_string(), tone)
     });
     let all = roles().count();
     let counts = [("woken", state.woken.len(), "on"), ("found nobody", state.in_vain.len(), "bad")];

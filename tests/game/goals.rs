@@ -374,7 +374,8 @@ const NO_HERD: Goal = Goal {
         },
         Checkpoint {
             text: "one reactor accepts the client before any other has heard of it",
-            how: "A wait finds the listener readable for as long as nobody has accepted. So one must be through with its                   accept before the next one comes to its wait.",
+            how: "A wait finds the listener readable for as long as nobody has accepted. So one must be through with its \
+                  accept before the next one comes to its wait.",
             holds: |step| accepts(step) && step.after.facts.have_heard() == 0,
         },
     ],

@@ -38,6 +38,20 @@ impl Page {
         self.goals()[goal]["checkpoints"].as_array().expect("a list").len()
     }
 
+    fn moves(&self, state: &Value) -> &[Value] {
+        self.0["nodes"][state.as_u64().expect("a number") as usize][2].as_array().expect("a list")
+    }
+
+    /// The state that these roles come to, one after the other.
+    fn after(&self, roles: &[u64]) -> Option<Value> {
+        let mut state = self.0["head"]["start"].clone();
+        for role in roles {
+            let chosen = self.moves(&state).iter().find(|chosen| chosen[0] == *role)?;
+            state = chosen[4].clone();
+        }
+        Some(state)
+    }
+
     /// A play that reaches the goal: of the moves that can still lead there, each time the one that `choose` takes (of
     /// so many, which; they are sorted by how near they lead).
     fn play(&self, goal: usize, mut choose: impl FnMut(usize) -> usize) -> Vec<&Value> {
@@ -46,7 +60,7 @@ impl Page {
             .sum();
         let (mut state, mut passed, mut play) = (&self.0["head"]["start"], 0, Vec::new());
         loop {
-            let moves = self.0["nodes"][state.as_u64().expect("a number") as usize][2].as_array().expect("a list");
+            let moves = self.moves(state);
             if moves.is_empty() {
                 return play;
             }
@@ -78,16 +92,22 @@ fn binary(stage: &str) -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(stage)
 }
 
-/// What comes of it: how the program ends, and its report.
-fn report(stage: &str, schedule: &str) -> Result<(Output, Value), String> {
+/// What the program says of it, in the folder of the book.
+fn run_with(stage: &str, schedule: &str, flags: &[&str]) -> Result<Output, String> {
     let mut file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
     file.write_all(schedule.as_bytes()).map_err(|error| error.to_string())?;
     let mut command = Command::new(binary(stage));
+    let count = crate::workers(stage).to_string();
     if entry(stage).threads == Threads::Reactors {
-        command.arg(format!("--workers={}", crate::workers(stage)));
+        command.args(["--workers", &count]);
     }
-    let output = command.arg("--schedule").arg(file.path()).arg("--json").current_dir(root()).output();
-    let output = output.map_err(|error| error.to_string())?;
+    let output = command.arg("--schedule").arg(file.path()).args(flags).current_dir(root()).output();
+    output.map_err(|error| error.to_string())
+}
+
+/// What comes of it: how the program ends, and its report.
+fn report(stage: &str, schedule: &str) -> Result<(Output, Value), String> {
+    let output = run_with(stage, schedule, &["--json"])?;
     let report = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
     Ok((output, report))
@@ -163,6 +183,72 @@ fn the_schedule_of_a_won_game_brings_the_real_binary_to_the_same_end() {
             }
         }
     }
+}
+
+/// The link to the game that a run of this order ends with: who moves.
+fn linked(stage: &str, schedule: &str, flags: &[&str]) -> Option<Vec<u64>> {
+    let output = run_with(stage, schedule, flags).expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    let link = text.lines().find_map(|line| line.trim_start().strip_prefix("play it in the book: "))?;
+    let before = format!("stage{}.html#game:{stage}:", entry(stage).chapter);
+    let moves = link.strip_prefix(&before).unwrap_or_else(|| panic!("{link}"));
+    Some(moves.split(',').map(|role| role.parse().unwrap_or_else(|_| panic!("{link}"))).collect())
+}
+
+/// The file that the page hands out leads back to it.
+#[test]
+fn the_schedule_of_a_won_game_is_linked_to_where_it_was_won() {
+    for stage in names() {
+        let page = Page::of(stage);
+        for goal in 0..page.goals().len() {
+            // Knuth's generator: the same orders in every run.
+            let mut random = 1_u64;
+            for _ in 0..5 {
+                let play = page.play(goal, |count| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (random >> 33) as usize % count
+                });
+                let schedule = page.schedule(&play);
+                let roles = linked(stage, &schedule, &[]).unwrap_or_else(|| panic!("{stage}: no link\n{schedule}"));
+                let won = play.last().expect("it has moves")[4].clone();
+                assert_eq!(page.after(&roles), Some(won), "{stage}\n{schedule}");
+            }
+        }
+    }
+}
+
+/// Not every point need be named: who stands at another one than its next step has goes on.
+#[test]
+fn an_order_is_linked_if_the_game_has_its_moves() {
+    for (stage, verdict) in
+        [("stage3_broken", "use after free"), ("stage4_broken", "double free"), ("stage7_broken", "never stops")]
+    {
+        let page = Page::of(stage);
+        // The upload of the game is one that ends.
+        let schedule = entry(stage).schedule.text.replace("POST 10485760", "POST 4038");
+        let roles = linked(stage, &schedule, &[]).unwrap_or_else(|| panic!("{stage}: no link"));
+        let mut state = page.after(&roles).expect("each move is possible");
+        // After the schedule everybody goes on, in any order.
+        while let Some(chosen) = page.moves(&state).first() {
+            state = chosen[4].clone();
+        }
+        let end = &page.0["nodes"][state.as_u64().expect("a number") as usize][3];
+        let text = page.0["texts"][end[1].as_u64().expect("a number") as usize].as_str().expect("a text");
+        assert!(text.starts_with(verdict) || end[0] == verdict, "{stage}: {end} {text}");
+    }
+    let not_linked = |stage: &str, schedule: &str, flags: &[&str]| {
+        assert_eq!(linked(stage, schedule, flags), None, "{stage} {flags:?}: {schedule}");
+    };
+    // Its client says something, and the game's does not.
+    not_linked("stage8_broken", entry("stage8_broken").schedule.text, &[]);
+    let herd = "reactors wait\nclient connect\nreactors woken\nreactors accept\n";
+    let roles = linked("stage8_broken", herd, &[]).expect("the game has it");
+    assert_eq!(roles, [2, 3, 4, 0, 2, 3, 4, 2, 3, 4]);
+    // More bytes, another request, a step that cannot be, and an order that is only the reader's to see.
+    not_linked("stage3_broken", &entry("stage3_broken").schedule.text.replace("send 16384", "send 16383"), &[]);
+    not_linked("stage4_broken", entry("stage4_broken").schedule.text, &[]);
+    not_linked("stage8_fixed", "reactors wait\nclient connect\nreactor-2 woken\n", &[]);
+    not_linked("stage8_broken", herd, &["--json"]);
 }
 
 /// Whom a connection wakes is the kernel's choice. In any order, well or not, Linux makes the one that the game has shown:
