@@ -468,9 +468,10 @@ fn is_shared(state: &State) -> bool {
 /// Who waits for the listener and how, what each of them does, and whom the connection has woken.
 fn reactors(state: &State) -> [Vec<Row>; 3] {
     let roles = || state.roles.iter().enumerate().filter(|(_, role)| role.name.starts_with("reactor-"));
-    // Each has an instance of its own, and they were made in this order.
-    let waits = roles().zip(state.net.asking(LISTENER));
-    let waits = waits.map(|((_, role), watched)| (role.name.clone(), mask_names(watched.mask), "on"));
+    let all = roles().count();
+    // They all wait in the same way.
+    let waits = state.net.asking(LISTENER).take(1);
+    let waits = waits.map(|watched| (format!("{all} reactors"), mask_names(watched.mask), "on"));
     let reactors = roles().map(|(at, role)| {
         let (woken, in_vain) = (state.woken.contains(&at), state.in_vain.contains(&at));
         let (does, tone) = match role.stand {
@@ -483,7 +484,6 @@ fn reactors(state: &State) -> [Vec<Row>; 3] {
         };
         (role.name.clone(), does.to_string(), tone)
     });
-    let all = roles().count();
     let counts = [("woken", state.woken.len(), "on"), ("found nobody", state.in_vain.len(), "bad")];
     let counts = counts.into_iter().filter(|(_, count, _)| *count > 0);
     let counts = counts.map(|(name, count, tone)| (name.to_string(), format!("{count} of {all}"), tone));

@@ -98,7 +98,7 @@ fn run_with(stage: &str, schedule: &str, flags: &[&str]) -> Result<Output, Strin
     file.write_all(schedule.as_bytes()).map_err(|error| error.to_string())?;
     let mut command = Command::new(binary(stage));
     let count = crate::workers(stage).to_string();
-    if entry(stage).threads == Threads::Reactors {
+    if entry(stage).threads == Threads::Reactors && !flags.contains(&"--workers") {
         command.args(["--workers", &count]);
     }
     let output = command.arg("--schedule").arg(file.path()).args(flags).current_dir(root()).output();
@@ -248,6 +248,7 @@ fn an_order_is_linked_if_the_game_has_its_moves() {
     not_linked("stage3_broken", &entry("stage3_broken").schedule.text.replace("send 16384", "send 16383"), &[]);
     not_linked("stage4_broken", entry("stage4_broken").schedule.text, &[]);
     not_linked("stage8_fixed", "reactors wait\nclient connect\nreactor-2 woken\n", &[]);
+    not_linked("stage8_broken", herd, &["--workers", "4"]);
     not_linked("stage8_broken", herd, &["--json"]);
 }
 
