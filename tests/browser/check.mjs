@@ -847,7 +847,7 @@ for (const name of withGame) {
             for (let order = 0; order < 40; order += 1) {
                 await page.getByRole('button', { name: 'Random order' }).click();
                 const said = await live(page);
-                holds(/The end: (served|the server has stopped)/.test(said), said);
+                holds(/The end: (served|the server has stopped|the client is accepted)/.test(said), said);
                 holds((await closed(page)) === '', 'there is nothing to close');
             }
         }));

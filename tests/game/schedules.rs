@@ -248,6 +248,7 @@ fn an_order_is_linked_if_the_game_has_its_moves() {
     not_linked("stage3_broken", &entry("stage3_broken").schedule.text.replace("send 16384", "send 16383"), &[]);
     not_linked("stage4_broken", entry("stage4_broken").schedule.text, &[]);
     not_linked("stage8_fixed", "reactors wait\nclient connect\nreactor-2 woken\n", &[]);
+    not_linked("stage8_broken", "reactor-1 wait 2\nclient connect\n", &[]);
     not_linked("stage8_broken", herd, &["--workers", "4"]);
     not_linked("stage8_broken", herd, &["--json"]);
 }
