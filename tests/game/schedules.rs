@@ -249,7 +249,9 @@ fn an_order_is_linked_if_the_game_has_its_moves() {
     not_linked("stage4_broken", entry("stage4_broken").schedule.text, &[]);
     not_linked("stage8_fixed", "reactors wait\nclient connect\nreactor-2 woken\n", &[]);
     not_linked("stage8_broken", "reactor-1 wait 2\nclient connect\n", &[]);
-    not_linked("stage8_broken", herd, &["--workers", "4"]);
+    let of_three = "reactor-1 wait\nreactor-2 wait\nreactor-3 wait\nclient connect\n";
+    assert_eq!(linked("stage8_broken", of_three, &[]), Some(vec![2, 3, 4, 0]));
+    not_linked("stage8_broken", of_three, &["--workers", "4"]);
     not_linked("stage8_broken", herd, &["--json"]);
 }
 
