@@ -1,7 +1,8 @@
 //! The book's game of a stage: the link under which it shows where an order leads.
 //!
-//! Its graph is a file of the book, which `tests/game/` writes and `chapters/player/game.js` plays: every move that there is in
-//! every state. An order is gone through there as [`InOrder`](crate::direct::in_order::InOrder) has the director go through it.
+//! Its graph is a file of the book, which `tests/game/` writes and `chapters/player/game.js` plays: every move that
+//! there is in every state. An order is gone through there as [`InOrder`](crate::direct::in_order::InOrder) has the
+//! director go through it.
 
 use std::fs;
 
@@ -11,8 +12,8 @@ use crate::catalogue::Stage;
 use crate::direct::schedule::{Action, CLIENTS, Plan, Schedule, Step};
 use crate::server::Threads;
 
-/// `stage4.html#game:stage4_broken:0,0,1`: where the order ends, in the book's game of this stage. `None` where the game cannot
-/// show it: it has other clients, fewer threads or no such move; or the book is not in this folder.
+/// `stage4.html#game:stage4_broken:0,0,1`: where the order ends, in the book's game of this stage. `None` where the game
+/// cannot show it: it has other clients, fewer threads or no such move; or the book is not in this folder.
 pub fn link(stage: &Stage, schedule: &Schedule, workers: usize) -> Option<String> {
     let script = fs::read_to_string(format!("chapters/traces/{}.game.js", stage.name)).ok()?;
     let data = &script[script.find(", {")? + 2..script.rfind(");")?];
@@ -75,8 +76,8 @@ impl<'a> Walk<'a> {
         self.step(chosen) == Some(&line) && occurrence.is_none_or(|n| n == passed + 1)
     }
 
-    /// Until nobody goes on by itself: who stands at a point that is not in its next step, and then who waits inside a call and
-    /// need not any more. Each such move is made at once in a directed run.
+    /// Until nobody goes on by itself: who stands at a point that is not in its next step, and then who waits inside a
+    /// call and need not any more. Each such move is made at once in a directed run.
     fn settle(&mut self, rest: &[Step]) -> Option<()> {
         loop {
             let on_the_way = |chosen: &&Value| {
