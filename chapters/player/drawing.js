@@ -9,6 +9,8 @@
     const GAP = 8;
     /** Where the memory begins. */
     const MEMORY = 212;
+    /** Where a listener's wait queue begins. */
+    const QUEUE = 150;
 
     function shape(tag, attributes, ...children) {
         const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
@@ -102,6 +104,49 @@
         return { shapes, height: Math.max(y, below) + 4 };
     }
 
+    /** The same where reactors wait for one listener: who sleeps there, whom a connection has woken, and who of them for nothing. */
+    function herd(row) {
+        const [, role, , , , [waits, reactors, wakeups, sockets], arrows] = row;
+        const shapes = [];
+        let y = 4;
+        const now = (name) => (name === role ? 'now' : '');
+        for (const [name, detail, tone] of sockets) {
+            shapes.push(box({ x: 4, y, width: 84, name: 'client', style: now('client') }));
+            shapes.push(shape('path', { class: 'wire', d: `M 90 ${y + 10} H 112`, 'marker-end': 'url(#lab-tip)' }));
+            shapes.push(box({ x: 118, y, width: WIDTH - 122, name, detail, style: tone }));
+            y += LINE + GAP;
+        }
+        shapes.push(text(QUEUE, y + 12, `in its wait queue: ${waits[0][1]}`, 'heading'));
+        y += LINE - 2;
+        const middle = y + (reactors.length * (LINE + GAP) - GAP) / 2;
+        shapes.push(box({ x: 4, y: middle - 10, width: 84, name: 'listener' }));
+        const heights = new Map();
+        reactors.forEach(([name, detail, tone], at) => {
+            heights.set(name, y + 10);
+            shapes.push(shape('circle', { class: `lamp ${waits[at][2]}`, cx: QUEUE + 6, cy: y + 10, r: 5 }));
+            shapes.push(box({ x: QUEUE + 18, y, width: WIDTH - QUEUE - 22, name, detail, style: `${tone === 'bad' ? 'vain' : tone} ${now(name)}` }));
+            y += LINE + GAP;
+        });
+        for (const [, to, tone] of arrows) {
+            const end = heights.get(to);
+            const d = `M 90 ${middle} C 125 ${middle} 110 ${end} ${QUEUE - 3} ${end}`;
+            const marker = tone === 'bad' ? 'url(#lab-bad-tip)' : 'url(#lab-tip)';
+            shapes.push(shape('path', { class: `wire ${tone}`, d, 'marker-end': marker }));
+        }
+        for (const [name, detail, tone] of wakeups) {
+            shapes.push(text(QUEUE + 18, y + 12, `${name}: ${detail}`, `note ${tone}`));
+            y += LINE - 4;
+        }
+        return { shapes, height: y + 4 };
+    }
+
+    function herdDescribed([, , , , , [waits, reactors, wakeups], arrows]) {
+        const asked = waits.map(([name, detail]) => `${name} waits for ${detail}`);
+        const stands = reactors.map(([name, detail]) => `${name} ${detail}`);
+        const wakes = arrows.map(([from, to, tone]) => `the ${from} wakes ${to}${tone === 'bad' ? ' in vain' : ''}`);
+        return [...asked, ...stands, ...wakes, ...wakeups.map(([name, detail]) => `${name}: ${detail}`)].join('; ');
+    }
+
     function described([, , , , , [interest, , memory], arrows]) {
         const leads = arrows.map(([from, to, tone]) => `${from} leads to ${to}${tone === 'bad' ? ', which is freed' : ''}`);
         const armed = interest.map(([name, , tone]) => `${name} is ${tone === 'on' ? 'armed' : 'not armed'}`);
@@ -119,15 +164,18 @@
     /** One for all rows of a recording: it is as high as the highest of them, so that nothing below it jumps. */
     class Drawing {
         constructor(data) {
-            this.threads = data.roles.filter((role) => /^(worker|reactor)/.test(role));
-            const height = Math.max(...data.rows.map((row) => layout(row, this.threads).height));
+            const threads = data.roles.filter((role) => /^(worker|reactor)/.test(role));
+            const isHerd = data.sections.includes('Reactors');
+            this.layout = isHerd ? herd : (row) => layout(row, threads);
+            this.described = isHerd ? herdDescribed : described;
+            const height = Math.max(...data.rows.map((row) => this.layout(row).height));
             this.element = shape('svg', { class: 'lab-drawing', viewBox: `0 0 ${WIDTH} ${height}`, role: 'img' });
         }
 
         show(row) {
-            this.element.setAttribute('aria-label', described(row));
+            this.element.setAttribute('aria-label', this.described(row));
             const tips = shape('defs', {}, tip('lab-tip', ''), tip('lab-bad-tip', 'bad'));
-            this.element.replaceChildren(tips, ...layout(row, this.threads).shapes);
+            this.element.replaceChildren(tips, ...this.layout(row).shapes);
         }
     }
 

@@ -111,7 +111,8 @@
             this.sight = element('div', { class: 'lab-sight' });
             const hand = element('div', { class: 'lab-hand' }, this.choices, tools, this.live, this.closed, this.score);
             this.body = element('div', { class: 'lab-body' });
-            const keys = 'Keys 1 to 4 choose, Backspace undoes.';
+            const most = Math.max(...this.graphs.map((graph) => graph.head.roles.length));
+            const keys = `Keys 1 to ${most} choose, Backspace undoes.`;
             const attributes = { class: 'lab-box', role: 'region', 'aria-label': `You are the scheduler. ${keys}`, tabindex: '0' };
             this.box = element('div', attributes, element('p', { class: 'lab-title' }, element('b', {}, 'You are the scheduler')));
             this.box.append(this.twins, this.proof, this.goals, element('div', { class: 'lab-play' }, hand, this.sight));

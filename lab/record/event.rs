@@ -521,12 +521,14 @@ fn bits(bits: u64) -> Value {
 fn interest(r: &Record) -> Vec<(&'static str, Value)> {
     let one_shot = r.c & libc::EPOLLONESHOT as u64 != 0;
     let edge = r.c & libc::EPOLLET as u32 as u64 != 0;
+    let exclusive = r.c & libc::EPOLLEXCLUSIVE as u64 != 0;
     vec![
         ("fd", json!(r.a)),
         ("token", json!(r.b as i64)),
         ("events", bits(r.c)),
         ("edge_triggered", json!(edge)),
         ("one_shot", json!(one_shot)),
+        ("exclusive", json!(exclusive)),
     ]
 }
 

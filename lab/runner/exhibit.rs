@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::cli::Options;
-use super::end::{End, publish, refuse, say_ending};
+use super::end::{End, publish, refuse, say, say_ending};
+use super::game;
 use super::process::{self, PANICKED, Process, Setup};
 use crate::autopsy::verdicts::{self, Survival};
 use crate::catalogue::Stage;
@@ -81,6 +82,9 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options) -> Result<End
     publish(&run, options.trace.as_ref(), options.json)?;
     let end = judge(&run, &verdict, own_order);
     if !options.json {
+        if let Some(link) = own_order.then(|| game::link(stage, &schedule, options.workers)).flatten() {
+            say(&format!("  play it in the book: {link}\n"))?;
+        }
         say_ending(&end)?;
     }
     Ok(end)

@@ -4,6 +4,7 @@ mod arrivals;
 mod cli;
 mod end;
 mod exhibit;
+mod game;
 mod play;
 pub(crate) mod process;
 mod repeat;

@@ -127,9 +127,10 @@ fn stderr(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stderr).expect("it prints text")
 }
 
-/// The lanes of a report: from their heading to the next empty line.
+/// The lanes of a report: from their heading to the next empty line. Where there are too many for the page, its list of steps.
 fn lanes(report: &str) -> String {
-    let lanes = report.lines().skip_while(|line| !line.trim_start().starts_with("# "));
+    let begins = |line: &str| ["# ", "1 "].iter().any(|first| line.trim_start().starts_with(first));
+    let lanes = report.lines().skip_while(|line| !begins(line));
     lanes.take_while(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
 }
 

@@ -2,13 +2,15 @@
 // mdBook said, and the exhibits as `lab list --json` has them. `run` calls it.
 // Prints a line a check and, at the end, `N passed, N failed`.
 
+import { spawnSync } from 'node:child_process';
 import { createServer } from 'node:http';
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { extname, join, normalize, relative } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 
 const [book, shots, log, list] = process.argv.slice(2);
+const root = fileURLToPath(new URL('../..', import.meta.url));
 const exhibits = JSON.parse(readFileSync(list, 'utf8'));
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const THEMES = ['light', 'rust', 'coal', 'navy', 'ayu'];
@@ -220,6 +222,7 @@ const ENDS = {
     misdelivers: /what was made for the first/,
     never_stops: /\(never stops\)/,
     loses: /\(lost\)/,
+    herds: /\(a herd\)/,
 };
 /** For a recording: what its last row says. */
 function ending(recording) {
@@ -330,7 +333,7 @@ for (const name of withPlayer) {
                     holds((await count('.lamp.on')) === armed, `${stage} ${row}: ${armed} are armed`);
                     const said = await box.locator('.lab-drawing').getAttribute('aria-label');
                     holds(memory.every(([block]) => said.includes(block)), `${stage} ${row}: ${said}`);
-                    holds(said.split('which is freed').length - 1 === dangling, `${stage} ${row}: ${said}`);
+                    holds([...said.matchAll(/which is freed|wakes \S+ in vain/g)].length === dangling, `${stage} ${row}: ${said}`);
                 }
             }
         }));
@@ -820,7 +823,7 @@ for (const name of withGame) {
                 await choice(page, index).click();
             }
             holds((await live(page)).startsWith(verdict(walk)), await live(page));
-            const kind = { use: 'Crash', double: 'Crash', client: 'Wrong reply', something: 'Hang', nobody: 'Never stops' };
+            const kind = { use: 'Crash', double: 'Crash', client: 'Wrong reply', something: 'Hang', nobody: 'Never stops', one: 'Herd' };
             const words = verdict(walk).split(': ');
             holds(kind[words[1].split(' ')[0]] === words[0], `what is it called: ${words}`);
             await press(page, 'Undo');
@@ -867,11 +870,30 @@ for (const name of withGame) {
                 const file = readFileSync(await download.path(), 'utf8');
                 holds(file === walk.schedule(), `the file:\n${file}`);
                 const command = await game(page).locator('.lab-command').innerText();
-                holds(command === `cargo run --bin ${broken} -- --schedule ${of.head.schedule}`, command);
+                const plain = command.replace(/ --workers \d/, '');
+                holds(plain === `cargo run --bin ${broken} -- --schedule ${of.head.schedule}`, command);
                 const next = await game(page).getByRole('link', { name: 'To the next chapter' }).getAttribute('href');
                 const number = (page) => Number(page.match(/stage(\d+)/)[1]);
                 holds(number(next) === number(name) + 1, next);
             }));
+        await check(`${said}: the file of a won game, run, names the position where it was won`, () => {
+            const walk = Walk.some(of, goal, 5);
+            const file = join(shots, of.head.schedule);
+            writeFileSync(file, walk.schedule());
+            const workers = of.head.command.match(/--workers \d/)?.[0].split(' ') ?? [];
+            const run = ['run', '--quiet', '--bin', broken, '--', ...workers, '--schedule', file];
+            const { stdout } = spawnSync('cargo', run, { cwd: root, encoding: 'utf8' });
+            const [, link] = stdout.match(/^ *play it in the book: (\S+)$/m) ?? [];
+            holds(link?.startsWith(`${name}#game:${broken}:`), `${link}\n${stdout}`);
+            return open(link, {}, async (page) => {
+                await settled(page);
+                holds((await live(page)).startsWith(verdict(walk)), await live(page));
+                holds((await game(page).locator('.lab-win').innerText()).startsWith('Reached: '), 'it is not won');
+                const panel = await game(page).locator('.lab-panel li').allInnerTexts();
+                const told = of.panels[walk.node[0]].flat().map(([row, detail]) => `${row}${detail ? ` ${detail}` : ''}`);
+                holds(panel.join('; ') === told.join('; '), `${panel.join('; ')}, and it was won at ${told.join('; ')}`);
+            });
+        });
         for (const width of [1280, 390]) {
             await check(`${said}: hints lead there in three grades, by keyboard, at ${width} px`, () =>
                 open(name, { width }, async (page) => {
@@ -1138,7 +1160,7 @@ for (const name of withGame) {
             const { nodes, texts, head } = graph(fixed);
             const ends = nodes.filter((node) => node[3] !== null);
             holds(head.goals.length === 0 && ends.every((node) => !node[3][2]), 'an end that is a crash');
-            holds(ends.every((node) => /^(served|the server has stopped)/.test(texts[node[3][1]])), 'an end that is not served');
+            holds(ends.every((node) => /^(served|the server has stopped|the client is accepted)/.test(texts[node[3][1]])), 'an end that is not served');
             holds(nodes.every((node) => node[2].length > 0 || node[3] !== null), 'an end without a verdict');
             const proof = await page.locator('.lab-proof').textContent();
             holds(proof.startsWith('Proved safe'), proof);
@@ -1147,7 +1169,7 @@ for (const name of withGame) {
             for (let order = 0; order < 40; order += 1) {
                 await page.getByRole('button', { name: 'Random order' }).click();
                 const said = await live(page);
-                holds(/The end: (served|the server has stopped)/.test(said), said);
+                holds(/The end: (served|the server has stopped|the client is accepted)/.test(said), said);
                 holds((await closed(page)) === '', 'there is nothing to close');
             }
         }));

@@ -31,6 +31,8 @@ listed! {
         Queued,
         /// A client lacks a part of its replies.
         Unanswered,
+        /// One connection has woken everybody who waits for the listener.
+        Herd,
         /// The server has stopped, and a session or buffer was not freed.
         Leak,
         /// Everything is served, and a session or buffer is still there. No crash: its client may send more.

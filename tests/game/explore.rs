@@ -10,7 +10,7 @@ use real::schedule::{CLIENTS, OPERATOR, Plan};
 use crate::check::{Check, Part, Refusal};
 use crate::kernel::{Listener, Stop, grouped, mask_names, source_name};
 use crate::net::{Client, Fd};
-use crate::runner::{Serve, Server};
+use crate::runner::{Flags, LISTENER, Serve, Server};
 use crate::world::{QUEUE, Role, Stand, State, Until, World, act, is_of_interest};
 
 /// What the client does, in order. It can always go on. Where it connects again, that is another client, and whatever
@@ -73,7 +73,7 @@ pub struct Facts {
     pub at: Vec<&'static str>,
     /// Whether it is in plain memory that threads share, by role.
     pub inside: Vec<bool>,
-    /// Whether it sleeps until it is notified, by role.
+    /// Whether it sleeps, until it is notified or in the kernel, by role.
     pub asleep: Vec<bool>,
     /// From which connection it has read last, since it asked for its task, by role.
     pub read_from: Vec<Option<usize>>,
@@ -89,6 +89,10 @@ pub struct Facts {
     pub reset: bool,
     /// Some flag is set.
     pub flag: bool,
+    /// How many sleepers a connection has woken.
+    pub woken: usize,
+    /// How often somebody has found nobody to accept.
+    pub in_vain: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -118,7 +122,13 @@ pub struct End {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Panel(pub [Vec<Row>; 4]);
 
-pub const SECTIONS: [&str; 4] = ["Interest list", "Task queue", "Memory", "Socket"];
+const SECTIONS: [&str; 4] = ["Interest list", "Task queue", "Memory", "Socket"];
+/// Where several wait for the listener.
+const OF_REACTORS: [&str; 4] = ["The listener's wait queue", "Reactors", "Wake-ups", "Socket"];
+
+/// How a play ends well where several wait for the listener: whether one alone has heard of the client.
+pub const ALONE: &str = "the client is accepted, and nobody else has heard of it";
+pub const LATE: &str = "the client is accepted, and another reactor has asked for nothing";
 
 pub type Row = (String, String, &'static str);
 
@@ -127,6 +137,8 @@ pub struct Graph {
     pub roles: Vec<String>,
     /// What the clients send in all, as a schedule says it.
     pub plans: Vec<String>,
+    /// What the sections of its panels are called.
+    pub sections: [&'static str; 4],
     /// The first one is where the play begins.
     pub nodes: Vec<Node>,
 }
@@ -159,7 +171,7 @@ impl<'a> Play<'a> {
         let (serve, workers) = (scenario.serve, scenario.workers);
         world.start("main", move || {
             let (listener, stop) = (Listener { fd: listener }, Stop { fd: stop });
-            if let Err(error) = serve(Server { listener, stop, workers, drain: 1 }) {
+            if let Err(error) = serve(Server { listener, stop, workers, drain: 1, flags: Flags::default() }) {
                 act(Until::Always, |state, _| state.refuse(Check::Refused, format!("the server gives up: {error}")));
             }
         });
@@ -190,14 +202,22 @@ impl<'a> Play<'a> {
                 state.stopped = true;
             }
         }
-        match act {
-            Act::Connect if net.clients() > 1 => "is another client now, and connects".to_string(),
+        let clients = net.clients();
+        let woken = state.wake();
+        let names: Vec<_> = woken.iter().map(|role| state.roles[*role].name.clone()).collect();
+        if matches!(act, Act::Connect) {
+            state.woken.extend(woken);
+        }
+        let wakes = if names.is_empty() { String::new() } else { format!(": wakes {}", names.join(", ")) };
+        let did = match act {
+            Act::Connect if clients > 1 => "is another client now, and connects".to_string(),
             Act::Connect => "connects".to_string(),
             Act::Send(bytes) => format!("sends {} bytes", grouped(bytes.len())),
             Act::Fin => "closes its sending side: FIN".to_string(),
             Act::Reset => "breaks the connection off: RST".to_string(),
             Act::Stop => "tells the server to stop".to_string(),
-        }
+        };
+        did + &wakes
     }
 
     fn fingerprint(&self) -> (u128, usize) {
@@ -277,11 +297,17 @@ fn facts(state: &State) -> Facts {
     let (net, blocks) = (&state.net, state.blocks.iter());
     Facts {
         at: by_role(state, "", |_, role| match role.stand {
-            Stand::Parked { point, inside: false, .. } => point,
+            Stand::Parked { point, inside: false, until, .. }
+                if !matches!(until, Until::Woken(_)) || state.is_met(until) =>
+            {
+                point
+            }
             Stand::Parked { .. } | Stand::Running | Stand::Ended => "",
         }),
         inside: by_role(state, false, |_, role| role.is_inside()),
-        asleep: by_role(state, false, |at, _| state.sleepers.iter().any(|(_, sleeper)| *sleeper == at)),
+        asleep: by_role(state, false, |at, _| {
+            state.is_in_a_wait(at) || state.sleepers.iter().any(|(_, sleeper)| *sleeper == at)
+        }),
         read_from: by_role(state, None, |_, role| role.read_from),
         freed: blocks.filter(|block| block.freed.is_some()).map(|block| block.name()).collect(),
         queued: state.queues.iter().map(Vec::len).sum(),
@@ -289,6 +315,8 @@ fn facts(state: &State) -> Facts {
         sockets: (0..net.clients()).map(|client| net.socket_of(client)).collect(),
         reset: (0..net.clients()).any(|client| net.has_left(client)),
         flag: state.flags.contains(&true),
+        woken: state.woken.len(),
+        in_vain: state.in_vain.len(),
     }
 }
 
@@ -298,7 +326,7 @@ fn stand(state: &State, role: usize) -> String {
         Stand::Ended | Stand::Running => "has crashed".to_string(),
         Stand::Parked { point, until, .. } => match until {
             _ if state.is_met(until) => format!("stands at {point}"),
-            Until::Event(_) => "sleeps in epoll_wait: there is no event".to_string(),
+            Until::Event(_) | Until::Woken(_) => "sleeps in epoll_wait: there is no event".to_string(),
             Until::Task(_) => "sleeps: the task queue is empty".to_string(),
             Until::Lock(lock) => {
                 let holder = state.locks[lock].map_or("nobody", |holder| &state.roles[holder].name);
@@ -323,9 +351,12 @@ fn end(state: &State) -> End {
         Some(Check::NeverStops) => "never stops: nobody is left who could wake anybody",
         Some(Check::Unanswered) => "a client is dismissed without its reply",
         Some(Check::Leak) => "the server has stopped, and its memory was not freed",
+        Some(Check::Herd) => "herd: one connection wakes every reactor, and all but one for nothing",
         Some(Check::SessionWaits) => "served; the session waits for more",
         Some(_) => "hang: something waits, and nobody will move",
         None if state.stopped => "the server has stopped",
+        None if is_shared(state) && !state.in_vain.is_empty() => LATE,
+        None if is_shared(state) => ALONE,
         None => "served, nothing left",
     };
     let crash = check.is_some_and(|check| check != Check::SessionWaits);
@@ -351,6 +382,7 @@ fn remaining(state: &State) -> Vec<Check> {
         (Check::Stuck, roles.iter().any(stuck)),
         (Check::Queued, state.queues.iter().any(|queue| !queue.is_empty())),
         (Check::Unanswered, of_any(&|client| !net.has_left(client) && net.replies(client).len() < owed(client))),
+        (Check::Herd, !state.woken.is_empty() && state.woken.len() == state.net.asking(LISTENER).count()),
         (Check::Leak, lives && stops),
         (Check::SessionWaits, lives && !stops),
     ];
@@ -421,7 +453,41 @@ fn panel(state: &State) -> Panel {
         }
     });
     let socket = socket.collect();
+    if is_shared(state) {
+        let [waits, reactors, wakeups] = reactors(state);
+        return Panel([waits, reactors, wakeups, socket]);
+    }
     Panel([interest, queue, memory, socket])
+}
+
+/// Whether several instances wait for the listener.
+fn is_shared(state: &State) -> bool {
+    state.net.asking(LISTENER).count() > 1
+}
+
+/// Who waits for the listener and how, what each of them does, and whom the connection has woken.
+fn reactors(state: &State) -> [Vec<Row>; 3] {
+    let roles = || state.roles.iter().enumerate().filter(|(_, role)| role.name.starts_with("reactor-"));
+    let all = roles().count();
+    // They all wait in the same way.
+    let waits = state.net.asking(LISTENER).take(1);
+    let waits = waits.map(|watched| (format!("{all} reactors"), mask_names(watched.mask), "on"));
+    let reactors = roles().map(|(at, role)| {
+        let (woken, in_vain) = (state.woken.contains(&at), state.in_vain.contains(&at));
+        let (does, tone) = match role.stand {
+            _ if in_vain && woken => ("woken for nothing: EAGAIN", "bad"),
+            _ if in_vain => ("came too late: EAGAIN", "bad"),
+            _ if state.is_in_a_wait(at) => ("asleep in epoll_wait", "off"),
+            Stand::Parked { point: "wait", .. } => ("awake", "on"),
+            _ if woken => ("woken", "on"),
+            _ => ("has an event", "on"),
+        };
+        (role.name.clone(), does.to_string(), tone)
+    });
+    let counts = [("woken", state.woken.len(), "on"), ("found nobody", state.in_vain.len(), "bad")];
+    let counts = counts.into_iter().filter(|(_, count, _)| *count > 0);
+    let counts = counts.map(|(name, count, tone)| (name.to_string(), format!("{count} of {all}"), tone));
+    [waits.collect(), reactors.collect(), counts.collect()]
 }
 
 /// What is known so far.
@@ -491,6 +557,7 @@ pub fn explore(scenario: &Scenario, limit: usize) -> Result<Graph, Refusal> {
     Ok(Graph {
         roles: std::iter::once(first.to_string()).chain(roles).collect(),
         plans: plans.collect(),
+        sections: if is_shared(&play.world.lock()) { OF_REACTORS } else { SECTIONS },
         nodes: walk.nodes,
     })
 }

@@ -59,6 +59,42 @@ fn room() -> Arc<Room> {
     Arc::new(Room { lock: Mutex::new(0), changed, other, first: Queue::new(), second: Queue::new() })
 }
 
+/// Two threads, each in the wait of an instance of its own, or on its way there. Whoever's wait is over ends.
+fn with_two_in_a_wait(server: Server, interest: Interest, are_awake: bool) -> io::Result<Served> {
+    let listener = Arc::new(server.listener);
+    let waits = || {
+        let (epoll, listener) = (Epoll::new().expect("it is made"), listener.clone());
+        epoll.add(&*listener, LISTENER, interest).expect("it is new");
+        move || {
+            if are_awake {
+                yield_now();
+            }
+            let mut events = Events::with_capacity(1);
+            epoll.wait_for(&mut events, Some(1)).expect("it waits");
+            assert_eq!(events.iter().map(|event| event.token).collect::<Vec<_>>(), [LISTENER]);
+        }
+    };
+    let (one, other) = (waits(), waits());
+    two(one, other);
+    served()
+}
+
+#[test]
+fn a_connection_wakes_everybody_or_the_first_that_sleeps_and_who_is_awake_hears_of_it() {
+    let ends = |serve: Serve| {
+        let graph = graph(serve, 2, &[Act::Connect]);
+        let ends = graph.nodes.into_iter().filter(|node| node.end.is_some());
+        ends.map(|node| node.stands[2..].join(", ")).collect::<BTreeSet<_>>()
+    };
+    const BOTH: &str = "has ended, has ended";
+    const FIRST: &str = "has ended, sleeps in epoll_wait: there is no event";
+    let of = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(ends(|server| with_two_in_a_wait(server, Interest::READ, false)), of(&[BOTH]));
+    assert_eq!(ends(|server| with_two_in_a_wait(server, Interest::READ, true)), of(&[BOTH]));
+    assert_eq!(ends(|server| with_two_in_a_wait(server, Interest::READ.exclusive(), false)), of(&[FIRST]));
+    assert_eq!(ends(|server| with_two_in_a_wait(server, Interest::READ.exclusive(), true)), of(&[BOTH, FIRST]));
+}
+
 /// Two threads fall asleep, the first before the second; then `what` is done.
 fn with_two_sleepers(the_second_in_another: bool, what: fn(&Room)) -> io::Result<Served> {
     let room = room();

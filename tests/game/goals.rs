@@ -3,8 +3,10 @@
 
 use real::catalogue::{self, Verdict};
 
-use crate::explore::{End, Facts, Move, Node};
-use crate::{check::Check, entry, kernel::FIRST_SOCKET};
+use crate::explore::{ALONE, End, Facts, Move, Node};
+use real::server::Threads;
+
+use crate::{check::Check, entry, kernel::FIRST_SOCKET, workers};
 
 /// One move, and the states around it.
 pub struct Step<'a> {
@@ -72,6 +74,7 @@ pub fn goals(stage: &str) -> Vec<Goal> {
         "stage5_broken" => vec![WRONG_REPLY],
         "stage6_broken" => vec![HANG],
         "stage7_broken" => vec![NEVER_STOPS],
+        "stage8_broken" => vec![HERD, NO_HERD],
         other => unreachable!("{other} is broken, and has no goal"),
     }
 }
@@ -82,6 +85,7 @@ pub fn kind(end: &End) -> &'static str {
         Some(Check::UseAfterFree | Check::DoubleFree | Check::Panic | Check::Refused) => "crash",
         Some(Check::Stranger) => "wrong reply",
         Some(Check::NeverStops) => "never stops",
+        Some(Check::Herd) => "herd",
         Some(Check::Leak) => "leak",
         Some(_) if end.crash => "hang",
         _ => "no harm",
@@ -91,7 +95,13 @@ pub fn kind(end: &End) -> &'static str {
 /// The file name of the schedule of a play, and what runs it.
 pub fn command(stage: &str) -> (String, String) {
     let file = format!("{stage}.mine.schedule");
-    let command = format!("{} -- --schedule {file}", catalogue::command(stage));
+    // For as many reactors as the game has.
+    let count = if entry(stage).threads == Threads::Reactors {
+        format!(" --workers {}", workers(stage))
+    } else {
+        String::new()
+    };
+    let command = format!("{} --{count} --schedule {file}", catalogue::command(stage));
     (file, command)
 }
 
@@ -124,6 +134,25 @@ impl Facts {
     /// Whether the first client's number is the second one's.
     fn is_number_reused(&self) -> bool {
         matches!(self.sockets[..], [None, Some(number)] if number as u64 == FIRST_SOCKET)
+    }
+
+    /// How many reactors sleep in the kernel.
+    fn reactors_asleep(&self) -> usize {
+        self.workers().filter(|role| self.asleep[*role]).count()
+    }
+
+    /// How many reactors have heard of the connection, and are not done with it.
+    fn have_heard(&self) -> usize {
+        self.stand_at("woken") + self.stand_at("accept")
+    }
+
+    /// Whether the one connection was made, and whether it was accepted.
+    fn has_come(&self) -> bool {
+        !self.sockets.is_empty()
+    }
+
+    fn is_accepted(&self) -> bool {
+        matches!(self.sockets[..], [Some(_)])
     }
 
     /// Whether nobody has to do with any session, and one of them is not armed.
@@ -298,6 +327,73 @@ const NEVER_STOPS: Goal = Goal {
     ],
     ..BREAK
 };
+
+const HERD: Goal = Goal {
+    text: "Wake every reactor for one client.",
+    checkpoints: &[
+        Checkpoint {
+            text: "every reactor sleeps in epoll_wait, and the client has not come",
+            how: "A reactor falls asleep at its wait, since there is nothing to hear of. Only who sleeps can be woken.",
+            holds: |step| {
+                let facts = &step.after.facts;
+                !facts.has_come() && facts.reactors_asleep() == facts.workers().count()
+            },
+        },
+        Checkpoint {
+            text: "the connection has woken all of them",
+            how: "It comes while all sleep: the kernel goes along the listener's wait queue, and wakes each.",
+            holds: |step| step.after.facts.woken == step.after.facts.workers().count(),
+        },
+    ],
+    end: [
+        "one reactor accepts the client, and the others find nobody",
+        "Each of those who were woken goes for the one connection.",
+    ],
+    guilty: [
+        Guilty { text: "the connection that wakes them all", holds: comes },
+        Guilty {
+            text: "the last accept for nothing",
+            holds: |step| {
+                let others = step.after.facts.workers().count() - 1;
+                step.before.facts.in_vain < others && step.after.facts.in_vain == others
+            },
+        },
+    ],
+    is_reached: |end| end.check == Some(Check::Herd),
+    ..BREAK
+};
+
+const NO_HERD: Goal = Goal {
+    name: "survive",
+    text: "Let one reactor take the client, and no other hear of it.",
+    checkpoints: &[
+        Checkpoint {
+            text: "the client comes, and not more than one reactor sleeps",
+            how: "Who sleeps is woken. Who is awake is not: it hears of the client only at its next wait.",
+            holds: |step| comes(step) && step.after.facts.woken <= 1,
+        },
+        Checkpoint {
+            text: "one reactor accepts the client before any other has heard of it",
+            how: "A wait finds the listener readable for as long as nobody has accepted. So one must be through with its \
+                  accept before the next one comes to its wait.",
+            holds: |step| accepts(step) && step.after.facts.have_heard() == 0,
+        },
+    ],
+    end: ["the client is accepted, and the others have heard of nothing", "They come to their wait, and fall asleep."],
+    guilty: [
+        Guilty { text: "the connection, with the others awake", holds: comes },
+        Guilty { text: "the accept, before they look", holds: accepts },
+    ],
+    is_reached: |end| end.text == ALONE,
+};
+
+fn comes(step: &Step<'_>) -> bool {
+    !step.before.facts.has_come() && step.after.facts.has_come()
+}
+
+fn accepts(step: &Step<'_>) -> bool {
+    !step.before.facts.is_accepted() && step.after.facts.is_accepted()
+}
 
 fn notifies(step: &Step<'_>) -> bool {
     step.chosen.role == MAIN && step.chosen.next == "notify"

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::explore::{End, Graph, Node, SECTIONS};
+use crate::explore::{End, Graph, Node};
 use crate::goals::{self, Goal, Step};
 
 /// Texts, rows and panels, each kept once and named by its place.
@@ -151,7 +151,7 @@ pub fn script(stage: &str, path: &str, graph: &Graph) -> String {
     let head = json!({
         "stage": stage,
         "roles": graph.roles,
-        "sections": SECTIONS,
+        "sections": graph.sections,
         "file": path,
         "start": start,
         "states": count,

@@ -1,15 +1,17 @@
 //! The kernel of the game: [`net`](crate::net) behind the facade's names. What a call did is said in the reader's
 //! words.
 //!
-//! The network is not told who sleeps: no stage here asks for events exclusively.
+//! A wait is of one of two kinds, as in a directed run: in [`Epoll::wait`] a role stands until there is an event, and then
+//! looks what it is; in [`Epoll::wait_for`], where it matters whom the kernel wakes, it sleeps in the kernel.
 
 use std::io;
 
 pub use real::kernel::{Event, Interest, is_transient};
 
 use crate::net::{Errno, Fd, Net};
+use crate::point::point;
 use crate::runner::{LIMIT, LISTENER, STOP};
-use crate::world::{State, Until, act};
+use crate::world::{State, Until, act, role_of_this_thread};
 
 /// The number of the first client's socket: before it come the standard streams, the listener, the stop event and the
 /// epoll instance.
@@ -119,6 +121,31 @@ impl Epoll {
     }
 }
 
+impl Epoll {
+    /// To go in is a move: it finds an event, or falls asleep. Who has one, at once or when it is woken, stands at `woken`.
+    /// No limit is ever over.
+    #[track_caller]
+    pub fn wait_for(&self, events: &mut Events, _: Option<u32>) -> io::Result<()> {
+        act(Until::Always, |state, role| state.go_in(role, self.fd, events.room));
+        point("woken");
+        let there = act(Until::Woken(role_of_this_thread()), |state, role| {
+            let there = state.come_out(role);
+            for (token, mask) in &there {
+                state.say(format!("epoll_wait: {} {}", source_name(*token), mask_names(*mask)));
+            }
+            state.seen(role, &there);
+            there
+        });
+        events.events = there.into_iter().flatten().map(|(token, mask)| Event { token, mask }).collect();
+        Ok(())
+    }
+}
+
+/// No time passes.
+pub fn seconds() -> u32 {
+    0
+}
+
 impl Drop for Epoll {
     fn drop(&mut self) {
         close(self.fd, |_| ());
@@ -147,6 +174,7 @@ pub fn mask_names(mask: u32) -> String {
         (libc::EPOLLERR, "ERR"),
         (libc::EPOLLET, "ET"),
         (libc::EPOLLONESHOT, "ONESHOT"),
+        (libc::EPOLLEXCLUSIVE, "EXCLUSIVE"),
     ];
     names.iter().filter(|(bit, _)| mask & *bit as u32 != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
 }
@@ -167,6 +195,24 @@ impl Listener {
             accepted
         }))?;
         Ok(fd.map(|fd| Socket { fd }))
+    }
+
+    /// As [`Listener::accept`]; here it fails for no other reason than that nobody waits.
+    #[track_caller]
+    pub fn try_accept(&self) -> io::Result<Option<Socket>> {
+        let socket = self.accept()?;
+        if socket.is_none() {
+            act(Until::Always, |state, role| {
+                state.in_vain.push(role);
+                state.say("accept says EAGAIN: nobody waits");
+            });
+        }
+        Ok(socket)
+    }
+
+    /// One more on the same port.
+    pub fn sibling(&self) -> io::Result<Listener> {
+        Ok(Listener { fd: open(Net::listen) })
     }
 }
 

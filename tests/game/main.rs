@@ -37,9 +37,10 @@ use real::catalogue::{self, Stage, Verdict, Wild};
 /// Parsing is the same in every world.
 use real::http;
 use real::schedule::Plan;
+use real::server::Threads;
 
 use check::Refusal;
-use explore::{Act, Graph, Node, Scenario, replay};
+use explore::{ALONE, Act, Graph, LATE, Node, Scenario, replay};
 
 /// Mounts the stages that can be played, and lists them with their servers.
 macro_rules! stages {
@@ -60,6 +61,8 @@ stages! {
     stage6_fixed "../../lab/stages/stage6_fixed.rs"
     stage7_broken "../../lab/stages/stage7_broken.rs"
     stage7_fixed "../../lab/stages/stage7_fixed.rs"
+    stage8_broken "../../lab/stages/stage8_broken.rs"
+    stage8_fixed "../../lab/stages/stage8_fixed.rs"
 }
 
 /// More than any of them needs; a scenario that grows past it is too large for a reader.
@@ -70,6 +73,9 @@ const HANG: &str = "hang: something waits, and nobody will move";
 
 /// The verdict on a state in which nobody can move, and a client that has all it is owed stays connected.
 const CONNECTED: &str = "served; the session waits for more";
+/// The verdict on a server that has woken everybody for its one client.
+const HERD: &str = "herd: one connection wakes every reactor, and all but one for nothing";
+
 /// The verdict on a server that was told to stop and in which nobody can move.
 const NEVER: &str = "never stops: nobody is left who could wake anybody";
 
@@ -96,9 +102,15 @@ fn scenario(stage: &str) -> Scenario {
         Wild::Stop => (vec![Act::Stop], Vec::new()),
         Wild::InTwoWrites => in_two(Plan::Get(1), 10),
         // Head and body are 4,096 bytes: the buffer.
-        Wild::Upload | Wild::Arrivals | Wild::LastWords => in_two(Plan::Post(4038), 2048),
+        Wild::Upload | Wild::LastWords => in_two(Plan::Post(4038), 2048),
+        Wild::Arrivals => (vec![Act::Connect], Vec::new()),
     };
-    Scenario { plans, ..Scenario::new(*serve, 2, client) }
+    Scenario { plans, ..Scenario::new(*serve, workers(stage), client) }
+}
+
+/// How many threads a server has beside `main`: of those that wait for one listener, enough for a herd.
+fn workers(stage: &str) -> usize {
+    if entry(stage).threads == Threads::Reactors { 3 } else { 2 }
 }
 
 /// All that such a client sends.
@@ -113,6 +125,7 @@ fn ends(stage: &str) -> Vec<&'static str> {
     let well = match entry(stage).wild {
         Wild::Crowd => CONNECTED,
         Wild::Stop => "the server has stopped",
+        Wild::Arrivals => ALONE,
         _ => "served, nothing left",
     };
     let crash = match entry(stage).expect {
@@ -122,9 +135,12 @@ fn ends(stage: &str) -> Vec<&'static str> {
         Verdict::Misdelivers => Some("client 2 gets the reply to client 1"),
         Verdict::Hangs => Some(HANG),
         Verdict::NeverStops => Some(NEVER),
-        Verdict::Herds | Verdict::Loses => unreachable!("{stage}: nothing in this world ends so"),
+        Verdict::Herds => Some(HERD),
+        Verdict::Loses => unreachable!("{stage}: nothing in this world ends so"),
     };
-    let mut ends: Vec<_> = crash.into_iter().chain([well]).collect();
+    // Who asks by itself may come too late, with `EPOLLEXCLUSIVE` too.
+    let late = (entry(stage).wild == Wild::Arrivals).then_some(LATE);
+    let mut ends: Vec<_> = crash.into_iter().chain([well]).chain(late).collect();
     ends.sort_unstable();
     ends
 }

@@ -46,6 +46,12 @@ pub struct State {
     /// Who sleeps in a condition variable, the longest first: which one, and the role.
     pub sleepers: Vec<(usize, usize)>,
     pub condvars: usize,
+    /// Who sleeps in the kernel: the role, its epoll instance, and the room that it has for events.
+    pub waits: Vec<(usize, Fd, usize)>,
+    /// Whom a connection has woken from there.
+    pub woken: Vec<usize>,
+    /// Who has found nobody to accept.
+    pub in_vain: Vec<usize>,
     pub verdict: Option<Refusal>,
     /// What is not looked for: the proof that it is this check which speaks.
     pub off: Option<Check>,
@@ -87,6 +93,8 @@ pub struct Role {
     inside: Vec<usize>,
     /// From which connection it has read last, since it asked for its task.
     pub read_from: Option<usize>,
+    /// What the kernel has for it, from when its wait is over until it takes it: tokens and masks.
+    events: Option<Vec<(u64, u32)>>,
 }
 
 /// Where a thread is.
@@ -118,6 +126,8 @@ pub enum Until {
     Notified(usize),
     /// The same, or nobody else can move: then its time is over.
     NotifiedInTime(usize),
+    /// This role's wait in the kernel is over.
+    Woken(usize),
 }
 
 /// A piece of memory of interest.
@@ -199,6 +209,7 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
         state.roles[role].pass(point);
     }
     let result = what(&mut state, role);
+    state.wake();
     if state.verdict.is_some() {
         state.roles[role].stand = Stand::Ended;
         drop(world.give_back(state, role));
@@ -209,6 +220,10 @@ pub fn act<T>(until: Until, what: impl FnOnce(&mut State, usize) -> T) -> Option
 
 fn is_of_a_stage(at: &Location<'_>) -> bool {
     at.file().contains("stages/")
+}
+
+pub fn role_of_this_thread() -> usize {
+    ME.with_borrow(|me| me.as_ref().map_or(0, |me| me.role))
 }
 
 /// The point that this thread passed last.
@@ -238,6 +253,9 @@ impl World {
             numbers: Vec::new(),
             sleepers: Vec::new(),
             condvars: 0,
+            waits: Vec::new(),
+            woken: Vec::new(),
+            in_vain: Vec::new(),
             verdict: None,
             off: None,
             owed: Vec::new(),
@@ -262,6 +280,7 @@ impl World {
             seen: DefaultHasher::new(),
             inside: Vec::new(),
             read_from: None,
+            events: None,
         });
         drop(state);
         let world = self.clone();
@@ -357,7 +376,47 @@ impl State {
                 !self.sleepers.iter().any(|(_, sleeper)| *sleeper == role)
             }
             Until::Ended(role) => matches!(self.roles[role].stand, Stand::Ended),
+            Until::Woken(role) => self.roles[role].events.is_some(),
         }
+    }
+
+    /// This role goes into a wait, and finds something there or falls asleep.
+    pub fn go_in(&mut self, role: usize, epoll: Fd, room: usize) {
+        let there = self.net.poll(epoll, room).unwrap_or_default();
+        if there.is_empty() {
+            self.say("falls asleep in epoll_wait");
+            self.waits.push((role, epoll, room));
+            self.net.asleep.push(epoll);
+        } else {
+            self.say("goes into epoll_wait, and need not sleep");
+            self.roles[role].events = Some(there);
+        }
+    }
+
+    pub fn come_out(&mut self, role: usize) -> Vec<(u64, u32)> {
+        self.roles[role].events.take().unwrap_or_default()
+    }
+
+    /// Whoever sleeps in the kernel, and whose instance has heard of something, looks what it is: nobody else runs before it
+    /// does. Gives who is woken by that.
+    pub fn wake(&mut self) -> Vec<usize> {
+        let mut woken = Vec::new();
+        for (role, epoll, room) in std::mem::take(&mut self.waits) {
+            let there = self.net.poll(epoll, room).unwrap_or_default();
+            if there.is_empty() {
+                self.waits.push((role, epoll, room));
+            } else {
+                self.net.asleep.retain(|other| *other != epoll);
+                self.roles[role].events = Some(there);
+                woken.push(role);
+            }
+        }
+        woken
+    }
+
+    /// Whether this role sleeps in the kernel.
+    pub fn is_in_a_wait(&self, role: usize) -> bool {
+        self.waits.iter().any(|(other, ..)| *other == role)
     }
 
     /// Whether that role can move.
@@ -502,7 +561,10 @@ impl State {
             Part::Verdict => self.verdict.hash(hasher),
             Part::Flags => self.flags.hash(hasher),
             Part::Numbers => self.numbers.hash(hasher),
-            Part::Sleepers => self.sleepers.hash(hasher),
+            Part::Sleepers => {
+                (&self.sleepers, &self.waits, &self.woken, &self.in_vain).hash(hasher);
+                self.roles.iter().for_each(|role| role.events.hash(hasher));
+            }
             Part::Histories => self.roles.iter().for_each(|role| role.seen.finish().hash(hasher)),
             Part::Stands => self.roles.iter().for_each(|role| match role.stand {
                 Stand::Running => 0.hash(hasher),

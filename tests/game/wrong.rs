@@ -12,6 +12,7 @@ use lab::sync::{self, Arc, AtomicU64, Mutex, Ordering, Queue};
 
 use crate::check::Check;
 use crate::explore::{Act, Graph, Scenario, explore};
+use crate::parts::two;
 use crate::replay_every_way;
 
 const REPLY: &[u8] = b"reply";
@@ -53,6 +54,7 @@ fn tripper(check: Check) -> Program {
         Check::Stuck => program(keeps_its_lock, 1, &[]),
         Check::Queued => program(queues_for_nobody, 0, &[]),
         Check::Unanswered => wrong(serve::<{ Check::Unanswered as u8 }>),
+        Check::Herd => program(waits_twice, 2, &[Act::Connect]),
         Check::Leak => program(forgets_a_session, 0, &stop),
         Check::SessionWaits => program(serve::<RIGHT>, 0, &client[..2]),
         Check::Nondeterministic => program(looks_outside, 1, &[]),
@@ -252,6 +254,25 @@ fn leaves_a_thread(server: Server) -> io::Result<Served> {
     let queue = Arc::new(Queue::<u64>::new());
     sync::spawn("worker-1", move || _ = queue.pop());
     waits_for_the_stop(server)
+}
+
+/// Two instances, each with a thread that sleeps there before anybody comes.
+fn waits_twice(server: Server) -> io::Result<Served> {
+    let listener = Arc::new(server.listener);
+    let waits = || {
+        let (epoll, listener) = (Epoll::new().expect("it is made"), listener.clone());
+        epoll.add(&*listener, LISTENER, Interest::READ).expect("it is new");
+        move || {
+            let (mut events, mut sockets) = (Events::with_capacity(8), Vec::new());
+            loop {
+                epoll.wait_for(&mut events, None).expect("it waits");
+                sockets.extend(listener.try_accept().expect("it accepts"));
+            }
+        }
+    };
+    let (one, other) = (waits(), waits());
+    two(one, other);
+    Ok(NOTHING)
 }
 
 fn waits_for_the_stop(server: Server) -> io::Result<Served> {

@@ -527,6 +527,11 @@ impl Net {
         lists.flatten().map(|item| Watched { token: item.token, mask: item.asked & !(ERR | HUP), armed: item.armed })
     }
 
+    /// The lines under this token, by instance.
+    pub fn asking(&self, token: u64) -> impl Iterator<Item = Watched> {
+        self.watched().filter(move |watched| watched.token == token)
+    }
+
     /// How many clients there are, or were.
     pub fn clients(&self) -> usize {
         self.streams.len()

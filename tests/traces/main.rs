@@ -3,6 +3,7 @@
 //! `LAB_RECORD=1 cargo test --test traces` writes them anew; without it, a recording that no longer matches what the
 //! binary does is a failure.
 
+mod herd;
 mod state;
 
 use std::collections::BTreeSet;
@@ -122,7 +123,14 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
             rows.push(json!([step["number"], step["role"], step["what"], null, line, world.panel(), world.arrows()]));
         }
         let stopped = autopsy["client"]["sent"] == 0;
+        let herd = autopsy["herd"].as_array().into_iter().flatten();
+        let in_vain = herd.clone().filter(|reactor| reactor["empty"] != 0).count();
+        let herded = format!(
+            "the schedule is over; the client is served, and {in_vain} of {} reactors were woken for nothing",
+            herd.count()
+        );
         let (end, mark) = match autopsy["hang"].is_null() {
+            _ if in_vain > 0 => (herded.as_str(), Some("a herd")),
             _ if !autopsy["misdelivery"].is_null() => {
                 ("the schedule is over; the second client has what was made for the first", None)
             }
@@ -152,7 +160,7 @@ fn play(stage: &str, autopsy: &Value, trace: &Value) -> Value {
         "title": trace["title"],
         "signal": trace["ending"]["signal"],
         "roles": roles,
-        "sections": state::SECTIONS,
+        "sections": world.sections(),
         "file": path,
         "rows": rows,
         "flows": flows(&all[..directed], trace),
@@ -291,7 +299,8 @@ fn the_broken_ones_end_at_their_crash_and_the_fixed_ones_are_served() {
     for Played { name: stage, exhibit, .. } in played() {
         let text = std::fs::read_to_string(recording(&stage)).expect("it was recorded");
         let serves = exhibit.expect == Verdict::Serves;
-        let marks = ["\"SIGSEGV\"", "\"SIGABRT\"", "\"hangs\"", "\"never stops\"", "\"lost\"", "\"not its own\""];
+        let marks =
+            ["\"SIGSEGV\"", "\"SIGABRT\"", "\"hangs\"", "\"never stops\"", "\"lost\"", "\"not its own\"", "\"a herd\""];
         let crash = marks.into_iter().any(|mark| text.contains(mark));
         assert_eq!(crash, !serves, "{stage}");
         let well = ["served to the end", "goes on, and the server stops"].into_iter().any(|end| text.contains(end));
@@ -391,4 +400,27 @@ fn a_number_leads_to_the_next_client_and_a_generation_does_not() {
     assert_eq!(of_worker("stage5_broken")[..4], broken);
     let fixed = of_worker("stage5_fixed");
     assert!(fixed.contains(&broken[1].to_string()) && !fixed.contains(&broken[3].to_string()), "{fixed:?}");
+}
+
+/// A connection wakes everybody who sleeps at the listener, and all but one for nothing; with `EPOLLEXCLUSIVE` it wakes one.
+#[test]
+fn an_arrow_leads_from_the_listener_to_whom_a_connection_has_woken() {
+    let after = |name: &str, text: &str| {
+        let rows = arrows(name);
+        let row = rows.iter().rev().find(|row| row.0.starts_with(text));
+        row.unwrap_or_else(|| panic!("{name} has no row `{text}`")).1.clone()
+    };
+    let arrow = |reactor: u32, tone: &str| format!("listener reactor-{reactor} {tone}");
+    let of_all = |tones: [&str; 4]| (1..).zip(tones).map(|(n, tone)| arrow(n, tone)).collect::<Vec<_>>();
+    for name in ["stage8_broken", "stage8_fixed"] {
+        assert!(after(name, "wait").is_empty(), "{name}: they sleep");
+    }
+    assert_eq!(after("stage8_broken", "connect"), of_all(["on"; 4]));
+    assert_eq!(after("stage8_broken", "accept fd"), of_all(["on"; 4]));
+    for text in ["accept: EAGAIN", "the schedule is over"] {
+        assert_eq!(after("stage8_broken", text), of_all(["on", "bad", "bad", "bad"]));
+    }
+    for text in ["connect", "sleeps on", "the schedule is over"] {
+        assert_eq!(after("stage8_fixed", text), [arrow(1, "on")]);
+    }
 }

@@ -3,10 +3,14 @@
 
 use serde_json::{Value, json};
 
-pub const SECTIONS: [&str; 4] = ["Interest list", "Task queue", "Memory", "Socket"];
+use crate::herd::Herd;
+
+const SECTIONS: [&str; 4] = ["Interest list", "Task queue", "Memory", "Socket"];
 
 #[derive(Default)]
 pub struct World {
+    /// Several reactors that wait for one listener; what they do is told of them, and not of a queue and memory.
+    herd: Option<Herd>,
     interest: Vec<Entry>,
     queue: Vec<String>,
     /// Where a stage owns its queue: who holds its lock, once somebody has taken it.
@@ -71,7 +75,12 @@ impl World {
     pub fn new(records: &[Value]) -> World {
         let shared = records.iter().filter(|record| record["kind"] == "owners");
         let shared = shared.filter_map(|record| record["object"].as_str()).map(str::to_string).collect();
-        World { shared, ..World::default() }
+        World { shared, herd: Herd::new(records), ..World::default() }
+    }
+
+    /// What the sections of its panels are called.
+    pub fn sections(&self) -> [&'static str; 4] {
+        if self.herd.is_some() { crate::herd::SECTIONS } else { SECTIONS }
     }
 
     /// That has happened.
@@ -79,6 +88,9 @@ impl World {
         let text = |key: &str| record[key].as_str().unwrap_or_default();
         let number = |key: &str| record[key].as_u64().unwrap_or_default();
         let name = text("object").to_string();
+        if let Some(herd) = &mut self.herd {
+            herd.tell(record);
+        }
         match text("kind") {
             "epoll_add" | "epoll_modify" => {
                 let mut events = text("events").to_string();
@@ -101,7 +113,7 @@ impl World {
                     entry.armed &= !entry.one_shot;
                 }
             }
-            "accept" => {
+            "accept" if !record["fd"].is_null() => {
                 self.accepted = number("fd");
                 self.socket.get_or_insert_default().fd = Some(self.accepted);
             }
@@ -199,6 +211,9 @@ impl World {
     /// (`queue 1`), or who has taken it. Tones: `on`, `key` (it has a name to look up and no pointer), `bad` (a pointer to
     /// what is freed).
     pub fn arrows(&self) -> Value {
+        if let Some(herd) = &self.herd {
+            return herd.arrows();
+        }
         let of_map = self.map.iter().map(|known| ("map".to_string(), &known.session, &known.session));
         let queued = self.queue.iter().enumerate().map(|(at, task)| (format!("queue {}", at + 1), task));
         let taken = self.at_work.iter().map(|(role, task)| (role.clone(), task));
@@ -264,12 +279,12 @@ impl World {
                 None => json!(["connection", detail, "off"]),
             }
         });
-        json!([
-            interest.collect::<Vec<_>>(),
-            queue.collect::<Vec<_>>(),
-            memory.collect::<Vec<_>>(),
-            socket.collect::<Vec<_>>()
-        ])
+        let socket: Vec<_> = socket.collect();
+        if let Some(herd) = &self.herd {
+            let [waits, reactors, wakeups] = herd.panel();
+            return json!([waits, reactors, wakeups, socket]);
+        }
+        json!([interest.collect::<Vec<_>>(), queue.collect::<Vec<_>>(), memory.collect::<Vec<_>>(), socket])
     }
 }
 

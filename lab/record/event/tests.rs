@@ -79,8 +79,10 @@ fn what_the_director_and_the_kernel_did() {
 #[test]
 fn a_socket_on_the_list_is_told_with_how_it_is_armed() {
     let (input, once, edge) = (libc::EPOLLIN as u64, libc::EPOLLONESHOT as u64, libc::EPOLLET as u32 as u64);
-    let value = |kind: &str, events: &str, edge_triggered: bool, one_shot: bool| json!({"kind": kind, "fd": 7, "token": 8, "events": events, "edge_triggered": edge_triggered, "one_shot": one_shot});
+    let value = |kind: &str, events: &str, edge_triggered: bool, one_shot: bool| json!({"kind": kind, "fd": 7, "token": 8, "events": events, "edge_triggered": edge_triggered, "one_shot": one_shot, "exclusive": false});
     is(alone(Kind::Add, "", [7, 8, input | edge]), "", value("epoll_add", "IN", true, false));
+    let exclusive = alone(Kind::Add, "", [7, 8, input | libc::EPOLLEXCLUSIVE as u64]).1;
+    assert_eq!((&exclusive["events"], &exclusive["exclusive"]), (&json!("IN"), &json!(true)));
     is(alone(Kind::Modify, "", [7, 8, input | once]), "re-arm fd 7", value("epoll_modify", "IN", false, true));
     is(alone(Kind::Modify, "", [7, 8, input]), "modify fd 7", value("epoll_modify", "IN", false, false));
     for asked in [libc::EPOLLOUT, libc::EPOLLRDHUP] {
