@@ -1,5 +1,6 @@
 labData("stage8_broken", {
 "file":"lab/stages/stage8_broken.rs",
+"flows":[],
 "roles":[
 "client",
 "reactor-1",

@@ -1,5 +1,6 @@
 labData("stage8_fixed", {
 "file":"lab/stages/stage8_fixed.rs",
+"flows":[],
 "roles":[
 "client",
 "reactor-1",
