@@ -5,7 +5,7 @@
 'use strict';
 
 (() => {
-    const { Lanes, Panel, Source, button, element, failed, replace, reveal, thousands, withSource } = window.lab;
+    const { Lanes, Panel, Source, WholeSource, button, element, failed, replace, reveal, thousands, withSource } = window.lab;
 
     const OUTSIDE = 'Outside the server: no line of it.';
     const places = [...document.querySelectorAll('.scheduler-game')];
@@ -43,43 +43,6 @@
     const letter = (role) => role[0].toUpperCase() + (role.match(/\d+$/) || [''])[0];
     const badge = (roles, role) => element('span', { class: `lab-badge lab-role-${role}`, 'aria-hidden': 'true' }, letter(roles[role]));
     const capital = (text) => text[0].toUpperCase() + text.slice(1);
-
-    /** A stage's whole file, with a mark for each role at its line. */
-    class WholeSource {
-        constructor(file, lines, roles) {
-            this.file = file;
-            this.roles = roles;
-            this.caption = element('figcaption');
-            this.text = element('pre', { class: 'lab-source lab-whole', tabindex: '0', 'aria-label': `Source, ${file}` });
-            this.lines = lines.map((line, at) => {
-                if (/^\s*\/\/ ANCHOR/.test(line)) return null;
-                const number = element('span', { class: 'lab-number', 'aria-hidden': 'true' }, String(at + 1).padStart(4));
-                return element('span', {}, element('span', { class: 'lab-marks' }), number, ` ${line}\n`);
-            });
-            this.text.append(...this.lines.filter(Boolean));
-            this.element = element('figure', { class: 'lab-figure' }, this.caption, this.text);
-        }
-
-        /** `at`: the line of each role, 0 for none. The text scrolls to that of `role`. */
-        show(at, role) {
-            for (const line of this.text.querySelectorAll('.marked')) {
-                line.classList.remove('marked', 'now');
-                line.firstChild.replaceChildren();
-            }
-            at.forEach((number, other) => {
-                const line = this.lines[number - 1];
-                if (!line) return;
-                line.classList.add('marked');
-                line.classList.toggle('now', other === role || line.classList.contains('now'));
-                line.firstChild.append(badge(this.roles, other));
-            });
-            const stand = this.roles.map((name, other) => (at[other] ? `${letter(name)} ${name} at line ${at[other]}` : null));
-            this.caption.textContent = `${this.file}: ${stand.filter(Boolean).join(', ')}`;
-            const line = this.lines[at[role] - 1];
-            // Some lines around it are seen too.
-            if (line) reveal(this.text, { offsetTop: line.offsetTop - 60, offsetHeight: line.offsetHeight + 120 });
-        }
-    }
 
     class Game {
         constructor(place, graphs) {

@@ -29,11 +29,6 @@ use crate::world::point::{asleep, kernel_chooses_wakeups, point, tracing_enabled
 const GROUP: u16 = 0;
 /// The user data of requests whose completion says nothing.
 const UNNAMED: u64 = u64::MAX;
-/// As many answers are waited for at most. The kernel makes as many of the calls at once, and what they work on is to
-/// stay in the processor's cache until the replies go; nor are there to be more of them than buffers.
-const MOST: usize = 128;
-/// How long more than one answer is waited for: microseconds.
-const LINGER: u32 = 50;
 /// No receive is armed.
 const NONE: u32 = u32::MAX;
 
@@ -68,10 +63,6 @@ pub struct Ring {
     /// Entries of `requests` that are free.
     free: Vec<u32>,
     buffers: Rc<Buffers>,
-    /// Sends since the last wait: as a rule they are answered as soon as they are handed over.
-    sends: usize,
-    /// Other answers since the last wait.
-    came: usize,
     /// How often the kernel was entered.
     entered: u64,
 }
@@ -195,7 +186,7 @@ impl Ring {
             buffers.give(id);
         }
         let (requests, planned, free) = (Vec::new(), VecDeque::new(), Vec::new());
-        Ok(Ring { ring, requests, planned, free, buffers, sends: 0, came: 0, entered: 0 })
+        Ok(Ring { ring, requests, planned, free, buffers, entered: 0 })
     }
 
     /// Asks to be told when `stop` is raised: [`Outcome::Raised`], once.
@@ -278,7 +269,6 @@ impl Ring {
         let rest = if planned == Some(Answer::Short) { &bytes[from..][..1] } else { &bytes[from..] };
         let (fd, length) = (Fd(socket.open.fd.as_raw_fd()), u32::try_from(rest.len()).unwrap_or(u32::MAX));
         let entry = opcode::Send::new(fd, rest.as_ptr(), length).flags(libc::MSG_NOSIGNAL).build();
-        self.sends += 1;
         // A Vec's bytes stay where they are when the Vec moves.
         self.ask_or_fail(token, Work::Send(socket.open.clone(), bytes), entry, planned).map(drop)
     }
@@ -286,9 +276,8 @@ impl Ring {
     /// Hands over what was asked, and sleeps until there is an answer, or for `seconds`, if there is a limit. In a
     /// directed run there is none, as time stands still ([`crate::world::kernel::seconds`]).
     ///
-    /// Where many answers came the last time, as many are waited for again, but not longer than for `LINGER`: one
-    /// wake-up and one system call bring them all. (The kernel completes only a few more than it was asked to wait for,
-    /// even if more could be.)
+    /// In between, whoever else is to run on this core does (`sched_yield(2)`): a client that has its reply sends its next
+    /// request, and then one system call, without a sleep and a wake-up, brings what many have sent.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)`, without those that mean "look at the answers first".
@@ -312,8 +301,11 @@ impl Ring {
                 return directed;
             }
         }
-        let (sends, came) = (std::mem::take(&mut self.sends), std::mem::take(&mut self.came));
-        self.enter((sends + came.max(1)).min(MOST), seconds)
+        if !self.ring.submission().is_empty() {
+            self.enter(0, None)?;
+            std::thread::yield_now();
+        }
+        self.enter(1, seconds)
     }
 
     /// The next answer that is there. Whoever waits has looked at all of them before.
@@ -321,7 +313,6 @@ impl Ring {
     pub fn next_event(&mut self) -> Option<Event> {
         let at = Location::caller();
         if let Some((index, result)) = self.planned.pop_front() {
-            self.came += 1;
             return Some(self.event(index, result, 0, at));
         }
         loop {
@@ -336,7 +327,6 @@ impl Ring {
                 self.free.push(index);
                 continue;
             }
-            self.came += 1;
             return Some(self.event(index, completion.result(), completion.flags(), at));
         }
     }
@@ -390,7 +380,6 @@ impl Ring {
             }
             Work::Send(open, bytes) => {
                 note(Kind::Write, at, open.fd.as_raw_fd(), answer);
-                self.came -= 1;
                 self.free.push(index);
                 return Event { token, more: false, outcome: Outcome::Sent(result, bytes) };
             }
@@ -464,20 +453,12 @@ impl Ring {
     }
 
     /// Hands over what was asked, and waits for `wanted` completions.
-    fn enter(&mut self, mut wanted: usize, seconds: Option<u32>) -> io::Result<()> {
+    fn enter(&mut self, wanted: usize, seconds: Option<u32>) -> io::Result<()> {
         let mut arguments = SubmitArgs::new();
         let time;
         if let Some(seconds) = seconds {
             time = Timespec::new().sec(u64::from(seconds));
             arguments = arguments.timespec(&time);
-        }
-        if wanted > 1 {
-            if self.ring.params().is_feature_min_timeout() {
-                arguments = arguments.min_wait_usec(LINGER);
-            } else {
-                // Before Linux 6.12 there is no way to wait for some at most so long, and then for one.
-                wanted = 1;
-            }
         }
         self.entered += 1;
         match self.ring.submitter().submit_with_args(wanted, &arguments) {

@@ -37,6 +37,10 @@ const ALONE: [&str; 3] = [
     "stage10_uring=taskset -c 0 target/release/stage10_uring --workers 1 --serve 127.0.0.1:{port}",
 ];
 
+/// What the calls of a request take when nobody else is there.
+pub const BARE: &str = "bare";
+const BARE_LINE: &str = "target/peers/release/bare";
+
 const STAGES_9_AND_10: Servers = Servers::These(&["stage9_sharded", "stage10_uring"]);
 
 enum Servers {
@@ -88,28 +92,28 @@ const TABLES: [Table; 9] = [
         servers: STAGES_9_AND_10,
         others: &PEERS,
         cores: None,
-        flags: "--base epoll-floor --connections 1000 --rounds 15 --seconds 4 --parts load",
+        flags: "--base epoll-floor --connections 1000 --rounds 15 --seconds 3 --parts load",
     },
     Table {
         name: "peers_64",
         servers: STAGES_9_AND_10,
         others: &PEERS,
         cores: None,
-        flags: "--base epoll-floor --connections 64 --rounds 15 --seconds 4 --parts load",
+        flags: "--base epoll-floor --connections 64 --rounds 15 --seconds 3 --parts load",
     },
     Table {
         name: "peers_pipelined",
         servers: STAGES_9_AND_10,
         others: &PEERS,
         cores: None,
-        flags: "--base epoll-floor --connections 64 --pipeline 16 --rounds 15 --seconds 4 --parts load",
+        flags: "--base epoll-floor --connections 64 --pipeline 16 --rounds 15 --seconds 3 --parts load",
     },
     Table {
         name: "peers_apart",
         servers: Servers::These(&[]),
         others: &ALONE,
         cores: Some("1"),
-        flags: "--connections 1000 --threads 1 --rounds 9 --seconds 4 --parts load",
+        flags: "--connections 1000 --threads 1 --rounds 9 --seconds 3 --parts load",
     },
 ];
 
@@ -184,6 +188,11 @@ pub fn ready() {
             let only = std::env::var("LAB_ONLY").ok();
             let wanted = |table: &&Table| only.as_ref().is_none_or(|only| only == table.name);
             TABLES.iter().filter(wanted).for_each(Table::record);
+            if only.as_ref().is_none_or(|only| only == BARE) {
+                let output = command(root().join(BARE_LINE)).output().expect("the peers are built");
+                let text = String::from_utf8(output.stdout).expect("it prints text");
+                recordings::write(BARE, &format!("{text}\ntaken by {BARE_LINE}\non a {}\n", recordings::machine()));
+            }
         });
     }
 }

@@ -1,5 +1,5 @@
 //! A hello on monoio: io_uring, a runtime for each core, requests parsed by httparse. No limits and no time limits.
-//! `hello_monoio PORT`
+//! `hello_monoio PORT [plain]`: `plain` leaves out the two flags of its rings.
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
@@ -18,7 +18,9 @@ fn main() {
 fn serve(core: usize, listener: std::net::TcpListener) {
     pin(core);
     let mut flags = io_uring::IoUring::builder();
-    flags.setup_single_issuer().setup_coop_taskrun();
+    if std::env::args().nth(2).is_none() {
+        flags.setup_single_issuer().setup_coop_taskrun();
+    }
     let runtime = RuntimeBuilder::<IoUringDriver>::new().with_entries(4096).uring_builder(flags).build();
     let mut runtime = runtime.expect("there is io_uring");
     runtime.block_on(async move {
