@@ -6,6 +6,7 @@ mod causes;
 mod perfetto;
 mod rows;
 mod shown;
+mod words;
 
 use super::timeline::Timeline;
 use super::*;

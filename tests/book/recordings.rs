@@ -404,6 +404,6 @@ pub fn names() -> Vec<String> {
         .chain(models::PARTS.iter().map(|(name, ..)| name.to_string()))
         .chain(crate::load::names())
         .chain(crate::core_dump::names())
-        .chain(["machine".to_string()])
+        .chain(["machine", crate::load::BARE].map(str::to_string))
         .collect()
 }

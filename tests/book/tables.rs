@@ -342,9 +342,11 @@ fn reductions(text: &str) -> Result<String, String> {
     Ok(table("What the shortcuts leave out", &strings(heads), &rows))
 }
 
-/// The cells of a line of `lab bench`: two spaces or more are between them.
+/// The cells of a line of `lab bench`: two spaces or more are between them, and one at least between long numbers.
 fn cells(line: &str) -> Vec<&str> {
-    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+    let are_numbers = |cell: &str| cell.bytes().all(|byte| byte.is_ascii_digit() || b", ".contains(&byte));
+    let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+    cells.flat_map(|cell| if are_numbers(cell) { cell.split(' ').collect() } else { vec![cell] }).collect()
 }
 
 /// A number with a bar of its part of the most, and its range.
