@@ -267,3 +267,62 @@ fn the_plot_is_of_the_run_that_the_table_is_of() {
     }
     assert!(root().join("chapters/load/1000.svg").is_file());
 }
+
+/// Where the microseconds of a request go, to scale: what each server uses for one with 1,000 connections, and of the
+/// kernel's part of stage 9 what the two calls take when nobody else is there.
+fn drawing() -> String {
+    let (run, bare) = (read("chapters/recorded/peers_1000.txt"), read("chapters/recorded/bare.txt"));
+    let of = |line: &str| -> Vec<u64> {
+        numbers(line).iter().map(|number| number.parse().expect("it was told from a word")).collect()
+    };
+    let call = |name: &str| of(bare.lines().find(|line| line.starts_with(name)).expect("it was measured"))[0];
+    let (recv, send) = (call("the server's recv"), call("the server's send"));
+    let mut bars = Vec::new();
+    for line in part(&run, "CPU per request in ns") {
+        let name = line.split_whitespace().next().expect("a server");
+        let [user, kernel] = of(line)[..] else { panic!("{line}") };
+        bars.push((
+            name,
+            match name {
+                "stage9_sharded" => {
+                    vec![("user", user), ("recv", recv), ("send", send), ("the rest", kernel - recv - send)]
+                }
+                _ => vec![("user", user), ("kernel", kernel)],
+            },
+        ));
+    }
+    let longest = bars.iter().map(|(_, parts)| parts.iter().map(|part| part.1).sum::<u64>()).max().expect("a bar");
+    let mut said = Vec::new();
+    let mut shapes = String::new();
+    for (at, (name, parts)) in bars.iter().enumerate() {
+        let (top, mut left) = (at * 62, 4.0);
+        shapes += &format!("  <text class=\"name\" x=\"4\" y=\"{}\">{name}</text>\n", top + 14);
+        for (at, (_, ns)) in parts.iter().enumerate() {
+            let (class, wide) = (if at == 0 { " class=\"full\"" } else { "" }, *ns as f64 * 352.0 / longest as f64);
+            let place = format!("x=\"{left:.1}\" y=\"{}\" width=\"{wide:.1}\"", top + 20);
+            shapes += &format!("  <rect{class} {place} height=\"16\"/>\n");
+            left += wide;
+        }
+        let words: Vec<String> =
+            parts.iter().map(|(name, ns)| format!("{name} {}", lab::words::thousands(*ns))).collect();
+        shapes += &format!("  <text x=\"4\" y=\"{}\">{} ns</text>\n", top + 50, words.join(", "));
+        said.push(format!("{name}: {} ns", words.join(", ")));
+    }
+    format!(
+        "<svg class=\"drawing\" role=\"img\" viewBox=\"0 0 360 {}\" aria-labelledby=\"limit-request-title\" \
+         aria-describedby=\"limit-request-desc\">\n  <title id=\"limit-request-title\">Where a request's nanoseconds \
+         go</title>\n  <desc id=\"limit-request-desc\">{}.</desc>\n{shapes}</svg>\n",
+        bars.len() * 62,
+        said.join(". ")
+    )
+}
+
+#[test]
+fn the_drawing_of_a_request_is_of_the_recordings() {
+    ready();
+    let path = root().join("chapters/drawings/limit_request.svg");
+    if std::env::var("LAB_RECORD").is_ok_and(|wanted| ["load", "tables"].contains(&wanted.as_str())) {
+        std::fs::write(&path, drawing()).expect("it can be written");
+    }
+    assert_eq!(std::fs::read_to_string(path).expect("it is there"), drawing());
+}

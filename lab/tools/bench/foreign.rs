@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::PORT;
-use super::embedded::Expected;
+use super::start::PORT;
 
 /// So long a server may take to start, and as long to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,11 +19,11 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// Starts it on a port that is free, and waits until it answers there.
+    /// Starts it on a port that is free, and waits until it answers there, which `ask` finds out.
     ///
     /// # Errors
     /// If it ends, or does not answer within 5 s.
-    pub fn start(command: &str) -> Result<Foreign> {
+    pub fn start(command: &str, ask: impl Fn(SocketAddr) -> Result<()>) -> Result<Foreign> {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = free.context("there is no free port")?;
         let line = command.replace(PORT, &address.port().to_string());
@@ -35,7 +34,7 @@ impl Foreign {
         let mut server = Foreign { shell, address };
         let start = Instant::now();
         loop {
-            let Err(error) = Expected::learn(address) else { return Ok(server) };
+            let Err(error) = ask(address) else { return Ok(server) };
             if let Some(status) = server.shell.try_wait().context("the server is not to be waited for")? {
                 bail!("`{line}` ends: {status}");
             }

@@ -132,7 +132,7 @@ impl Spec {
                 Ok(Live { address: server.address, pid: Some(server.pid()), process: Process::Stage(server) })
             }
             Spec::Foreign { command, .. } => {
-                let server = Foreign::start(command)?;
+                let server = Foreign::start(command, |address| Expected::learn(address).map(|_| ()))?;
                 Ok(Live { address: server.address, pid: Some(server.pid()), process: Process::Foreign(server) })
             }
             Spec::Address { name, pid } => {

@@ -4,7 +4,7 @@
 //! - `measure`: the rounds
 //! - `embedded`, `wrk`: the two clients
 //! - `calls`: system calls, counted by `perf stat` or `strace`
-//! - `foreign`: servers of other people, started by a command
+//! - `start`, `foreign`: servers of other people, and the commands that start them
 //! - `idle`: many connections open at once, and what each costs
 //! - `system`: what `/proc` says
 //! - `report`, `plot`: text, JSON, SVG
@@ -27,6 +27,7 @@ mod model;
 mod plot;
 #[cfg(feature = "bench")]
 mod report;
+mod start;
 #[cfg(feature = "bench")]
 mod system;
 #[cfg(feature = "bench")]
@@ -38,8 +39,6 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-/// The place of the port in a command.
-const PORT: &str = "{port}";
 /// The longest pipeline: so many requests fit into the smallest send buffer.
 const DEEPEST: i64 = 256;
 
@@ -93,7 +92,7 @@ pub fn command() -> Command {
                 .long("start")
                 .value_name("NAME=COMMAND")
                 .action(ArgAction::Append)
-                .value_parser(foreign)
+                .value_parser(start::parse)
                 .help("A server of your own, started for each measurement; `{port}` is where it is to listen"),
         )
         .arg(number("connections", "1000", 1_000_000).help("How many connections"))
@@ -147,17 +146,6 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 #[cfg(not(feature = "bench"))]
 pub fn run(_: &ArgMatches) -> ExitCode {
     refuse("this build is without it; type `cargo run --release --features bench --bin lab -- bench`")
-}
-
-/// A name, and a command of the shell with a place for the port.
-fn foreign(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, command)) if !name.is_empty() && command.contains(PORT) => {
-            Ok((name.to_string(), command.to_string()))
-        }
-        Some((_, command)) if !command.contains(PORT) => Err(format!("the command does not say where {PORT} goes")),
-        _ => Err("it is NAME=COMMAND".to_string()),
-    }
 }
 
 fn refuse(why: &str) -> ExitCode {
