@@ -339,7 +339,7 @@ for (const name of withPlayer) {
         }));
     await check(`${name} leads from lane to lane by arrows in the player, and no further than the present row`, () =>
         open(name, { reducedMotion: 'reduce' }, async (page) => {
-            await settled(page);
+            await unfolded(page);
             for (const [at, stage] of stages.entries()) {
                 const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
                 const { rows, flows } = data(stage);
@@ -381,7 +381,7 @@ for (const name of withPlayer) {
         }));
     await check(`${name} says in the player's words what led to a row, where there are no lanes`, () =>
         open(name, { width: 390 }, async (page) => {
-            await settled(page);
+            await unfolded(page);
             for (const [at, stage] of stages.entries()) {
                 const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
                 const { rows, flows } = data(stage);
@@ -403,7 +403,7 @@ for (const name of withPlayer) {
         }));
     await check(`${name} has the whole file in the player, and the place of each in view`, () =>
         open(name, { reducedMotion: 'reduce' }, async (page) => {
-            await settled(page);
+            await unfolded(page);
             for (const [at, stage] of stages.entries()) {
                 const box = page.locator('.lanes-player').nth(at).locator('.lab-box');
                 const { rows, file } = data(stage);
