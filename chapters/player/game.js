@@ -5,7 +5,7 @@
 'use strict';
 
 (() => {
-    const { Lanes, Panel, Source, WholeSource, button, element, failed, replace, reveal, thousands, withSource } = window.lab;
+    const { Lanes, Panel, Source, WholeSource, badge, button, element, failed, replace, reveal, thousands, withSource } = window.lab;
 
     const OUTSIDE = 'Outside the server: no line of it.';
     const places = [...document.querySelectorAll('.scheduler-game')];
@@ -39,9 +39,6 @@
         },
     };
 
-    /** `worker-2` as `W2`. */
-    const letter = (role) => role[0].toUpperCase() + (role.match(/\d+$/) || [''])[0];
-    const badge = (roles, role) => element('span', { class: `lab-badge lab-role-${role}`, 'aria-hidden': 'true' }, letter(roles[role]));
     const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
     class Game {

@@ -229,6 +229,7 @@
 
     /** `worker-2` as `W2`. */
     const letter = (role) => role[0].toUpperCase() + (role.match(/\d+$/) || [''])[0];
+    const badge = (roles, role) => element('span', { class: `lab-badge lab-role-${role}`, 'aria-hidden': 'true' }, letter(roles[role]));
 
     /** A stage's whole file, with a mark for each role at its line. */
     class WholeSource {
@@ -259,8 +260,7 @@
                 const line = this.lines[number - 1];
                 if (!line) return;
                 line.classList.add('marked');
-                const badge = { class: `lab-badge lab-role-${other}`, 'aria-hidden': 'true' };
-                line.querySelector('.lab-marks').append(element('span', badge, letter(this.roles[other])));
+                line.querySelector('.lab-marks').append(badge(this.roles, other));
             });
             const stand = this.roles.map((name, other) => (at[other] ? `${letter(name)} ${name} at line ${at[other]}` : null));
             this.caption.textContent = `${this.file}: ${stand.filter(Boolean).join(', ') || 'nobody is there yet'}`;
@@ -463,5 +463,5 @@
     // Once all of them have their height, the one that a link means is where it stays.
     Promise.all(players).then(() => dispatchEvent(new Event('hashchange')));
     // For the game and the listings, which are files of their own.
-    window.lab = { Lanes, Panel, Source, WholeSource, button, element, failed, load, replace, reveal, thousands, withSource };
+    window.lab = { Lanes, Panel, Source, WholeSource, badge, button, element, failed, load, replace, reveal, thousands, withSource };
 })();
