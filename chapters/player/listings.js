@@ -1,14 +1,16 @@
 // Line numbers for the listings of the stages, links to their lines from the reports, and long listings folded.
 //
-// A listing is a part of a stage's file: where its lines are found there, they get that file's numbers. A place in a
-// report (`lab/stages/stage4_broken.rs:141`) leads to its line in a listing of the same page, and that line is marked.
+// A listing is a part of a stage's file, or several: where its lines are found there, they get that file's numbers. A
+// place in a report (`lab/stages/stage4_broken.rs:141`, `stage4_broken.cpp:51`) leads to its line in a listing of the same
+// page, and that line is marked.
 // Of a long listing only the lines around those that matter are shown, or its first; a button shows all of it. On paper
 // and without this file every listing stands whole.
 'use strict';
 
 (() => {
     const { load, element } = window.lab;
-    const PLACE = /lab\/stages\/(\w+)\.rs:(\d+)/g;
+    const PLACE = /lab\/stages\/(?<stage>\w+)\.rs:(?<line>\d+)|\b(?<twin>stage\w+)\.cpp:(?<at>\d+)/g;
+    const LISTINGS = 'pre > code.language-rust, pre > code.language-cpp';
     /** Up to how many lines a listing stands whole, and how many of a longer one are shown. */
     const ROOM = { 'language-rust': { whole: 20, shown: 20 }, 'language-diff': { whole: 32, shown: 20 } };
     /** So few lines are not worth hiding. */
@@ -50,11 +52,28 @@
         return lines;
     }
 
-    /** The number that each of these lines has in the source, or `null` if they do not stand there in one piece. */
+    /**
+     * The number that each of these lines has in the source, or `null` if they do not stand there: in one piece, or in
+     * several with an empty line before each of the others. An empty line that is not the source's own has none.
+     */
     function numbersOf(lines, source) {
         const listed = source.map((text, at) => [text, at + 1]).filter(([text]) => !/^\s*\/\/ ANCHOR/.test(text));
-        const start = listed.findIndex((_, from) => lines.every((line, at) => listed[from + at]?.[0] === line));
-        return start < 0 || lines.length < 2 ? null : lines.map((_, at) => listed[start + at][1]);
+        const numbers = [];
+        while (numbers.length < lines.length) {
+            const rest = lines.slice(numbers.length);
+            let piece = [];
+            listed.forEach((_, from) => {
+                const ends = rest.findIndex((line, at) => listed[from + at]?.[0] !== line);
+                const length = ends < 0 ? rest.length : ends;
+                if (length > piece.length) piece = listed.slice(from, from + length);
+            });
+            const isBetween = numbers.length > 0 && (rest[0] === '' || lines[numbers.length - 1] === '');
+            if (numbers.length > 0 && !isBetween) return null;
+            if (piece.length >= 2) numbers.push(...piece.map(([, number]) => number));
+            else if (isBetween && rest[0] === '') numbers.push(null);
+            else return null;
+        }
+        return numbers;
     }
 
     /** Makes an element of each line, with the attributes that `of` gives it. */
@@ -74,10 +93,10 @@
             else if (inside) differs.add(at + 1);
         });
         split(code, lines, (at) => {
-            const id = `${stage}-${numbers[at]}`;
+            const id = numbers[at] && `${stage}-${numbers[at]}`;
             const lesson = differs.has(numbers[at]) ? '' : null;
             // The same lines may be listed twice: the first are the target.
-            return { 'data-line': numbers[at], 'data-lesson': lesson, id: document.getElementById(id) ? null : id };
+            return { 'data-line': numbers[at], 'data-lesson': lesson, id: id && document.getElementById(id) ? null : id };
         });
         code.classList.add('lab-listing');
         return true;
@@ -89,7 +108,8 @@
             const parts = [];
             let from = 0;
             for (const place of node.data.matchAll(PLACE)) {
-                const line = document.getElementById(`${place[1]}-${place[2]}`);
+                const { stage, line: number, twin, at } = place.groups;
+                const line = document.getElementById(stage ? `${stage}-${number}` : `cpp_${twin}-${at}`);
                 if (!line) continue;
                 line.classList.add('guilty');
                 parts.push(node.data.slice(from, place.index), element('a', { href: `#${line.id}` }, place[0]));
@@ -164,7 +184,7 @@
     }
 
     async function all() {
-        const listings = [...document.querySelectorAll('pre > code.language-rust')];
+        const listings = [...document.querySelectorAll(LISTINGS)];
         const reports = [...document.querySelectorAll('pre > code')].filter((code) => code.textContent.match(PLACE));
         // The stages whose sources the page names, by itself or by its players and games.
         const places = [...document.querySelectorAll('[data-trace], [data-graphs], [data-sources]')];

@@ -30,6 +30,23 @@ struct Table {
 const PEERS: [&str; 2] =
     ["epoll-floor=target/peers/release/floor {port}", "monoio=target/peers/release/hello_monoio {port}"];
 
+/// The least that a server on io_uring can do, and the same with what is said to be quicker.
+const RINGS: [&str; 6] = [
+    "ring=target/peers/release/ring_floor {port}",
+    "plain=target/peers/release/ring_floor {port} plain",
+    "direct=target/peers/release/ring_floor {port} direct",
+    "skip=target/peers/release/ring_floor {port} skip",
+    "registered=target/peers/release/ring_floor {port} registered",
+    "reno=target/peers/release/ring_floor {port} reno",
+];
+
+/// The same, and how it waits.
+const WAITS: [&str; 3] = [
+    "ring=target/peers/release/ring_floor {port}",
+    "linger=target/peers/release/ring_floor {port} linger",
+    "yield=target/peers/release/ring_floor {port} yield",
+];
+
 /// One reactor each, on a core of its own.
 const ALONE: [&str; 3] = [
     "epoll-floor=taskset -c 0 target/peers/release/floor {port}",
@@ -50,13 +67,13 @@ enum Servers {
     These(&'static [&'static str]),
 }
 
-const TABLES: [Table; 9] = [
+const TABLES: [Table; 12] = [
     Table {
         name: "bench_1000",
         servers: Servers::All,
         others: &[],
         cores: None,
-        flags: "--base stage4_fixed --connections 1000 --rounds 5 --seconds 3 --parts load,calls \
+        flags: "--base stage4_fixed --connections 1000 --rounds 7 --seconds 3 --parts load,calls \
                 --save chapters/load/1000.json --svg chapters/load/1000.svg",
     },
     Table {
@@ -64,7 +81,7 @@ const TABLES: [Table; 9] = [
         servers: Servers::Many,
         others: &[],
         cores: None,
-        flags: "--base stage4_fixed --connections 10000 --client embedded --rounds 3 --seconds 4 --parts load",
+        flags: "--base stage4_fixed --connections 10000 --client embedded --rounds 7 --seconds 3 --parts load",
     },
     Table {
         name: "bench_c10k",
@@ -114,6 +131,27 @@ const TABLES: [Table; 9] = [
         others: &ALONE,
         cores: Some("1"),
         flags: "--connections 1000 --threads 1 --rounds 9 --seconds 3 --parts load",
+    },
+    Table {
+        name: "ring_flags",
+        servers: Servers::These(&[]),
+        others: &RINGS,
+        cores: None,
+        flags: "--base ring --connections 1000 --rounds 11 --seconds 3 --parts load",
+    },
+    Table {
+        name: "ring_waits_64",
+        servers: Servers::These(&[]),
+        others: &WAITS,
+        cores: None,
+        flags: "--base ring --connections 64 --rounds 25 --seconds 2 --parts load",
+    },
+    Table {
+        name: "ring_waits_1000",
+        servers: Servers::These(&[]),
+        others: &WAITS,
+        cores: None,
+        flags: "--base ring --connections 1000 --rounds 11 --seconds 3 --parts load",
     },
 ];
 

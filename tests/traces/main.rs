@@ -223,9 +223,14 @@ fn recording(stage: &str) -> PathBuf {
     root().join("chapters/traces").join(format!("{stage}.js"))
 }
 
-/// The source of a stage as a script: a file of its own, since several traces and a graph have the same one.
+/// The source of a stage, or of its C++ twin (`cpp_` and its name), as a script: a file of its own, since several traces
+/// and a graph have the same one.
 fn source(stage: &str) -> String {
-    let text = std::fs::read_to_string(root().join(format!("lab/stages/{stage}.rs"))).expect("a stage has a source");
+    let file = match stage.strip_prefix("cpp_") {
+        Some(twin) => format!("chapters/cpp/{twin}.cpp"),
+        None => format!("lab/stages/{stage}.rs"),
+    };
+    let text = std::fs::read_to_string(root().join(file)).expect("a stage has a source");
     let lines: Vec<_> = text.lines().map(|line| json!(line).to_string()).collect();
     format!("labData({}, [\n{}\n]);\n", json!(format!("{stage}.source")), lines.join(",\n"))
 }

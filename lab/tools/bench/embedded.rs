@@ -287,7 +287,7 @@ impl<'a> Crowd<'a> {
             requests: all.requests,
             answered: all.requests + all.drained,
             seconds,
-            latency: [at(0.5), at(0.9), at(0.99), at(0.999), all.latency.max()],
+            latency: [at(0.5), at(0.9), at(0.99), at(0.999), all.latency.max()].map(Some),
             errors: all.errors,
             checked: if expected.constant { all.requests + all.drained } else { 0 },
             cpu: None,

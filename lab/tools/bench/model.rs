@@ -106,8 +106,8 @@ pub struct Load {
     /// With those that came afterwards.
     pub answered: u64,
     pub seconds: f64,
-    /// In microseconds: the quantiles of [`QUANTILES`], and the longest.
-    pub latency: [u64; 5],
+    /// In microseconds: the quantiles of [`QUANTILES`], and the longest; `None` for what the client does not know.
+    pub latency: [Option<u64>; 5],
     pub errors: Errors,
     /// Replies whose body was compared.
     pub checked: u64,

@@ -14,6 +14,8 @@ const AGREEMENT: f64 = 0.05;
 const WIDTH: usize = 100;
 /// What stands behind a ratio that is as good as 1.
 const UNRESOLVED: &str = "not resolved";
+/// Instead of a latency that the client does not know.
+const UNKNOWN: &str = "-";
 /// System calls that are named.
 const NAMED: usize = 6;
 
@@ -143,7 +145,8 @@ pub fn text(report: &Report) -> String {
         let names: String = QUANTILES.iter().map(|name| format!(" {name:>8}")).collect();
         let _ = writeln!(text, "\n  {:<wide$} {names}   errors  bodies compared", "latency in ms");
         for row in &report.rows {
-            let columns: String = latency(row).iter().map(|ms| format!(" {ms:>8.2}")).collect();
+            let shown = |ms: &Option<f64>| ms.map_or(format!(" {UNKNOWN:>8}"), |ms| format!(" {ms:>8.2}"));
+            let columns: String = latency(row).iter().map(shown).collect();
             let checked = cost::thousands(row.rounds.iter().map(|load| load.checked as i64).sum());
             let label = label(report, row);
             let errors = cost::thousands(errors(row).total() as i64);
@@ -175,12 +178,13 @@ fn head(report: &Report) -> String {
     folded(&format!("lab bench: {}", parts.join(", "))).trim_start().to_string()
 }
 
-/// In milliseconds: the median of the rounds, but of the longest the longest.
-fn latency(row: &Row) -> [f64; 5] {
+/// In milliseconds: the median of the rounds, but of the longest the longest. What is known of fewer than half of the rounds
+/// is not shown: those may be the better ones.
+fn latency(row: &Row) -> [Option<f64>; 5] {
     std::array::from_fn(|at| {
-        let rounds = row.rounds.iter().map(|load| load.latency[at] as f64 / 1000.0);
-        let spread = Spread::of(rounds).expect("there is a round");
-        if at + 1 == QUANTILES.len() { spread.highest } else { spread.median }
+        let known: Vec<_> = row.rounds.iter().filter_map(|load| Some(load.latency[at]? as f64 / 1000.0)).collect();
+        let spread = Spread::of(known.iter().copied()).filter(|_| 2 * known.len() >= row.rounds.len())?;
+        Some(if at + 1 == QUANTILES.len() { spread.highest } else { spread.median })
     })
 }
 
@@ -254,6 +258,12 @@ fn foot(report: &Report) -> Vec<String> {
              of all."
                 .to_string(),
         );
+    }
+    if report.rows.iter().any(|row| latency(row).contains(&None)) {
+        notes.push(format!(
+            "{UNKNOWN}: wrk adds requests that it would have sent but for a late reply, and puts some of them below the \
+             shortest latency, where it does not find them again."
+        ));
     }
     let ratios = || report.rows.iter().flat_map(|row| FIGURES.map(|(_, figure)| ratio(report, row, figure))).flatten();
     if ratios().any(|ratio| !ratio.is_resolved()) {
@@ -431,7 +441,7 @@ pub mod tests {
             requests,
             answered: requests,
             seconds: 1.0,
-            latency: [1_000, 2_000, 3_000, 4_000, 9_000 + requests],
+            latency: [1_000, 2_000, 3_000, 4_000, 9_000 + requests].map(Some),
             errors: Errors::default(),
             checked: requests,
             cpu: Some(Cpu { user: cpu / 10.0, kernel: cpu * 0.9 }),
@@ -509,6 +519,23 @@ pub mod tests {
         assert!(!said(&[50, 51, 52, 53, 54, 55]).contains("not resolved"), "slower is a difference too");
         let json = json(&against(&[150, 151, 152, 153, 154, 155]));
         assert_eq!(json["load"][1]["ratio_of_requests_per_second"]["interval_95"], json!([1.5, 1.55]));
+    }
+
+    #[test]
+    fn a_latency_that_most_rounds_do_not_know_is_not_shown_and_the_others_are_of_those_that_do() {
+        let mut report = example();
+        let unknown = [None, None, None, None, Some(9_500)];
+        report.rows[0].rounds[0].latency = unknown;
+        report.rows[1].rounds[0].latency = unknown;
+        report.rows[1].rounds[1].latency = unknown;
+        assert_eq!(latency(&report.rows[0]), [1.0, 2.0, 3.0, 4.0, 9.5].map(Some));
+        assert_eq!(latency(&report.rows[1]), [None, None, None, None, Some(9.6)]);
+        let text = text(&report);
+        let row = text.split("latency in ms").nth(1).and_then(|part| part.lines().find(|line| line.contains("fast")));
+        let cells: Vec<_> = row.expect("it has a row").split_whitespace().skip(2).collect();
+        assert_eq!(cells, ["-", "-", "-", "-", "9.60", "0", "1,100"]);
+        assert!(text.contains("  -: wrk adds requests") && !super::text(&example()).contains("  -: "));
+        assert!(json(&report)["load"][1]["rounds"][0]["latency_us"]["p90"].is_null());
     }
 
     #[test]

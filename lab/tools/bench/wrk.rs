@@ -71,7 +71,7 @@ fn parse(said: &str) -> Result<Load> {
         requests: number("requests")?,
         answered: number("requests")?,
         seconds: number("micros")? as f64 / 1e6,
-        latency: [number("p50")?, number("p90")?, number("p99")?, number("p99.9")?, number("max")?],
+        latency: quantiles([number("p50")?, number("p90")?, number("p99")?, number("p99.9")?], number("max")?),
         errors: Errors {
             connect: number("connect")?,
             lost: number("read")? + number("write")?,
@@ -84,6 +84,15 @@ fn parse(said: &str) -> Result<Load> {
     })
 }
 
+/// Where a reply was late, wrk adds the requests that it would have sent meanwhile (`stats_correct` in its `stats.c`). With
+/// pipelines it puts some of them below the shortest latency, and looks for a quantile only from there on: none of them is
+/// right then, and the highest are not found, which it says as 0.
+fn quantiles(found: [u64; 4], longest: u64) -> [Option<u64>; 5] {
+    let are_right = !found.contains(&0);
+    let [p50, p90, p99, p999] = found.map(|micros| are_right.then_some(micros));
+    [p50, p90, p99, p999, Some(longest)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,9 +102,16 @@ mod tests {
         let said = "Running 1s test @ http://127.0.0.1:80/\n  Requests/sec: 12.00\nlab requests=3000 micros=1500000 \
                     connect=1 read=2 write=3 status=4 timeout=5 p50=10 p90=20 p99=30 p99.9=40 max=50\n";
         let load = parse(said).expect("it is complete");
-        assert_eq!((load.requests, load.seconds, load.latency), (3000, 1.5, [10, 20, 30, 40, 50]));
+        assert_eq!((load.requests, load.seconds, load.latency), (3000, 1.5, [10, 20, 30, 40, 50].map(Some)));
         assert_eq!(load.errors, Errors { connect: 1, lost: 5, late: 5, status: 4, body: 0 });
         assert!(parse("unable to connect to 127.0.0.1:1").is_err());
         assert!(parse("lab requests=3000 micros=1500000\n").is_err());
+    }
+
+    #[test]
+    fn quantiles_of_which_one_was_not_found_are_unknown() {
+        assert_eq!(quantiles([10, 20, 30, 0], 50), [None, None, None, None, Some(50)]);
+        assert_eq!(quantiles([340, 0, 0, 0], 50), [None, None, None, None, Some(50)]);
+        assert_eq!(quantiles([10, 20, 30, 40], 50), [10, 20, 30, 40, 50].map(Some));
     }
 }

@@ -1,4 +1,4 @@
-//! What both servers share with stages 9 and 10: a listener for each core, connections dealt out by core, threads that
+//! What the servers share with stages 9 and 10: a listener for each core, connections dealt out by core, threads that
 //! are bound to their cores, and the 52 bytes of the reply.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
