@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::model::{Errors, Idle, Load, QUANTILES, Report, Row};
 use super::system::{Cpu, Source};
 use crate::tools::cost;
+use crate::words::count;
 
 /// How closely two clients must agree.
 const AGREEMENT: f64 = 0.05;
@@ -170,7 +171,7 @@ fn head(report: &Report) -> String {
         let plural = if report.rounds == 1 { "" } else { "s" };
         parts.push(format!("{} round{plural} of {} s", report.rounds, report.seconds));
         let clients = if report.both { "wrk and the embedded client" } else { row.client.name() };
-        parts.push(format!("{clients} with {} threads", work.threads));
+        parts.push(format!("{clients} with {}", count(work.threads as u64, "thread")));
         if work.pipeline > 1 {
             parts.push(format!("pipelines {} deep", work.pipeline));
         }
@@ -534,6 +535,9 @@ pub mod tests {
         let row = text.split("latency in ms").nth(1).and_then(|part| part.lines().find(|line| line.contains("fast")));
         let cells: Vec<_> = row.expect("it has a row").split_whitespace().skip(2).collect();
         assert_eq!(cells, ["-", "-", "-", "-", "9.60", "0", "1,100"]);
+        assert!(text.contains("wrk with 2 threads\n"));
+        report.work.threads = 1;
+        assert!(super::text(&report).contains("wrk with 1 thread\n"));
         assert!(text.contains("  -: wrk adds requests") && !super::text(&example()).contains("  -: "));
         assert!(json(&report)["load"][1]["rounds"][0]["latency_us"]["p90"].is_null());
     }
