@@ -659,7 +659,12 @@ for (const name of chapters.filter(isLong)) {
             holds(more === 0, `${more} buttons and gaps are printed`);
         });
         await open(name, { javaScriptEnabled: false }, async (page) => {
-            holds((await page.locator('.lab-unfold, .lab-away').count()) === 0, 'folded without JavaScript');
+            const cut = await page.$$eval('pre > code:is(.language-rust, .language-diff)', (all) => all.filter((code) => {
+                const [lines, pre] = [code.textContent.trimEnd().split('\n').length, code.parentElement];
+                const isWhole = code.getBoundingClientRect().height > 12 * lines && pre.scrollHeight <= pre.clientHeight + 20;
+                return !code.closest('details') && !isWhole;
+            }).length);
+            holds(cut === 0, `${cut} listings are not whole without JavaScript`);
         });
         if (!id) return;
         await open(`${name}#${id}`, { height: 800 }, async (page) => {
