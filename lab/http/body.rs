@@ -154,3 +154,18 @@ impl Body {
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_still_to_come_is_counted_down_and_of_chunks_is_what_they_may_have_at_most() {
+        let mut counted = Body::counted(10);
+        assert_eq!(counted.take(b"hello"), Ok(5));
+        assert_eq!((counted.taken(), counted.left()), (5, 5));
+        let mut chunked = Body::chunked();
+        assert_eq!(chunked.take(b"5\r\nhello\r\n3\r\nab"), Ok(15));
+        assert_eq!((chunked.taken(), chunked.left()), (7, MAX_BODY as u32 - 7));
+    }
+}

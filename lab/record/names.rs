@@ -140,3 +140,22 @@ pub fn number_of(key: u64) -> u64 {
 pub fn role_name(roles: &[String], role: usize) -> &str {
     roles.get(role).map_or("a thread without a role", String::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_told_with_its_generation_if_it_has_one_and_from_when_it_is_known() {
+        let (plain, second) = (6, 2 << 32 | 6);
+        let objects = Objects { tokens: vec![(10, plain, 6), (20, second, 6), (30, 77, 6)], ..Objects::default() };
+        assert_eq!(objects.token(plain, 11), "fd 6");
+        assert_eq!(objects.token(second, 21), "fd 6 (gen 2)");
+        assert_eq!(objects.token(second, 20), format!("token {second}"), "it comes with this record");
+        // A token of its own, which is no key.
+        assert_eq!(objects.token(77, 31), "fd 6");
+        assert!(objects.is_key(second, 21) && !objects.is_key(second, 20) && !objects.is_key(77, 31));
+        assert!(!objects.is_key(1 << 32 | 6, 21), "another generation");
+        assert_eq!([LISTENER, STOP, LIMIT].map(|token| objects.token(token, 0)), ["listener", "stop", "limit"]);
+    }
+}

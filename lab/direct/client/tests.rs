@@ -504,6 +504,29 @@ fn a_client_waits_for_room_where_the_server_reads_late() {
 }
 
 #[test]
+fn a_client_that_no_one_reads_from_gives_up_when_its_limit_is_over() {
+    let (mut client, _server) = pair_within(Plan::Post(64 << 20), Duration::from_millis(50));
+    assert_eq!(kind(&client.finish()), Some(ErrorKind::TimedOut));
+    assert!(client.left() > 0);
+    // It is told of nothing but what has come.
+    assert_eq!(kind(&client.poll(libc::POLLIN)), Some(ErrorKind::TimedOut));
+    assert_eq!(client.poll(libc::POLLIN | libc::POLLRDHUP).expect_err("nothing comes").kind(), ErrorKind::TimedOut);
+    drop(_server);
+    assert_ne!(client.poll(libc::POLLIN).expect("the end has come") & (libc::POLLIN | libc::POLLHUP), 0);
+}
+
+#[test]
+fn who_has_broken_off_sends_no_rest_by_any_way() {
+    let all: [fn(&mut Client) -> io::Result<()>; 2] = [Client::send_rest_and_half_close, Client::finish_in_two_writes];
+    for finish in all {
+        let (mut client, _server) = pair(Plan::Get(2));
+        client.reset().expect("it is connected");
+        finish(&mut client).expect("there is nothing left to do");
+        assert_eq!(client.totals().sent, 0);
+    }
+}
+
+#[test]
 fn where_the_kernel_does_not_say_what_is_held_back_all_may_be_on_its_way() {
     let (unix, _other) = std::os::unix::net::UnixStream::pair().expect("two sockets");
     let stream = TcpStream::from(std::os::fd::OwnedFd::from(unix));

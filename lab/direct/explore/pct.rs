@@ -30,7 +30,7 @@ impl Pct {
         Pct { numbers, priorities: HashMap::new(), falls, steps: 0, fallen: 0 }
     }
 
-    fn highest(&mut self, ready: &[Step]) -> usize {
+    pub(super) fn highest(&mut self, ready: &[Step]) -> usize {
         for step in ready {
             if !self.priorities.contains_key(&step.role) {
                 self.priorities.insert(step.role.clone(), UPPER + self.numbers.draw() / 2);

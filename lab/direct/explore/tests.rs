@@ -129,6 +129,27 @@ fn without_a_fall_pct_runs_each_to_its_end_and_with_one_it_changes_once() {
 }
 
 #[test]
+fn every_order_of_priorities_is_drawn_and_who_falls_later_falls_deeper() {
+    let roles = [("a", 1), ("b", 1), ("c", 1)];
+    let drawn = orders(200, &roles, |seed| Box::new(Pct::new(seed, 1, 3)));
+    assert_eq!(drawn.len(), 6, "{drawn:?}");
+    for seed in 0..100 {
+        // Two falls, both at the first choice: it is the third's.
+        let mut pct = Pct::new(seed, 3, 1);
+        let steps = ["a", "b", "c"].map(|role| pass(role, "p", 1));
+        let mut calm = Pct::new(seed, 3, 1);
+        let highest = calm.highest(&steps);
+        let third = pct.pick(&steps, None);
+        assert_ne!(third, highest, "seed {seed}");
+        let second = (0..3).find(|at| *at != third && *at != highest).expect("three");
+        for pair in [[highest, second], [second, highest]] {
+            let ready = pair.map(|at| steps[at].clone());
+            assert_eq!(pair[pct.pick(&ready, None)], highest, "seed {seed}: it fell first");
+        }
+    }
+}
+
+#[test]
 fn orders_that_touch_nothing_in_common_are_no_likelier_for_being_many() {
     // Ten steps of c touch nothing that a and b do, whose one step each meets: which of them is first is even.
     let object = |role: &str| if role == "c" { Object::Fd(1) } else { Object::Queue };

@@ -143,3 +143,11 @@ fn who_is_a_thread_is_no_client_and_not_the_operator() {
         assert_eq!((client_of(name), is_thread(name)), (None, true));
     }
 }
+
+#[test]
+fn a_word_is_shown_as_it_stands_but_for_what_a_terminal_would_obey() {
+    assert_eq!(shown("don't \\ \"so\" ~"), "don't \\ \"so\" ~");
+    assert_eq!(shown("세션 é"), "세션 é");
+    // Escape, delete, a mark that turns the text round, and an accent that would join what stands before it.
+    assert_eq!(shown("\x1b\x7f\u{202e}\u{301}"), "\\u{1b}\\u{7f}\\u{202e}\\u{301}");
+}
