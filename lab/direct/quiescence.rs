@@ -50,7 +50,7 @@ pub struct Sleeper {
     /// The system call it sleeps in: `epoll_wait`, `futex`; empty where the kernel does not say.
     pub call: &'static str,
     /// How often it has given up a core since it began.
-    switches: u64,
+    pub switches: u64,
 }
 
 /// The mask with which a socket is on an interest list: the bits of `epoll_event.events`.

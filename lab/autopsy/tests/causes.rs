@@ -241,6 +241,22 @@ fn the_first_share_that_the_map_gives_up_is_told_with_its_block_and_who_is_left(
 }
 
 #[test]
+fn that_a_fixed_server_serves_is_borne_out_by_a_refusal_or_a_share_and_where_it_drains_by_a_refusal_alone() {
+    let is_explained = |run: &Run| verdicts::why(&on(run)).is_some();
+    let of = |mut run: Run, stage: &str| {
+        run.stage = crate::catalogue::find(stage).expect("it is in the catalogue");
+        run
+    };
+    assert!(is_explained(&shares(2, false)) && !is_explained(&shares(2, true)));
+    assert!(is_explained(&at_two_locks()));
+    assert!(is_explained(&of(at_two_locks(), "stage7_fixed")));
+    assert!(!is_explained(&of(shares(2, false), "stage7_fixed")), "a share is no reason of a server that drains");
+    let mut free = at_two_locks();
+    free.steps[2].outcome = Outcome::Passed;
+    assert!(!is_explained(&free) && !is_explained(&of(free, "stage7_fixed")), "nobody was held up");
+}
+
+#[test]
 fn a_share_given_up_after_the_schedule_shows_nothing() {
     assert!(kept_alive(&on(&shares(2, true))).is_none());
     // The very first record after it.

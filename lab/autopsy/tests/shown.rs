@@ -6,7 +6,7 @@ use super::super::verdicts;
 use super::*;
 use crate::direct::client::SocketQueues;
 use crate::direct::outcome::{Loss, Stuck};
-use crate::direct::quiescence::{Armed, Proof};
+use crate::direct::quiescence::{Armed, Proof, Sleeper};
 use crate::record::wakeups::{Counts, Herd};
 
 const FLAG: u64 = 0x1000;
@@ -390,6 +390,37 @@ fn a_herd_is_told_by_who_was_woken_in_vain() {
     assert!(!text.contains("in vain reactor"), "{text}");
     assert!(is_explained(&herd("stage8_fixed", &[(1, 0, 1), (0, 0, 0)])));
     assert!(!is_explained(&herd("stage8_fixed", &[(1, 0, 1), (1, 1, 0)])), "a fixed server has no herd");
+}
+
+#[test]
+fn a_herd_is_one_only_if_everybody_slept_when_its_client_came() {
+    let of = |points: &[(usize, &'static str)]| {
+        let mut records = Records::default();
+        for (role, name) in points {
+            records.point(*role, name);
+        }
+        records.add(CLIENT, Kind::ClientConnect, "", [1, 0, 0]);
+        // Whoever looks later has not slept then.
+        records.point(TWO, "wait");
+        let mut run = herd("stage8_broken", &[(1, 0, 1), (1, 1, 0)]);
+        run.roles = ["client", "main", "reactor-1", "reactor-2"].map(String::from).to_vec();
+        run.records = records.list.clone();
+        is_explained(&run)
+    };
+    assert!(of(&[(ONE, "wait"), (TWO, "wait")]));
+    assert!(!of(&[(ONE, "wait")]), "reactor-2 had not come to its wait");
+    assert!(!of(&[(ONE, "wait"), (TWO, "wait"), (TWO, "woken")]), "reactor-2 was awake");
+    assert!(!of(&[(ONE, "wait"), (TWO, "woken")]), "it stood elsewhere");
+}
+
+#[test]
+fn calls_of_the_same_name_are_counted_together_in_the_proof_of_a_hang() {
+    let mut run = hang("stage6_broken", Some(None), 19);
+    let Some(Evidence::Hangs(hang)) = &mut run.evidence else { unreachable!("set above") };
+    let asleep = |call| Sleeper { name: "worker".to_string(), call, switches: 1 };
+    hang.proof.as_mut().expect("it has one").threads =
+        vec![asleep("futex"), asleep("epoll_wait"), asleep("futex"), asleep("")];
+    contains(&report(&run, 100, false), &["4 threads asleep (2 in futex, 1 in epoll_wait), none woke"]);
 }
 
 #[test]
