@@ -30,10 +30,14 @@ fn all() -> Vec<(String, Make)> {
     let models = models.into_iter().map(|(name, make)| (name.to_string(), make));
     models
         .chain(load::names().map(|name| {
-            // The chapter speaks of these rates, and of no latency.
-            let is_of_rates =
-                name.starts_with("peers_") || ["bench_10000", "bench_safety", "bench_clients"].contains(&name.as_str());
-            (name, if is_of_rates { rates_first } else { bench as Make })
+            let make = match name.as_str() {
+                "bench_1000" => cpu_folded,
+                // The chapters speak of these rates, and of no latency; "Where the time goes" of the CPU too.
+                "bench_10000" | "bench_safety" | "bench_clients" => rates_alone,
+                name if name.starts_with("peers_") => rates_first,
+                _ => bench as Make,
+            };
+            (name, make)
         }))
         .chain(compiled.map(|name| (format!("compiler_{name}"), refusal as Make)))
         .collect()
@@ -357,11 +361,31 @@ fn bar(median: &str, most: u64, range: &str) -> Result<String, String> {
 
 /// The tables of `lab bench`, the latencies folded.
 fn rates_first(text: &str) -> Result<String, String> {
-    let text = bench(text)?;
-    // The last of the tables.
-    let at = text.rfind("<div class=\"lab-scroller\"").filter(|at| text[*at..].contains(">latency in ms<"));
-    let (rates, latencies) = text.split_at(at.ok_or("the last table is not of latencies")?);
-    Ok(format!("{rates}<details class=\"report\">\n<summary>The latencies</summary>\n\n{latencies}\n</details>\n\n"))
+    fold(&bench(text)?, "latency in ms", "The latencies")
+}
+
+/// The same, and what a request takes of the CPU folded too.
+fn rates_alone(text: &str) -> Result<String, String> {
+    fold(&rates_first(text)?, "CPU per request in ns", "The CPU time of a request")
+}
+
+/// What a request takes of the CPU folded.
+fn cpu_folded(text: &str) -> Result<String, String> {
+    fold(&bench(text)?, "CPU per request in ns", "The CPU time of a request")
+}
+
+/// Folds the table of this head.
+fn fold(tables: &str, head: &str, summary: &str) -> Result<String, String> {
+    const START: &str = "<div class=\"lab-scroller\"";
+    let at = tables.find(&format!(">{head}<")).ok_or(format!("there is no {head:?}"))?;
+    let from = tables[..at].rfind(START).ok_or("it is in no table")?;
+    let next = [START, "<details"].iter().filter_map(|start| tables[at..].find(start)).min();
+    let to = next.map_or(tables.len(), |next| at + next);
+    let (before, table, behind) = (&tables[..from], &tables[from..to], &tables[to..]);
+    Ok(format!(
+        "{before}<details class=\"report\">\n<summary>{summary}</summary>\n\n{}\n\n</details>\n\n{behind}",
+        table.trim_end()
+    ))
 }
 
 /// The tables of `lab bench`. Requests, and requests for each second of CPU, stand side by side.
@@ -651,7 +675,13 @@ fn what_was_measured_stands_under_its_head() {
     assert_eq!((of("b, wrk", "p50"), of("b, wrk", "errors")), (vec!["2.50".into()], vec!["3".into()]));
     assert_eq!((of("a", "sendto"), of("b, wrk", "sendto")), (vec!["1.00".into()], vec!["0.90".into()]));
     assert_eq!((of("a", "futex"), of("b, wrk", "recvfrom")), (vec!["–".into()], vec!["–".into()]));
-    assert!(rates_first(text).is_err(), "the last of its tables is another");
+    // One table is folded, and no other.
+    let folded = rates_first(text).expect("it has latencies");
+    let (before, rest) = folded.split_once("<details class=\"report\">").expect("it is folded");
+    let (inside, behind) = rest.split_once("</details>").expect("it ends");
+    let has = |text: &str| ["latency in ms", "sendto", "requests/s: median (range)"].map(|head| text.contains(head));
+    assert_eq!([before, inside, behind].map(has), [[false, false, true], [true, false, false], [false, true, false]]);
+    assert!(cpu_folded(text).is_err(), "it has no such table");
     // The verdict stands behind its ratio, and no other word does.
     let unresolved = text.replace("0.50 (0.40 to 0.60)", "0.50 (0.40 to 1.60)  not resolved");
     let row = bench(&unresolved).expect("it is read");
