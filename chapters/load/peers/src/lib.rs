@@ -8,18 +8,24 @@ use socket2::{Domain, Socket, Type};
 
 pub const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
 
-/// One thread a core.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The port on the command line.
-pub fn port() -> u16 {
-    std::env::args().nth(1).and_then(|word| word.parse().ok()).expect("the first argument is a port")
+/// Has `serve` serve for ever on the port of the command line: a thread a core, bound to it, with a listener of its own.
+pub fn run(serve: fn(TcpListener)) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let port = std::env::args().nth(1).and_then(|word| word.parse().ok()).expect("the first argument is a port");
+    let start = |(core, listener)| {
+        std::thread::spawn(move || {
+            pin(core);
+            serve(listener);
+        })
+    };
+    let threads: Vec<_> = (0..).zip(listeners(port, cores)).map(start).collect();
+    for thread in threads {
+        thread.join().expect("it serves for ever");
+    }
 }
 
 /// So many listeners on one port. A connection whose packets arrive on core `n` goes to the one of that number.
-pub fn listeners(port: u16, count: usize) -> Vec<TcpListener> {
+fn listeners(port: u16, count: usize) -> Vec<TcpListener> {
     let listener = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there is a socket");
         socket.set_reuse_address(true).expect("SO_REUSEADDR");

@@ -6,17 +6,12 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
-use peers::{HELLO, cores, listeners, pin, port};
+use peers::{HELLO, run};
 
 const BATCH: usize = 64;
 
 fn main() {
-    let all = listeners(port(), cores());
-    let threads: Vec<_> =
-        (0..).zip(all).map(|(core, listener)| std::thread::spawn(move || serve(core, &listener))).collect();
-    for thread in threads {
-        thread.join().expect("it serves for ever");
-    }
+    run(serve);
 }
 
 struct Client {
@@ -25,8 +20,7 @@ struct Client {
     part: usize,
 }
 
-fn serve(core: usize, listener: &TcpListener) {
-    pin(core);
+fn serve(listener: TcpListener) {
     listener.set_nonblocking(true).expect("it is a socket");
     // SAFETY: no pointer goes in.
     let epoll = unsafe { libc::epoll_create1(0) };

@@ -4,19 +4,13 @@
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
 use monoio::{IoUringDriver, RuntimeBuilder};
-use peers::{HELLO, cores, listeners, pin, port};
+use peers::{HELLO, run};
 
 fn main() {
-    let all = listeners(port(), cores());
-    let threads: Vec<_> =
-        (0..).zip(all).map(|(core, listener)| std::thread::spawn(move || serve(core, listener))).collect();
-    for thread in threads {
-        thread.join().expect("it serves for ever");
-    }
+    run(serve);
 }
 
-fn serve(core: usize, listener: std::net::TcpListener) {
-    pin(core);
+fn serve(listener: std::net::TcpListener) {
     let mut flags = io_uring::IoUring::builder();
     if std::env::args().nth(2).is_none() {
         flags.setup_single_issuer().setup_coop_taskrun();

@@ -17,7 +17,7 @@ use std::{io, ptr};
 
 use io_uring::types::{BufRingEntry, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
-use peers::{HELLO, cores, listeners, pin, port};
+use peers::{HELLO, run};
 
 const BUFFERS: u16 = 1024;
 const BUFFER: usize = 2048;
@@ -30,12 +30,7 @@ const RECEIVE: u64 = 1;
 const SEND: u64 = 2;
 
 fn main() {
-    let all = listeners(port(), cores());
-    let threads: Vec<_> =
-        (0..).zip(all).map(|(core, listener)| std::thread::spawn(move || serve(core, &listener))).collect();
-    for thread in threads {
-        thread.join().expect("it serves for ever");
-    }
+    run(serve);
 }
 
 fn has(word: &str) -> bool {
@@ -152,8 +147,7 @@ impl Buffers {
     }
 }
 
-fn serve(core: usize, listener: &TcpListener) {
-    pin(core);
+fn serve(listener: TcpListener) {
     if has("reno") {
         // SAFETY: the name is that long. Whoever is accepted has it from the listener.
         let (fd, name) = (listener.as_raw_fd(), c"reno");
