@@ -54,7 +54,7 @@
 
     /**
      * The number that each of these lines has in the source, or `null` if they do not stand there: in one piece, or in
-     * several with an empty line before each of the others. An empty line that is not the source's own has none.
+     * several with an empty line of the source between them.
      */
     function numbersOf(lines, source) {
         const listed = source.map((text, at) => [text, at + 1]).filter(([text]) => !/^\s*\/\/ ANCHOR/.test(text));
@@ -67,11 +67,9 @@
                 const length = ends < 0 ? rest.length : ends;
                 if (length > piece.length) piece = listed.slice(from, from + length);
             });
-            const isBetween = numbers.length > 0 && (rest[0] === '' || lines[numbers.length - 1] === '');
-            if (numbers.length > 0 && !isBetween) return null;
-            if (piece.length >= 2) numbers.push(...piece.map(([, number]) => number));
-            else if (isBetween && rest[0] === '') numbers.push(null);
-            else return null;
+            const isCut = numbers.length > 0 && rest[0] !== '' && lines[numbers.length - 1] !== '';
+            if (isCut || piece.length < 2) return null;
+            numbers.push(...piece.map(([, number]) => number));
         }
         return numbers;
     }
@@ -93,10 +91,10 @@
             else if (inside) differs.add(at + 1);
         });
         split(code, lines, (at) => {
-            const id = numbers[at] && `${stage}-${numbers[at]}`;
+            const id = `${stage}-${numbers[at]}`;
             const lesson = differs.has(numbers[at]) ? '' : null;
             // The same lines may be listed twice: the first are the target.
-            return { 'data-line': numbers[at], 'data-lesson': lesson, id: id && document.getElementById(id) ? null : id };
+            return { 'data-line': numbers[at], 'data-lesson': lesson, id: document.getElementById(id) ? null : id };
         });
         code.classList.add('lab-listing');
         return true;

@@ -359,33 +359,33 @@ fn bar(median: &str, most: u64, range: &str) -> Result<String, String> {
     Ok(format!("number|<span class=\"lab-bar\" style=\"--part: {percent}%\">{median}</span> <small>({range})</small>"))
 }
 
+/// Tables of `lab bench` that can be folded: the head, and what stands in its place.
+const LATENCIES: [&str; 2] = ["latency in ms", "The latencies"];
+const CPU: [&str; 2] = ["CPU per request in ns", "The CPU time of a request"];
+
 /// The tables of `lab bench`, the latencies folded.
 fn rates_first(text: &str) -> Result<String, String> {
-    fold(&bench(text)?, "latency in ms", "The latencies")
-}
-
-/// The same, and what a request takes of the CPU folded too.
-fn rates_alone(text: &str) -> Result<String, String> {
-    fold(&rates_first(text)?, "CPU per request in ns", "The CPU time of a request")
+    fold(&bench(text)?, LATENCIES)
 }
 
 /// What a request takes of the CPU folded.
 fn cpu_folded(text: &str) -> Result<String, String> {
-    fold(&bench(text)?, "CPU per request in ns", "The CPU time of a request")
+    fold(&bench(text)?, CPU)
+}
+
+/// Both folded.
+fn rates_alone(text: &str) -> Result<String, String> {
+    fold(&cpu_folded(text)?, LATENCIES)
 }
 
 /// Folds the table of this head.
-fn fold(tables: &str, head: &str, summary: &str) -> Result<String, String> {
+fn fold(tables: &str, [head, summary]: [&str; 2]) -> Result<String, String> {
     const START: &str = "<div class=\"lab-scroller\"";
     let at = tables.find(&format!(">{head}<")).ok_or(format!("there is no {head:?}"))?;
-    let from = tables[..at].rfind(START).ok_or("it is in no table")?;
-    let next = [START, "<details"].iter().filter_map(|start| tables[at..].find(start)).min();
-    let to = next.map_or(tables.len(), |next| at + next);
-    let (before, table, behind) = (&tables[..from], &tables[from..to], &tables[to..]);
-    Ok(format!(
-        "{before}<details class=\"report\">\n<summary>{summary}</summary>\n\n{}\n\n</details>\n\n{behind}",
-        table.trim_end()
-    ))
+    let (before, rest) = tables.split_at(tables[..at].rfind(START).ok_or("it is in no table")?);
+    let (table, behind) = rest.split_at(rest[1..].find(START).map_or(rest.len(), |next| 1 + next));
+    let table = table.trim_end();
+    Ok(format!("{before}<details class=\"report\">\n<summary>{summary}</summary>\n\n{table}\n\n</details>\n\n{behind}"))
 }
 
 /// The tables of `lab bench`. Requests, and requests for each second of CPU, stand side by side.

@@ -3,7 +3,7 @@
 
 use crate::support::{command, finish, normalised, on_one_core, run, schedule};
 
-const GLIBC: bool = cfg!(target_env = "gnu");
+pub const GLIBC: bool = cfg!(target_env = "gnu");
 
 fn report(name: &str) -> String {
     normalised(&run(name, &[]).stdout)

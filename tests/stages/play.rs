@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::command_line::{children, is_running, wait_until};
+use crate::crashes::GLIBC;
 use crate::support::{Output, command, normalised, run};
 use lab::catalogue::{Verdict, command as typed, exhibits};
 
@@ -497,15 +498,15 @@ fn a_game_says_what_it_said_when_it_was_looked_at() {
         ("stage6_fixed", "3 1 2 a"),
         ("stage7_broken", "h h h 4 1 2 h a"),
     ] {
+        if name == "stage4_broken" && !GLIBC {
+            continue;
+        }
         let folder = here();
         let output = piped(name, &[], &format!("{}\n", keys.replace(' ', "\n")), folder.path());
-        let by_glibc = name == "stage4_broken" && !cfg!(target_env = "gnu");
-        if !by_glibc {
-            // Who is quicker, the server or the director, decides whether this has to be said.
-            let lines = output.stdout.lines().filter(|line| !line.starts_with("nobody can move: looking "));
-            let said = lines.collect::<Vec<_>>().join("\n");
-            insta::assert_snapshot!(format!("play_{name}"), normalised(&said));
-        }
+        // Who is quicker, the server or the director, decides whether this has to be said.
+        let lines = output.stdout.lines().filter(|line| !line.starts_with("nobody can move: looking "));
+        let said = lines.collect::<Vec<_>>().join("\n");
+        insta::assert_snapshot!(format!("play_{name}"), normalised(&said));
     }
 }
 

@@ -100,7 +100,7 @@ fn a_search_says_what_it_said_when_it_was_looked_at() {
         ("stage6_fixed", "--strategy delays --depth 1"),
     ] {
         let folder = folder();
-        let arguments: Vec<&str> = arguments.split(' ').filter(|word| !word.is_empty()).collect();
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
         let output = search_in(folder.path(), name, &arguments);
         let found = std::fs::read_to_string(folder.path().join(format!("{name}.found.schedule"))).unwrap_or_default();
         insta::assert_snapshot!(

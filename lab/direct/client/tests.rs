@@ -505,13 +505,13 @@ fn a_client_waits_for_room_where_the_server_reads_late() {
 
 #[test]
 fn a_client_that_no_one_reads_from_gives_up_when_its_limit_is_over() {
-    let (mut client, _server) = pair_within(Plan::Post(64 << 20), Duration::from_millis(50));
+    let (mut client, server) = pair_within(Plan::Post(64 << 20), Duration::from_millis(50));
     assert_eq!(kind(&client.finish()), Some(ErrorKind::TimedOut));
     assert!(client.left() > 0);
     // It is told of nothing but what has come.
     assert_eq!(kind(&client.poll(libc::POLLIN)), Some(ErrorKind::TimedOut));
     assert_eq!(client.poll(libc::POLLIN | libc::POLLRDHUP).expect_err("nothing comes").kind(), ErrorKind::TimedOut);
-    drop(_server);
+    drop(server);
     assert_ne!(client.poll(libc::POLLIN).expect("the end has come") & (libc::POLLIN | libc::POLLHUP), 0);
 }
 
