@@ -166,6 +166,16 @@ pub fn at_rest(blackbox: Blackbox, server: libc::pid_t) -> io::Result<Option<Vec
     Ok(asleep.map(|(threads, _)| threads).filter(|threads| !threads.is_empty()))
 }
 
+/// The same of a server without a black box, whose clients do nothing meanwhile: what it does by itself, its start above
+/// all, is over. Three looks alone see no thread that woke and slept again at once.
+///
+/// # Errors
+/// Those of reading `/proc`.
+pub fn at_rest_unrecorded(server: libc::pid_t) -> io::Result<Option<Vec<Sleeper>>> {
+    let asleep = unchanged(|| Ok(()), || threads(server, None))?;
+    Ok(asleep.map(|(threads, ())| threads).filter(|threads| !threads.is_empty()))
+}
+
 /// The server's threads and the client's, if all of them are asleep.
 fn asleep(room: &ObservedProcess<'_>) -> io::Result<Option<(Vec<Sleeper>, Option<Sleeper>)>> {
     let Some(server) = threads(room.server, room.client)? else { return Ok(None) };
@@ -636,6 +646,10 @@ pub(crate) mod tests {
         let busy = TestProcess::new("while :; do :; done");
         assert!((0..50).all(|_| at_rest(busy.blackbox, busy.pid()).is_ok_and(|rest| rest.is_none())));
         assert!(at_rest(scene.blackbox, libc::pid_t::MAX).is_err(), "there is no such process");
+        let threads = at_rest_unrecorded(scene.pid()).expect("/proc can be read").expect("it sleeps");
+        assert_eq!(threads.iter().map(|thread| thread.call).collect::<Vec<_>>(), ["read"]);
+        assert!((0..50).all(|_| at_rest_unrecorded(busy.pid()).is_ok_and(|rest| rest.is_none())));
+        assert!(at_rest_unrecorded(libc::pid_t::MAX).is_err(), "there is no such process");
     }
 
     #[test]

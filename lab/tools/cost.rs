@@ -181,6 +181,12 @@ impl Server {
         Ok(server)
     }
 
+    /// A process that listens there, of whoever started it.
+    #[cfg(test)]
+    pub(crate) fn of(process: Child, address: SocketAddr) -> Server {
+        Server { process, address }
+    }
+
     /// The number of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()

@@ -1,7 +1,7 @@
 //! `lab soak`: a stage under a mixed load for as long as somebody likes. Every byte of every reply is compared; memory
 //! and descriptors are sampled, and the server must end as small as it began.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,12 +16,15 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use super::cost::{Server, field, thousands};
 use crate::catalogue::{self, Stage, Verdict};
 use crate::direct::client::break_off;
+use crate::direct::quiescence::at_rest_unrecorded;
 use crate::http::HELLO;
 use crate::runner::{explain, say};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 /// The width of the plot, in columns.
 const COLUMNS: usize = 60;
+/// How long the server may take to come to rest, and to close what its clients have left.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Resident memory that may come on top before it counts as growth, in KiB.
 const SLACK: u64 = 1024;
 
@@ -135,6 +138,9 @@ impl Seen {
     }
 }
 
+/// What a process has open: each descriptor, and what `/proc/PID/fd` says that it leads to.
+type Descriptors = BTreeSet<(u32, String)>;
+
 /// One look at the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sample {
@@ -147,7 +153,7 @@ struct Soaked {
     seen: Seen,
     samples: Vec<Sample>,
     /// Before the first client and after the last.
-    idle: [u64; 2],
+    idle: [Descriptors; 2],
     /// How the server ended, if not in order.
     end: Option<String>,
 }
@@ -157,12 +163,10 @@ fn soak(name: &str, time: Duration, clients: u64, seed: u64) -> Result<Soaked> {
     ensure!(stage.expect == Verdict::Serves, "{name} does not serve; choose a fixed stage");
     let manners: Vec<Manner> = Manner::ALL.into_iter().map(|(manner, _)| manner).filter(|m| m.suits(stage)).collect();
     let server = Server::start(name, &[])?;
-    let first = server.connect(0)?;
-    server.get(&first)?;
-    let before = look(&server)?.descriptors - 1;
-    drop(first);
+    let mut seen = Seen::default();
+    let before = before_the_first(&server, &mut seen)?;
     let (is_over, start) = (AtomicBool::new(false), Instant::now());
-    let (seen, samples) = std::thread::scope(|scope| {
+    let samples = std::thread::scope(|scope| {
         let play = |n: u64| {
             let mut numbers = Numbers(seed.wrapping_mul(1_000_003).wrapping_add(n + 1) | 1);
             let mut seen = Seen::default();
@@ -188,19 +192,56 @@ fn soak(name: &str, time: Duration, clients: u64, seed: u64) -> Result<Soaked> {
             samples.extend(look(&server));
         }
         is_over.store(true, Ordering::Relaxed);
-        let mut seen = Seen::default();
         threads.into_iter().for_each(|thread| seen.add(thread.join().expect("a client does not panic")));
-        anyhow::Ok((seen, samples))
+        anyhow::Ok(samples)
     })?;
     // The last connections are closed when the server has read their ends.
-    let start = Instant::now();
-    let mut after = look(&server)?.descriptors;
-    while after != before && start.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(10));
-        after = look(&server)?.descriptors;
-    }
+    let after = descriptors_once(&server, |now| *now == before)?;
     let end = server.stop().err().map(|error| format!("{error:#}"));
     Ok(Soaked { seen, samples, idle: [before, after], end })
+}
+
+/// What the server has open when it has served one client, and has come to rest: the first reply may come from one of its
+/// threads while another has yet to open what it needs.
+fn before_the_first(server: &Server, seen: &mut Seen) -> Result<Descriptors> {
+    let first = server.connect(0)?;
+    server.get(&first)?;
+    let start = Instant::now();
+    while at_rest_unrecorded(server.pid() as libc::pid_t)?.is_none() {
+        ensure!(start.elapsed() < PATIENCE, "the server does not come to rest after its first client");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let with_one = descriptors(server)?;
+    drop(first);
+    let without = descriptors_once(server, |now| now.len() < with_one.len())?;
+    if without.len() >= with_one.len() {
+        seen.wrong.push("the first client has gone, and its descriptor is left".to_string());
+    }
+    Ok(without)
+}
+
+/// What the server has open as soon as it `is_due`, or after [`PATIENCE`].
+fn descriptors_once(server: &Server, is_due: impl Fn(&Descriptors) -> bool) -> Result<Descriptors> {
+    let start = Instant::now();
+    loop {
+        let now = descriptors(server)?;
+        if is_due(&now) || start.elapsed() >= PATIENCE {
+            return Ok(now);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn descriptors(server: &Server) -> Result<Descriptors> {
+    let path = format!("/proc/{}/fd", server.pid());
+    let entries = fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?;
+    let named = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        // One that is closed in between is none.
+        let leads_to = fs::read_link(entry.path()).ok()?;
+        Some((entry.file_name().to_str()?.parse().ok()?, leads_to.display().to_string()))
+    });
+    Ok(named.collect())
 }
 
 fn look(server: &Server) -> Result<Sample> {
@@ -313,10 +354,9 @@ impl Soaked {
         if let Some((before, after)) = has_grown(&self.samples) {
             wrong.push(format!("memory grew from {before} to {after} KiB"));
         }
-        let [before, after] = self.idle;
-        if before != after {
-            wrong.push(format!("{after} descriptors are open, and before the first client {before} were"));
-        }
+        let [before, after] = &self.idle;
+        wrong.extend(after.difference(before).map(|(fd, what)| format!("descriptor {fd} is left: {what}")));
+        wrong.extend(before.difference(after).map(|(fd, what)| format!("descriptor {fd} is gone: {what}")));
         wrong.extend(self.end.clone());
         wrong
     }
@@ -343,6 +383,9 @@ impl Soaked {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::process::Stdio;
+
     use super::*;
 
     fn samples(resident: impl Iterator<Item = u64>) -> Vec<Sample> {
@@ -350,7 +393,11 @@ mod tests {
     }
 
     fn soaked(samples: Vec<Sample>) -> Soaked {
-        Soaked { seen: Seen::default(), samples, idle: [9, 9], end: None }
+        Soaked { seen: Seen::default(), samples, idle: [open(9), open(9)], end: None }
+    }
+
+    fn open(count: u32) -> Descriptors {
+        (0..count).map(|fd| (fd, format!("socket:[{fd}]"))).collect()
     }
 
     #[test]
@@ -366,8 +413,8 @@ mod tests {
         let clean = || soaked(samples([5_000; 40].into_iter()));
         assert_eq!(clean().wrong(), Vec::<String>::new());
         let cases = [
-            Soaked { idle: [9, 10], ..clean() },
-            Soaked { idle: [9, 8], ..clean() },
+            Soaked { idle: [open(9), open(10)], ..clean() },
+            Soaked { idle: [open(9), open(8)], ..clean() },
             Soaked { end: Some("status 101".to_string()), ..clean() },
             Soaked { seen: Seen { wrong: vec!["it waits for ever".to_string()], ..Seen::default() }, ..clean() },
             soaked(samples((0..40).map(|n| 5_000 + 200 * n))),
@@ -376,6 +423,41 @@ mod tests {
             assert_eq!(wrong.wrong().len(), 1);
             assert!(wrong.report("stage", &wrong.wrong()).contains("WRONG: "));
         }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_left_is_named_and_so_is_another_in_the_place_of_one_that_is_gone() {
+        let mut after = open(9);
+        after.remove(&(4, "socket:[4]".to_string()));
+        after.insert((4, "/dev/null".to_string()));
+        let wrong = Soaked { idle: [open(9), after], ..soaked(Vec::new()) }.wrong();
+        assert_eq!(wrong, ["descriptor 4 is left: /dev/null", "descriptor 4 is gone: socket:[4]"]);
+    }
+
+    /// It answers while it still has something to open, as a server does whose threads start one after the other.
+    #[test]
+    fn what_a_server_opens_after_its_first_reply_is_not_left_by_a_client() {
+        let script = "exec 8</dev/null; i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; exec 7</dev/null; read x; \
+                      exec 8<&-; read x";
+        let mut command = std::process::Command::new("sh");
+        let mut process = command.args(["-c", script]).stdin(Stdio::piped()).spawn().expect("there is a shell");
+        let mut client_is_gone = process.stdin.take().expect("it is piped");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let server = Server::of(process, listener.local_addr().expect("it has one"));
+        let mut seen = Seen::default();
+        let before = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().expect("it comes");
+                stream.read_exact(&mut [0; GET.len()]).expect("it asks");
+                stream.write_all(HELLO).expect("there is room");
+                assert_eq!(stream.read(&mut [0; 1]).expect("it closes"), 0);
+                client_is_gone.write_all(b"\n").expect("it reads");
+            });
+            before_the_first(&server, &mut seen).expect("it comes to rest")
+        });
+        assert!(seen.wrong.is_empty(), "{:?}", seen.wrong);
+        let numbers: Vec<u32> = before.iter().map(|(fd, _)| *fd).collect();
+        assert!(numbers.contains(&7) && !numbers.contains(&8), "{before:?}");
     }
 
     #[test]
@@ -391,7 +473,7 @@ mod tests {
     #[test]
     fn a_wrong_reply_a_cut_and_silence_are_told_apart() {
         for (said, why) in [(&b"HTTP/1.1 200 OK"[..], "it was cut"), (&[b'x'; HELLO.len()][..], "it got")] {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
             let mut client = TcpStream::connect(listener.local_addr().expect("it has one")).expect("it listens");
             let (mut server, _) = listener.accept().expect("it comes");
             server.write_all(said).expect("there is room");
