@@ -57,8 +57,9 @@
         let top = list.scrollTop;
         if (above < top) top = above;
         else if (below > top + list.clientHeight) top = below - list.clientHeight;
-        if (top === list.scrollTop && left === list.scrollLeft) return;
-        list.scrollTo({ top, left, behavior: calm() ? 'auto' : 'smooth' });
+        // Also where it stands already: it may be on its way to the row before.
+        const isThere = top === list.scrollTop && left === list.scrollLeft;
+        list.scrollTo({ top, left, behavior: calm() || isThere ? 'instant' : 'smooth' });
     }
 
     /** What the role of an arrow's start has done, by the arrow's name in the trace. */

@@ -1108,6 +1108,8 @@ for (const name of withGame) {
                     holds((await choice(page, index).getAttribute('aria-disabled')) === String(!move), `${who}: ${does}`);
                 }
                 if (walk.node[3] !== null) break;
+                // Who scrolls the choices under a resting mouse enters them with it.
+                await page.mouse.move(0, 0);
                 const marks = await game(page).locator('.lab-whole .lab-badge').evaluateAll((all) =>
                     all.map((mark) => `${mark.className.match(/role-(\d)/)[1]} ${mark.closest('.marked').textContent.match(/\s(\d+) /)[1]}`));
                 const due = stands.map(([, line], index) => `${index} ${line}`).filter((at) => !at.endsWith(' 0'));
@@ -1127,6 +1129,39 @@ for (const name of withGame) {
                     }, undefined, { timeout: 3000 });
                 }
             }
+        }));
+    await check(`the game of ${broken} shows the line of the last choice, however quickly one follows the other`, () =>
+        open(name, {}, async (page) => {
+            await settled(page);
+            const shown = await game(page).locator('.lab-whole').evaluate(async (pre) => {
+                const frames = async (count) => { while (count-- > 0) await new Promise(requestAnimationFrame); };
+                const rest = async () => {
+                    for (let [at, same] = [pre.scrollTop, 0]; same < 12; at = pre.scrollTop) {
+                        await frames(1);
+                        same = at === pre.scrollTop ? same + 1 : 0;
+                    }
+                };
+                const choices = [...document.querySelectorAll('.scheduler-game .lab-choices button')];
+                const shown = [];
+                for (const last of choices) {
+                    for (const passed of choices.filter((choice) => choice !== last)) {
+                        for (const pause of [0, 3]) {
+                            last.focus();
+                            await rest();
+                            passed.focus();
+                            await frames(pause);
+                            last.focus();
+                            await rest();
+                            const now = pre.querySelector('.now');
+                            if (!now) continue;
+                            const [frame, line] = [pre.getBoundingClientRect(), now.getBoundingClientRect()];
+                            shown.push(line.top >= frame.top && line.bottom <= frame.bottom);
+                        }
+                    }
+                }
+                return shown;
+            });
+            holds(shown.length > 0 && shown.every(Boolean), `${shown.filter((is) => !is).length} of ${shown.length} are not shown`);
         }));
     for (const [width, height] of [[390, 480], [360, 740], [699, 900], [1280, 900]]) {
         await check(`the game of ${broken} keeps its state in view at ${width} px${width < 700 ? ', and its buttons fit fingers' : ''}`, () =>
