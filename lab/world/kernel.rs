@@ -887,3 +887,271 @@ impl AsFd for Stop {
 pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv6Addr, Shutdown, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A connection: the client's end and the server's.
+    fn pair() -> (TcpStream, Socket) {
+        let listener = Listener::bind(any_port()).expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("it has one")).expect("it listens");
+        let server = until(|| listener.accept().expect("nothing is wrong with it"));
+        (client, server)
+    }
+
+    /// Asks until there is an answer: a packet takes its time.
+    fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+        for _ in 0..20_000 {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("no answer in twenty seconds");
+    }
+
+    fn is_readable(source: &impl AsFd) -> bool {
+        let mut poll = libc::pollfd { fd: source.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: the kernel reads and writes this struct.
+        unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn the_errors_of_accept_are_the_processs_or_one_connections_or_the_listeners() {
+        let all = |is: fn(&io::Error) -> bool| -> Vec<i32> {
+            (1..=133).filter(|errno| is(&io::Error::from_raw_os_error(*errno))).collect()
+        };
+        let sorted = |mut errors: Vec<i32>| {
+            errors.sort_unstable();
+            errors
+        };
+        // accept(2), "ERRORS" and "Error handling".
+        let ours = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+        let one = [
+            libc::ECONNABORTED,
+            libc::EPERM,
+            libc::ENETDOWN,
+            libc::EPROTO,
+            libc::ENOPROTOOPT,
+            libc::EHOSTDOWN,
+            libc::ENONET,
+            libc::EHOSTUNREACH,
+            libc::EOPNOTSUPP,
+            libc::ENETUNREACH,
+        ];
+        assert_eq!(all(is_out_of_resources), sorted(ours.to_vec()));
+        assert_eq!(all(is_about_one_connection), sorted(one.to_vec()));
+    }
+
+    /// Who slept and asked again, as at the limit of descriptors, would do so for ever.
+    #[test]
+    fn a_listener_that_does_not_listen_is_an_error_and_not_waited_for() {
+        let socket = stream_socket(any_port()).expect("a socket");
+        let broken = Listener { inner: socket.into() };
+        let stop = Stop::new().expect("an eventfd");
+        let errors = [broken.accept().err(), broken.try_accept().err(), broken.accept_or_stop(&stop).err()];
+        assert_eq!(errors.map(|error| error.expect("it does not listen").raw_os_error()), [Some(libc::EINVAL); 3]);
+        stop.raise();
+        assert!(broken.accept_or_stop(&stop).expect("it was told to stop").is_none());
+    }
+
+    #[test]
+    fn a_listener_in_the_other_family_has_its_address_and_its_port_and_is_not_free_then() {
+        let any = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+        let listener = match Listener::bind_shared(any) {
+            Err(error) => return eprintln!("skipped: no IPv6 here: {error}"),
+            Ok(listener) => listener,
+        };
+        let address = listener.local_addr().expect("it has one");
+        assert_eq!(address.ip(), any.ip());
+        let mut client = TcpStream::connect(address).expect("it listens");
+        let server = until(|| listener.accept().expect("nothing is wrong with it"));
+        client.write_all(b"six").expect("there is room");
+        let mut got = [0; 9];
+        assert_eq!(until(|| server.read(&mut got).ok()), 3);
+        assert_eq!(check_is_free(address).expect_err("somebody listens").raw_os_error(), Some(libc::EADDRINUSE));
+        let other = listener.sibling().expect("it is shared");
+        assert_eq!(other.local_addr().expect("it has one"), address);
+        drop((listener, other, server, client));
+        check_is_free(address).expect("nobody listens any more");
+    }
+
+    #[test]
+    fn what_nobody_has_read_is_counted() {
+        let (mut client, server) = pair();
+        assert_eq!(server.unread().expect("it says"), 0);
+        client.write_all(b"seven b").expect("there is room");
+        until(|| (server.unread().expect("it says") == 7).then_some(()));
+        let mut two = [0; 2];
+        assert_eq!(server.read(&mut two).expect("it is there"), 2);
+        assert_eq!(server.unread().expect("it says"), 5);
+    }
+
+    #[test]
+    fn a_stream_that_takes_not_all_ends_behind_what_it_took() {
+        let (mut client, server) = pair();
+        assert!(server.write_or_end(b"whole"));
+        // More than any queue holds.
+        assert!(!server.write_or_end(&vec![b'x'; 64 << 20]));
+        assert!(!server.write_or_end(b"behind the gap"));
+        client.write_all(b"still read").expect("there is room");
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).expect("it ends in order");
+        assert!(got.starts_with(b"whole") && got.len() > 5 && got[5..].iter().all(|byte| *byte == b'x'));
+        let mut said = [0; 20];
+        assert_eq!(until(|| server.read(&mut said).ok()), 10);
+    }
+
+    /// No signal, and no end of a stream that is broken.
+    #[test]
+    fn a_client_that_is_gone_is_an_error_to_write_to() {
+        let (client, server) = pair();
+        until(|| server.write(b"unread").ok());
+        crate::direct::client::break_off(client).expect("it can");
+        let error = until(|| server.write(b"x").err());
+        assert!(matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)), "{error}");
+        assert!(!server.write_or_end(b"x"));
+    }
+
+    #[test]
+    fn each_direction_ends_alone() {
+        let (mut client, server) = pair();
+        server.shutdown_write();
+        assert_eq!(client.read(&mut [0; 1]).expect("it ends"), 0);
+        client.write_all(b"up").expect("there is room");
+        let mut got = [0; 2];
+        assert_eq!(until(|| server.read(&mut got).ok()), 2);
+        client.shutdown(Shutdown::Write).expect("it can");
+        assert_eq!(until(|| server.read(&mut got).ok()), 0);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_in_a_read_wakes_when_the_connection_is_ended() {
+        let (mut client, server) = pair();
+        // SAFETY: the descriptor is open.
+        unsafe { libc::fcntl(server.fd.as_raw_fd(), libc::F_SETFL, 0) };
+        let number = server.number() as RawFd;
+        std::mem::forget(server);
+        // SAFETY: the one who had it is forgotten.
+        let stream = Stream { fd: unsafe { OwnedFd::from_raw_fd(number) } };
+        stream.write_all(b"down").expect("there is room");
+        let mut got = [0; 4];
+        client.read_exact(&mut got).expect("it comes");
+        assert_eq!(&got, b"down");
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| stream.read(&mut [0; 1]));
+            stream.shutdown();
+            assert_eq!(reader.join().expect("it does not panic").expect("it ends"), 0);
+        });
+        assert_eq!(client.read(&mut got).expect("it ends"), 0);
+    }
+
+    #[test]
+    fn a_timer_is_over_once_and_taken_back() {
+        let now = Timer::after(0).expect("a timer");
+        until(|| is_readable(&now).then_some(()));
+        now.take();
+        assert!(!is_readable(&now), "it was taken back, and does not begin again");
+        now.take();
+        for later in [3_600_000, u64::MAX] {
+            assert!(!is_readable(&Timer::after(later).expect("a timer")));
+        }
+        let start = std::time::Instant::now();
+        let soon = Timer::after(1_020).expect("a timer");
+        until(|| is_readable(&soon).then_some(()));
+        assert!(start.elapsed() >= Duration::from_millis(1_020));
+        let each = Timer::every_second().expect("a timer");
+        for _ in 0..2 {
+            until(|| is_readable(&each).then_some(()));
+            each.take();
+        }
+        assert!(start.elapsed() >= Duration::from_millis(3_000));
+    }
+
+    #[test]
+    fn a_stop_that_is_raised_is_so_for_all_and_stays_so() {
+        let stop = Stop::new().expect("an eventfd");
+        let other = stop.try_clone().expect("a descriptor");
+        assert!(!is_readable(&stop) && !is_readable(&other));
+        other.raise();
+        other.raise();
+        assert!(is_readable(&stop) && is_readable(&other));
+    }
+
+    #[test]
+    fn a_second_is_the_clocks() {
+        let clock = || {
+            let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: the kernel writes a timespec.
+            unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
+            now.tv_sec as u32
+        };
+        let (before, now, after) = (clock(), seconds(), clock());
+        assert!((before..=after).contains(&now), "{before} {now} {after}");
+    }
+
+    #[test]
+    fn who_sleeps_has_gone_to_sleep() {
+        let before = voluntary_context_switches();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(voluntary_context_switches() > before);
+    }
+
+    /// In a thread of its own, since it moves.
+    #[test]
+    fn a_thread_keeps_to_the_cores_that_it_is_dealt_and_may_use() {
+        let cores = || {
+            let mut cores = Vec::new();
+            pin_to_cores(|core| {
+                cores.push(core);
+                false
+            })
+            .expect("there are not so many");
+            cores
+        };
+        std::thread::spawn(move || {
+            let all = cores();
+            for count in [1, 2] {
+                let dealt: Vec<usize> = all.iter().copied().filter(|core| core % count == count - 1).collect();
+                pin_thread(count - 1, count);
+                let expected = if dealt.is_empty() { all.clone() } else { dealt };
+                assert_eq!(cores(), expected, "of {all:?}");
+            }
+            let now = cores();
+            pin_thread(5000, 5001);
+            assert_eq!(cores(), now, "there is none");
+        })
+        .join()
+        .expect("it does not panic");
+    }
+
+    #[test]
+    fn an_interest_that_is_changed_is_the_last_one_and_one_that_is_gone_is_told_no_more() {
+        let (mut client, server) = pair();
+        let (epoll, mut events) = (Epoll::new().expect("an instance"), Events::with_capacity(4));
+        let told = |events: &mut Events| {
+            epoll.poll(events).expect("it looks");
+            events.iter().map(|event| event.token).collect::<Vec<_>>()
+        };
+        assert_eq!(epoll.modify(&server, 1, Interest::READ).expect_err("it is new").raw_os_error(), Some(libc::ENOENT));
+        epoll.add(&server, 1, Interest::READ).expect("it is new");
+        assert_eq!(epoll.add(&server, 1, Interest::READ).expect_err("it is there").raw_os_error(), Some(libc::EEXIST));
+        assert_eq!(told(&mut events), [0; 0]);
+        client.write_all(b"x").expect("there is room");
+        until(|| (told(&mut events) == [1]).then_some(()));
+        epoll.modify(&server, 2, Interest::READ).expect("it is there");
+        epoll.wait_for(&mut events, Some(5)).expect("it waits");
+        assert_eq!(events.iter().map(|event| event.token).collect::<Vec<_>>(), [2]);
+        epoll.delete(&server).expect("it is there");
+        assert_eq!(told(&mut events), [0; 0]);
+        assert_eq!(epoll.delete(&server).expect_err("it is gone").raw_os_error(), Some(libc::ENOENT));
+        let start = std::time::Instant::now();
+        epoll.wait_for(&mut events, Some(1)).expect("it waits");
+        assert!(start.elapsed() >= Duration::from_secs(1) && events.iter().count() == 0);
+    }
+}

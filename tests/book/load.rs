@@ -5,7 +5,10 @@
 //! LAB_RECORD=load cargo test --test book the_load
 //! LAB_RECORD=load LAB_ONLY=bench_clients cargo test --test book the_load
 //! ```
+//!
+//! So are the soaks of "On your machine", which take two hours: `LAB_RECORD=soak`.
 
+use std::process::Stdio;
 use std::sync::OnceLock;
 
 use lab::catalogue;
@@ -57,6 +60,10 @@ const ALONE: [&str; 3] = [
 /// What the calls of a request take when nobody else is there.
 pub const BARE: &str = "bare";
 const BARE_LINE: &str = "target/peers/release/bare";
+
+/// The servers that were kept under a mixed load, for so many seconds.
+const SOAKS: [(&str, &str, u64); 2] =
+    [("soak_stage9", "stage9_sharded", 6600), ("soak_stage10", "stage10_uring", 6600)];
 
 const STAGES_9_AND_10: Servers = Servers::These(&["stage9_sharded", "stage10_uring"]);
 
@@ -209,30 +216,62 @@ fn features(servers: &[&str]) -> &'static str {
     if servers.contains(&"stage10_uring") { "bench,uring" } else { "bench" }
 }
 
-/// The names of the recordings.
+/// The names of the tables.
 pub fn names() -> impl Iterator<Item = String> {
     TABLES.iter().map(|table| table.name.to_string())
 }
 
-/// With `LAB_RECORD=load`, measures anew.
+/// The names of the soaks.
+pub fn soaks() -> impl Iterator<Item = String> {
+    SOAKS.iter().map(|(name, ..)| name.to_string())
+}
+
+fn soak_line(stage: &str, seconds: u64) -> String {
+    format!("cargo run --release --features uring --bin lab -- soak --stage {stage} --seconds {seconds}")
+}
+
+/// Side by side, since they are long.
+fn record_soaks(wanted: impl Fn(&str) -> bool) {
+    let program = binary("lab").with_file_name("../release/lab");
+    let start = |(name, stage, seconds): &(&'static str, &'static str, u64)| {
+        let mut run = command(&program);
+        run.args(["soak", "--stage", stage, "--seconds", &seconds.to_string()]).stdout(Stdio::piped());
+        (*name, soak_line(stage, *seconds), run.spawn().expect("the program runs"))
+    };
+    let started: Vec<_> = SOAKS.iter().filter(|(name, ..)| wanted(name)).map(start).collect();
+    for (name, line, run) in started {
+        let output = run.wait_with_output().expect("it ends");
+        // Status 1: something was wrong. The test below finds it in the recording.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{name}: {}", output.status);
+        let text = String::from_utf8(output.stdout).expect("it prints text");
+        recordings::write(name, &format!("{text}\ntaken by {line}\non a {}\n", recordings::machine()));
+    }
+}
+
+/// With `LAB_RECORD=load`, measures anew; with `LAB_RECORD=soak`, the soaks.
 pub fn ready() {
     static RECORDED: OnceLock<()> = OnceLock::new();
-    if std::env::var("LAB_RECORD").is_ok_and(|wanted| wanted == "load") {
-        RECORDED.get_or_init(|| {
-            let needed = TABLES.iter().map(|table| features(&table.names()));
-            let needed = needed.max_by_key(|features| features.len()).unwrap_or("bench");
-            let built = command(env!("CARGO")).args(["build", "--release", "--bins", "--features", needed]).status();
-            assert!(built.expect("cargo runs").success(), "the release build is there");
-            let only = std::env::var("LAB_ONLY").ok();
-            let wanted = |table: &&Table| only.as_ref().is_none_or(|only| only == table.name);
-            TABLES.iter().filter(wanted).for_each(Table::record);
-            if only.as_ref().is_none_or(|only| only == BARE) {
-                let output = command(root().join(BARE_LINE)).output().expect("the peers are built");
-                let text = String::from_utf8(output.stdout).expect("it prints text");
-                recordings::write(BARE, &format!("{text}\ntaken by {BARE_LINE}\non a {}\n", recordings::machine()));
-            }
-        });
+    let wanted = std::env::var("LAB_RECORD").unwrap_or_default();
+    if !["load", "soak"].contains(&wanted.as_str()) {
+        return;
     }
+    RECORDED.get_or_init(|| {
+        let needed = TABLES.iter().map(|table| features(&table.names()));
+        let needed = needed.max_by_key(|features| features.len()).unwrap_or("bench");
+        let built = command(env!("CARGO")).args(["build", "--release", "--bins", "--features", needed]).status();
+        assert!(built.expect("cargo runs").success(), "the release build is there");
+        let only = std::env::var("LAB_ONLY").ok();
+        let is_wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
+        if wanted == "soak" {
+            return record_soaks(is_wanted);
+        }
+        TABLES.iter().filter(|table| is_wanted(table.name)).for_each(Table::record);
+        if is_wanted(BARE) {
+            let output = command(root().join(BARE_LINE)).output().expect("the peers are built");
+            let text = String::from_utf8(output.stdout).expect("it prints text");
+            recordings::write(BARE, &format!("{text}\ntaken by {BARE_LINE}\non a {}\n", recordings::machine()));
+        }
+    });
 }
 
 fn numbers(line: &str) -> Vec<String> {
@@ -285,6 +324,50 @@ fn the_load_was_measured_without_an_error_and_says_where() {
             }
         }
         assert!(!text.contains("left out"), "{name}: a server was left out");
+    }
+}
+
+/// What is not as it must be in what a soak of `stage` for so long has printed.
+fn wrong_in_soak(text: &str, stage: &str, seconds: u64) -> Vec<&'static str> {
+    let number = |line: &str| numbers(line).first().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+    // It looks once a second, and a look takes time.
+    let long = text.lines().next().is_some_and(|line| {
+        line.strip_prefix(&format!("{stage}, "))
+            .is_some_and(|rest| (seconds - seconds / 20..=seconds).contains(&number(rest)))
+    });
+    let row = |what: &str| text.lines().find(|line| line.contains(what)).map_or(0, number);
+    let manners = ["one by one", "at once", "an upload", "a FIN", "an RST", "nothing said", "half a head", "read late"];
+    [
+        (long, "the time"),
+        (manners.into_iter().all(|manner| row(manner) > 0), "a kind of client"),
+        (row(" replies, ") > 0, "the replies"),
+        (text.contains("\n  nothing wrong\n") && !text.contains("WRONG"), "the verdict"),
+        (text.contains(&format!("\ntaken by {}\non a ", soak_line(stage, seconds))), "the command"),
+    ]
+    .into_iter()
+    .filter_map(|(is_right, what)| (!is_right).then_some(what))
+    .collect()
+}
+
+#[test]
+fn the_load_for_long_left_nothing_behind() {
+    ready();
+    for (name, stage, seconds) in SOAKS {
+        let text = read(&format!("chapters/recorded/{name}.txt"));
+        assert_eq!(wrong_in_soak(&text, stage, seconds), [""; 0], "{name}");
+        let replies = text.lines().find(|line| line.contains(" replies, ")).expect("the count");
+        for (planted, wrong) in [
+            (text.replace("nothing wrong", "WRONG: descriptor 14 is left: socket:[7]"), "the verdict"),
+            (text.replace(&format!("--seconds {seconds}"), "--seconds 60"), "the command"),
+            (text.replacen(", ", ", 1", 1), "the time"),
+            (text.replacen(", ", ", 0", 1).replacen(&format!("0{}", seconds / 1000), "0", 1), "the time"),
+            (text.replace("an RST in the middle", "an RST"), ""),
+            (text.replace("half a head", "a whole head"), "a kind of client"),
+            (text.replace(replies, "  0 replies, 0 bytes, each compared"), "the replies"),
+        ] {
+            let expected: Vec<&str> = [wrong].into_iter().filter(|wrong| !wrong.is_empty()).collect();
+            assert_eq!(wrong_in_soak(&planted, stage, seconds), expected, "{name}");
+        }
     }
 }
 

@@ -402,7 +402,7 @@ pub fn names() -> Vec<String> {
         .chain(MEASURED.iter().map(|(name, _)| name.to_string()))
         .chain(failing.map(|name| format!("compiler_{name}")))
         .chain(models::PARTS.iter().map(|(name, ..)| name.to_string()))
-        .chain(crate::load::names())
+        .chain(crate::load::names().chain(crate::load::soaks()))
         .chain(crate::core_dump::names())
         .chain(["machine", crate::load::BARE].map(str::to_string))
         .collect()
