@@ -802,6 +802,54 @@ mod tests {
     use super::*;
     use std::sync::Barrier;
 
+    #[test]
+    fn while_one_is_being_woken_nobody_else_is() {
+        let state = |sleeping, waking| QueueState::<u64> { tasks: VecDeque::new(), closed: false, sleeping, waking };
+        for (mut state, wakes, waking) in
+            [(state(0, false), false, false), (state(2, false), true, true), (state(2, true), false, true)]
+        {
+            assert_eq!((state.begin_to_wake(), state.waking), (wakes, waking));
+        }
+    }
+
+    #[test]
+    fn one_notification_is_for_one_and_the_other_kind_is_for_all() {
+        const SLEEPERS: usize = 4;
+        let (sleepers, woken, changed) = (Mutex::new(Vec::new()), AtomicU64::new(0), Condvar::new());
+        // One that has given the lock back and does not sleep yet would wake with the one who is woken.
+        let sleeps = |tid: &libc::pid_t| {
+            let status = std::fs::read_to_string(format!("/proc/self/task/{tid}/status")).expect("it is there");
+            status.contains("\nState:\tS")
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..SLEEPERS {
+                scope.spawn(|| {
+                    let mut guard = sleepers.lock();
+                    // SAFETY: the call has no preconditions.
+                    guard.push(unsafe { libc::gettid() });
+                    drop(changed.wait(guard));
+                    woken.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            let until = |due: &dyn Fn() -> bool| {
+                while !due() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            };
+            until(&|| {
+                let sleepers = sleepers.lock();
+                sleepers.len() == SLEEPERS && sleepers.iter().all(sleeps)
+            });
+            changed.notify_one();
+            until(&|| woken.load(Ordering::Relaxed) > 0);
+            // Time in which others would come.
+            std::thread::sleep(Duration::from_millis(30));
+            assert_eq!(woken.load(Ordering::Relaxed), 1);
+            changed.notify_all();
+        });
+        assert_eq!(woken.into_inner(), SLEEPERS as u64);
+    }
+
     /// Each of these tasks ends only when all are under way, so whoever takes one must see to the next.
     #[test]
     fn as_many_workers_wake_as_there_are_tasks_that_wait_for_each_other() {
