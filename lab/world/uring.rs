@@ -926,4 +926,47 @@ mod tests {
         let event = next(&mut ring);
         assert!(matches!(event, Event { token: 9, more: false, outcome: Outcome::Raised }), "{event:?}");
     }
+
+    /// accept(2), "Error handling": such a connection is gone, and the next one is to be accepted at once.
+    #[test]
+    fn who_went_before_it_was_accepted_is_no_error_and_a_limit_is_one() {
+        let Some(mut ring) = ring(TINY) else { return };
+        for errno in [libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::EMFILE, libc::ENOMEM, libc::EINVAL] {
+            let index = ring.number(7, Work::Accept);
+            ring.planned.push_back((index, -errno));
+            let event = next(&mut ring);
+            assert!(event.token == 7 && !event.more, "{event:?}");
+            match event.outcome {
+                Outcome::Stalled => assert!(is_about_one_connection(&io::Error::from_raw_os_error(errno)), "{errno}"),
+                Outcome::Accepted(Err(error)) => {
+                    assert_eq!(error.raw_os_error(), Some(errno));
+                    assert!(!is_about_one_connection(&error), "{error}");
+                }
+                other => panic!("{errno}: {other:?}"),
+            }
+        }
+        assert!(ring.requests.iter().all(Option::is_none));
+    }
+
+    /// The kernel's last word on it is nobody's, but whom it still accepts is a client.
+    #[test]
+    fn an_accept_that_was_ended_as_planned_says_no_more_and_loses_nobody() {
+        let Some(mut ring) = ring(TINY) else { return };
+        let (listener, address) = listener();
+        for is_last in [false, true] {
+            ring.accept(&listener, 7).expect("it asks");
+            ring.wait_for(Some(0)).expect("it hands over");
+            let index = ring.requests.iter().position(Option::is_some).expect("it is asked for");
+            ring.requests[index].as_mut().expect("it is there").work = Work::Ended;
+            if is_last {
+                let _client = TcpStream::connect(address).expect("it listens");
+                let event = next(&mut ring);
+                assert!(event.more && matches!(event.outcome, Outcome::Accepted(Ok(_))), "{event:?}");
+            }
+            ring.push(&opcode::AsyncCancel::new(index as u64).build().user_data(UNNAMED)).expect("it asks");
+            ring.wait_for(Some(0)).expect("it hands over");
+            assert!(ring.next_event().is_none(), "{is_last}");
+            assert!(ring.requests.iter().all(Option::is_none), "{is_last}");
+        }
+    }
 }
