@@ -170,4 +170,4 @@ impl<'a> Lab<'a> {
 }
 
 #[cfg(test)]
-pub(in super::super) mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,7 @@
 //! Which step of a schedule is the next one, wherever the reader has got to, and which one leads on.
 
+use std::slice::from_ref;
+
 use super::super::super::search::making::tests::{Came, asked_too_early, lab, nobody};
 use super::*;
 use crate::catalogue::exhibits;
@@ -60,13 +62,17 @@ fn each_exhibit_has_a_question() {
     }
 }
 
-/// The step that is named, from there; in runs of a server of which this becomes.
-fn named(prefix: &[Step], own: &str, came: impl FnMut(&str, bool) -> Came) -> Option<String> {
+/// The step that is named, from there, in runs of a server of which this becomes; and how many runs that took.
+fn looked(prefix: &[Step], own: &str, came: impl FnMut(&str, bool) -> Came) -> (Option<String>, u64) {
     let script = nobody();
     let mut lab = lab(&script, 0..0, came);
     let own = Schedule::parse(own, &[], 2).expect("it is well formed");
     let found = next_step(&mut lab, prefix, &own).expect("nothing is missing");
-    found.map(|step| format!("{} {}", step.role, step.action))
+    (found.map(|step| format!("{} {}", step.role, step.action)), lab.runs())
+}
+
+fn named(prefix: &[Step], own: &str, came: impl FnMut(&str, bool) -> Came) -> Option<String> {
+    looked(prefix, own, came).0
 }
 
 /// What the stage is there to show.
@@ -82,13 +88,13 @@ fn a_step_that_leads_to_the_aim_is_named_where_there_is_one() {
     // (The choices so far, the step that leads on from them.)
     let cases: [(&[Step], Option<&str>); 6] = [
         (&[], Some("main wait 1")),
-        (&[wait.clone()], Some("worker-1 take 1")),
-        (&[take.clone()], Some("main wait 1")),
+        (from_ref(&wait), Some("worker-1 take 1")),
+        (from_ref(&take), Some("main wait 1")),
         (&[wait.clone(), take.clone(), queue.clone()], Some("worker-1 read 1")),
         // It is too late.
         (&[wait.clone(), queue.clone()], None),
         // They do not come like this.
-        (&[wait, read], None),
+        (&[wait.clone(), read], None),
     ];
     for (prefix, named_step) in cases {
         assert_eq!(named(prefix, own, dies).as_deref(), named_step, "{prefix:?}");
@@ -97,8 +103,13 @@ fn a_step_that_leads_to_the_aim_is_named_where_there_is_one() {
 
 #[test]
 fn where_its_own_schedule_does_not_lead_to_it_others_are_tried() {
-    let own = "main queue\nworker-1 read\n";
-    assert_eq!(named(&[step("main", "wait", 1)], own, dies).as_deref(), Some("worker-1 take 1"));
+    let own = "main wait\nmain queue\nworker-1 take\nworker-1 read\n";
+    let [wait, take] = [step("main", "wait", 1), step("worker-1", "take", 1)];
+    let (step, runs) = looked(from_ref(&wait), own, dies);
+    assert_eq!((step.as_deref(), runs), (Some("worker-1 take 1"), 2));
+    // The choices so far are made first, whatever comes then.
+    let (step, runs) = looked(&[wait, take], own, dies);
+    assert_eq!((step.as_deref(), runs), (Some("main queue 1"), 1));
 }
 
 #[test]

@@ -90,6 +90,27 @@ fn a_run_is_left_for_a_choice_taken_back_for_a_hint_and_for_good() {
 }
 
 #[test]
+fn the_step_that_was_looked_for_is_told_once() {
+    let stage = catalogue::find("stage3_broken").expect("it is in the catalogue");
+    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    // (How many hints there were, what was found, what is said.)
+    let cases = [
+        (1, Some(Some(pass("worker-1", "take"))), "look at worker-1"),
+        (2, Some(Some(pass("worker-1", "take"))), "before"),
+        (1, None, "before"),
+    ];
+    for (grade, found, said) in cases {
+        let mut game = Game::new(stage, &options(), &script, Reader::Lines(Default::default()));
+        (game.grade, game.found, game.message) = (grade, found, "before".to_string());
+        let mut player = Player::new(&mut game, Blackbox::new(16).expect("there is a memfd"));
+        // Nobody is asked.
+        player.rest = Some(Box::new(Delays::new(&[])));
+        assert!(matches!(player.choose(&now("queue")), Choice::Role(_)));
+        assert_eq!(player.game.message, said);
+    }
+}
+
+#[test]
 fn the_rest_is_nobodys_choice() {
     let stage = catalogue::find("stage3_broken").expect("it is in the catalogue");
     let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };

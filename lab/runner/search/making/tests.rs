@@ -27,11 +27,11 @@ pub fn nobody() -> Schedule {
     Schedule { steps: Vec::new(), plans: vec![crate::direct::schedule::Plan::Raw] }
 }
 
-/// A lab whose server is made up: `main` passes `wait` and `queue`, `worker-1` passes `take`, waits for the task that `main` queues,
-/// and passes `read`. In the runs `otherwise`, counted from 1, the first point of `main` is a `queue` too.
+/// A lab whose server is made up: `main` passes `wait` and `queue`, `worker-1` passes `take`, waits for the task that
+/// `main` queues, and passes `read`. In the runs `otherwise`, counted from 1, the first point of `main` is a `queue` too.
 ///
-/// `came` says what becomes of it: asked after each pass with all of them so far, `main wait, worker-1 take`, and once more when the
-/// order is over and all are free.
+/// `came` says what becomes of it: asked after each pass with all of them so far, `main wait, worker-1 take`, and once
+/// more when the order is over and all are free.
 pub fn lab<'a>(script: &'a Schedule, otherwise: Range<u64>, mut came: impl FnMut(&str, bool) -> Came + 'a) -> Lab<'a> {
     let stage = find("stage3_broken").expect("it is in the catalogue");
     let options = parse(stage, ["program", "--search"].map(Into::into));

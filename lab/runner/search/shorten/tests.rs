@@ -8,6 +8,7 @@ use super::super::making::listen_to_signals;
 use super::super::making::tests::{Came, asked_too_early, lab, nobody};
 use super::*;
 use crate::catalogue::find;
+use crate::record::event::Waiting;
 
 const SEGV: i32 = libc::SIGSEGV;
 
@@ -72,6 +73,28 @@ fn where_the_shorter_one_does_not_hold_the_order_that_was_found_is_kept() {
     assert_ne!(order, always.order);
     assert_eq!((kept.order, kept.held, kept.of), (order, 20, 20));
     assert_eq!(kept.runs, always.runs + 20);
+}
+
+#[test]
+fn a_step_that_passed_late_came_and_one_that_never_came_did_not() {
+    let refused = Outcome::Refused { waiting: Waiting::Task, address: 0, holder: None };
+    // (What became of a step, whether it came, whether it waited.)
+    let cases = [
+        (Outcome::Passed, true, 0),
+        (refused, true, 1),
+        (Outcome::HeldBack, true, 1),
+        (Outcome::NotReached, true, 0),
+        (Outcome::Unmet("has ended".to_string()), false, 0),
+    ];
+    let script = nobody();
+    let mut lab = lab(&script, 0..0, |_, _| Came::Lives);
+    let order = Schedule::parse("main wait\nmain queue\n", &[], 2).expect("it is well formed");
+    let mut run = lab.ordered(&order).expect("nothing is missing").run;
+    assert_eq!((all_came(&run), waits(&run)), (true, 0));
+    for (outcome, came, waited) in cases {
+        run.steps[1].outcome = outcome;
+        assert_eq!((all_came(&run), waits(&run)), (came, waited), "{:?}", run.steps[1]);
+    }
 }
 
 #[test]
