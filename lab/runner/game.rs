@@ -15,16 +15,26 @@ use crate::server::Threads;
 /// `stage4.html#game:stage4_broken:0,0,1`: where the order ends, in the book's game of this stage. `None` where the game
 /// cannot show it: it has other clients, fewer threads or no such move; or the book is not in this folder.
 pub fn link(stage: &Stage, schedule: &Schedule, workers: usize) -> Option<String> {
+    let moves = moves(&graph(stage)?, stage, schedule, workers)?;
+    Some(format!("stage{}.html#game:{}:{moves}", stage.chapter, stage.name))
+}
+
+/// The graph of all orders of this stage, as the book has it.
+fn graph(stage: &Stage) -> Option<Value> {
     let script = fs::read_to_string(format!("chapters/traces/{}.game.js", stage.name)).ok()?;
     let data = &script[script.find(", {")? + 2..script.rfind(");")?];
-    let graph: Value = serde_json::from_str(data).ok()?;
+    serde_json::from_str(data).ok()
+}
+
+/// The moves that lead there: `0,0,1`.
+fn moves(graph: &Value, stage: &Stage, schedule: &Schedule, workers: usize) -> Option<String> {
     let head = &graph["head"];
     let count = head["roles"].as_array()?.len();
     // A reactor more is one more that a client may wake. A worker more has nothing to do.
     if plans(schedule) != *head["plans"].as_array()? || (stage.threads == Threads::Reactors && workers + 2 != count) {
         return None;
     }
-    let mut walk = Walk { graph: &graph, at: &head["start"], moves: Vec::new() };
+    let mut walk = Walk { graph, at: &head["start"], moves: Vec::new() };
     walk.settle(&schedule.steps)?;
     for (at, step) in schedule.steps.iter().enumerate() {
         let chosen = walk.possible()?.iter().find(|chosen| walk.is(chosen, step))?;
@@ -32,7 +42,7 @@ pub fn link(stage: &Stage, schedule: &Schedule, workers: usize) -> Option<String
         walk.settle(&schedule.steps[at + 1..])?;
     }
     let moves: Vec<_> = walk.moves.iter().map(|chosen| chosen[0].to_string()).collect();
-    Some(format!("stage{}.html#game:{}:{}", stage.chapter, stage.name, moves.join(",")))
+    Some(moves.join(","))
 }
 
 /// What the clients send, as the game has it.
@@ -94,3 +104,6 @@ impl<'a> Walk<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,3 +25,6 @@ pub fn is_aim(stage: &Stage, shown: &Shown) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,6 +77,35 @@ impl<'g, 'a> Player<'g, 'a> {
         // A terminal that is not there any more asks nothing.
         self.game.reader.ask(&|size, colour| view.draw(size, colour), ready.len()).unwrap_or(Key::Quit)
     }
+
+    /// What a key chooses; `None` where the reader is to be asked again, or asked no more.
+    fn pressed(&mut self, key: Key, ready: &(Vec<usize>, Vec<Step>)) -> Option<Choice> {
+        let steps = &ready.1;
+        match key {
+            Key::Number(number) if (1..=steps.len()).contains(&number) => {
+                self.game.marks.push(Mark { at: self.choices.taken.len(), is_rest: false });
+                self.game.moved();
+                return Some(self.take(ready, number - 1));
+            }
+            Key::Rest | Key::End => self.rest = Some(Box::new(Delays::new(&[]))),
+            Key::Random => self.rest = Some(Box::new(Walk::new(1 + self.game.taken_back))),
+            Key::Undo if self.game.take_back() => return Some(self.leave(Wants::Again)),
+            Key::Hint if self.game.hint(steps) => {
+                self.game.reader.tell(&self.game.message);
+                return Some(self.leave(Wants::Hint));
+            }
+            Key::Save => self.game.save(),
+            Key::Help => self.game.message = KEYS.to_string(),
+            Key::Quit => return Some(self.leave(Wants::Quit)),
+            Key::Undo | Key::Hint => {}
+            Key::Number(_) | Key::Other => self.game.message = "that is no key here; ? explains them".to_string(),
+        }
+        if self.rest.is_some() {
+            self.game.marks.push(Mark { at: self.choices.taken.len(), is_rest: true });
+            self.game.moved();
+        }
+        None
+    }
 }
 
 impl Strategy for Player<'_, '_> {
@@ -95,28 +124,9 @@ impl Strategy for Player<'_, '_> {
             self.game.hint(steps);
         }
         while self.rest.is_none() {
-            match self.ask(now, steps) {
-                Key::Number(number) if (1..=steps.len()).contains(&number) => {
-                    self.game.marks.push(Mark { at: self.choices.taken.len(), is_rest: false });
-                    self.game.moved();
-                    return self.take(&ready, number - 1);
-                }
-                Key::Rest | Key::End => self.rest = Some(Box::new(Delays::new(&[]))),
-                Key::Random => self.rest = Some(Box::new(Walk::new(1 + self.game.taken_back))),
-                Key::Undo if self.game.take_back() => return self.leave(Wants::Again),
-                Key::Hint if self.game.hint(steps) => {
-                    self.game.reader.tell(&self.game.message);
-                    return self.leave(Wants::Hint);
-                }
-                Key::Save => self.game.save(),
-                Key::Help => self.game.message = KEYS.to_string(),
-                Key::Quit => return self.leave(Wants::Quit),
-                Key::Undo | Key::Hint => {}
-                Key::Number(_) | Key::Other => self.game.message = "that is no key here; ? explains them".to_string(),
-            }
-            if self.rest.is_some() {
-                self.game.marks.push(Mark { at: self.choices.taken.len(), is_rest: true });
-                self.game.moved();
+            let key = self.ask(now, steps);
+            if let Some(choice) = self.pressed(key, &ready) {
+                return choice;
             }
         }
         let rest = self.rest.as_mut().expect("it was chosen");

@@ -78,7 +78,7 @@ impl Reader {
             Reader::Screen(screen) => screen.ask(draw, choices),
             Reader::Lines(lines) => {
                 say(&format!("{}\n", draw((width(), ROWS), colour())))?;
-                let word = lines.borrow_mut().next().context("cannot read from standard input")?;
+                let word = lines.borrow_mut().next(io::stdin().lock()).context("cannot read from standard input")?;
                 if let Some(word) = &word {
                     say(&format!("> {word}\n\n"))?;
                 }
@@ -114,12 +114,27 @@ fn key(word: &str) -> Key {
     }
 }
 
+/// What a byte means after the digits of `number`; `None` where another digit may follow.
+fn pressed(byte: u8, number: &mut usize, choices: usize) -> Option<Key> {
+    match byte {
+        b'0'..=b'9' => {
+            *number = *number * 10 + usize::from(byte - b'0');
+            // No further digit could follow.
+            (*number == 0 || *number * 10 > choices).then_some(Key::Number(*number))
+        }
+        b'\n' | b'\r' if *number > 0 => Some(Key::Number(*number)),
+        // The end of a transmission, from the keyboard.
+        4 => Some(Key::Quit),
+        _ => Some(key(&char::from(byte).to_string())),
+    }
+}
+
 impl Lines {
-    /// The next word; `None` at the end.
-    fn next(&mut self) -> io::Result<Option<String>> {
+    /// The next word of `input`; `None` at the end.
+    fn next(&mut self, mut input: impl BufRead) -> io::Result<Option<String>> {
         while self.words.is_empty() && !self.is_over {
             let mut line = String::new();
-            self.is_over = io::stdin().lock().read_line(&mut line)? == 0;
+            self.is_over = input.read_line(&mut line)? == 0;
             self.words.extend(line.split_whitespace().map(str::to_string));
         }
         Ok(self.words.pop_front())
@@ -209,19 +224,9 @@ impl Screen {
         let mut number = 0;
         loop {
             write(&page(&draw(size(), colour())))?;
-            match self.read().context("cannot read from the terminal")? {
-                None => {}
-                Some(digit @ b'0'..=b'9') => {
-                    number = number * 10 + usize::from(digit - b'0');
-                    // No further digit could follow.
-                    if number == 0 || number * 10 > choices {
-                        return Ok(Key::Number(number));
-                    }
-                }
-                Some(b'\n' | b'\r') if number > 0 => return Ok(Key::Number(number)),
-                // The end of a transmission, from the keyboard.
-                Some(4) => return Ok(Key::Quit),
-                Some(byte) => return Ok(key(&char::from(byte).to_string())),
+            let byte = self.read().context("cannot read from the terminal")?;
+            if let Some(key) = byte.and_then(|byte| pressed(byte, &mut number, choices)) {
+                return Ok(key);
             }
         }
     }
@@ -293,10 +298,14 @@ fn write(text: &str) -> io::Result<()> {
 /// The columns and rows of the terminal.
 fn size() -> Size {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ writes a winsize.
-    let known = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) } == 0;
-    let is_known = known && size.ws_col > 0 && size.ws_row > 0;
-    if is_known { (usize::from(size.ws_col), usize::from(size.ws_row)) } else { (80, ROWS) }
+    // SAFETY: TIOCGWINSZ writes a winsize; where it cannot, the zeros stay.
+    unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
+    usable(size.ws_col, size.ws_row)
+}
+
+/// Some terminals say that they have no size.
+fn usable(columns: u16, rows: u16) -> Size {
+    if columns > 0 && rows > 0 { (columns.into(), rows.into()) } else { (80, ROWS) }
 }
 
 #[cfg(test)]

@@ -305,4 +305,4 @@ fn fingerprint(taken: &[Taken]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

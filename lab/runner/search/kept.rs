@@ -75,3 +75,6 @@ pub fn new_file(stem: &str, how: &str) -> io::Result<PathBuf> {
     }
     Err(io::ErrorKind::AlreadyExists.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,9 +48,13 @@ pub fn listen_to_signals() {
     }
 }
 
+/// Makes one run, as [`in_process`] does.
+type Direct<'a> = dyn FnMut(&Plan<'_>, Blackbox, &mut dyn Strategy) -> Result<(Run, Direction)> + 'a;
+
 /// What makes runs.
 pub struct Lab<'a> {
     pub plan: Plan<'a>,
+    direct: Box<Direct<'a>>,
     /// Emptied before each run.
     pub blackbox: Blackbox,
     /// What each run took.
@@ -128,7 +132,7 @@ impl<'a> Lab<'a> {
         let (heap, address, mode) = (options.heap.unwrap_or(stage.heap), any_port(), Mode::Directed);
         let setup = Setup { serve, workers, flags, drain, threads, heap, mode, address, core: false, aloud: false };
         let plan = Plan { stage, setup, schedule: script, limit: options.limit, grace: GRACE, own_order: true };
-        Ok(Lab { plan, blackbox: process::new_blackbox()?, millis: Vec::new() })
+        Ok(Lab { plan, direct: Box::new(in_process), blackbox: process::new_blackbox()?, millis: Vec::new() })
     }
 
     /// How many runs it has made.
@@ -142,7 +146,7 @@ impl<'a> Lab<'a> {
         self.blackbox = self.blackbox.emptied()?;
         let plan = Plan { schedule, ..self.plan };
         add_outside(&plan, self.blackbox);
-        let (run, verdict) = in_process(&plan, self.blackbox, strategy)?;
+        let (run, verdict) = (self.direct)(&plan, self.blackbox, strategy)?;
         process::check(run.ending, &self.blackbox)?;
         if let Direction::Unable(why) = verdict {
             bail!(why);
@@ -166,4 +170,4 @@ impl<'a> Lab<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

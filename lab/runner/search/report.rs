@@ -15,6 +15,7 @@ use super::making::{Lab, told};
 use super::shorten::Shorter;
 use crate::autopsy;
 use crate::catalogue::Stage;
+use crate::direct::explore::bounded::Bounds;
 use crate::direct::explore::which::Kind;
 use crate::words::{at_most_one_in, count, signal_name, thousands};
 use crate::world::heap::Heap;
@@ -103,19 +104,7 @@ pub fn nothing(stage: &Stage, options: &Options, campaign: &Campaign, lab: &Lab<
         return Ok(end);
     }
     let mut text = format!("{}: {}\n\n", stage.name, stage.title);
-    if let Some(bounds) = bounds {
-        if let Some(complete) = bounds.complete {
-            let delays = ["no delay".to_string(), "at most one delay".to_string()];
-            let delays = delays.get(complete).cloned().unwrap_or(format!("at most {complete} delays"));
-            let orders = thousands(bounds.orders as u64);
-            writeln!(text, "delays    every order with {delays}: {orders} of {orders}")?;
-        }
-        if bounds.of > 0 {
-            let next = complete.map_or(0, |complete| complete + 1);
-            let (begun, of) = (thousands(bounds.begun as u64), thousands(bounds.of as u64));
-            writeln!(text, "          with {next}: {begun} of {of}")?;
-        }
-    }
+    text.extend(bounds.map(delays));
     for (kind, drawn) in campaign.sampled() {
         let (runs, one_in) = (thousands(drawn), thousands(at_most_one_in(drawn)));
         writeln!(text, "{:<9} 0 of {runs}: at 95% at most 1 in {one_in}, under this strategy", kind.name())?;
@@ -132,6 +121,23 @@ pub fn nothing(stage: &Stage, options: &Options, campaign: &Campaign, lab: &Lab<
     }
     say(&format!("{text}\n{last}\n"))?;
     Ok(end)
+}
+
+/// How far the delays got.
+fn delays(bounds: Bounds) -> String {
+    let mut text = String::new();
+    if let Some(complete) = bounds.complete {
+        let delays = ["no delay".to_string(), "at most one delay".to_string()];
+        let delays = delays.get(complete).cloned().unwrap_or(format!("at most {complete} delays"));
+        let orders = thousands(bounds.orders as u64);
+        text += &format!("delays    every order with {delays}: {orders} of {orders}\n");
+    }
+    if bounds.of > 0 {
+        let next = bounds.complete.map_or(0, |complete| complete + 1);
+        let (begun, of) = (thousands(bounds.begun as u64), thousands(bounds.of as u64));
+        text += &format!("          with {next}: {begun} of {of}\n");
+    }
+    text
 }
 
 fn time(campaign: &Campaign, took: Duration) -> String {
@@ -169,3 +175,6 @@ fn diverged(campaign: &Campaign) -> Option<String> {
         step.role, step.action
     ))
 }
+
+#[cfg(test)]
+mod tests;

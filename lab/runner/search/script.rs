@@ -55,3 +55,6 @@ fn sends_raw(schedule: &Schedule) -> bool {
     let is_raw = |step: &Step| matches!(step.action, Action::Send(_)) && plan(&step.role) == Some(Plan::Raw);
     schedule.steps.iter().any(is_raw)
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,3 +98,6 @@ fn replayed(lab: &mut Lab<'_>, order: &Schedule, shown: &Shown) -> Result<Shorte
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! What is taken back.
+//! What is taken back, and what a hint says.
 
 use super::super::terminal::Reader;
 use super::*;
@@ -44,4 +44,53 @@ fn a_rest_is_taken_back_as_a_whole_and_is_no_choice_of_the_readers() {
     assert!(game.take_back() && !game.take_back());
     assert_eq!((game.order.len(), game.taken_back), (0, 2));
     assert_eq!(game.message, "there is nothing to take back");
+}
+
+/// A game of that stage, with nothing in it yet.
+fn game<'a>(name: &str, script: &'a Schedule) -> Game<'a> {
+    let stage = catalogue::find(name).expect("it is in the catalogue");
+    Game::new(stage, &options(), script, Reader::Lines(Default::default()))
+}
+
+#[test]
+fn the_first_hint_is_a_question_the_next_looks_and_the_others_say_ever_more() {
+    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    let ready = [pass("main", "wait"), pass("worker-1", "take")];
+    let mut game = game("stage3_broken", &script);
+    assert!(!game.hint(&ready));
+    assert_eq!(game.message, question(game.stage));
+    assert!(game.hint(&ready), "it is to be looked for");
+    assert_eq!((game.message.as_str(), game.hints), ("looking for an order from here ...", 1));
+    game.found = Some(Some(ready[1].clone()));
+    // (What is said, how many hints that are.) The last one is said again, and is no other.
+    for (said, hints) in [("look at worker-1", 2), ("2: worker-1 take 1", 3), ("2: worker-1 take 1", 3)] {
+        assert!(!game.hint(&ready));
+        assert_eq!((game.message.as_str(), game.hints), (said, hints));
+    }
+    // Elsewhere it is asked anew.
+    game.moved();
+    assert_eq!((game.message.as_str(), game.found.is_none(), game.grade), ("", true, 0));
+    assert!(!game.hint(&ready));
+    assert_eq!((game.message.as_str(), game.hints), (question(game.stage), 4));
+    game.found = Some(None);
+    assert!(!game.hint(&ready));
+    assert_eq!(game.message, "no order was found from here that does it; u takes a choice back");
+}
+
+#[test]
+fn of_a_server_that_nothing_breaks_no_order_is_looked_for() {
+    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    let mut game = game("stage3_fixed", &script);
+    for said in [question(game.stage), "no order is known that breaks this one"] {
+        assert!(!game.hint(&[]));
+        assert_eq!(game.message, said);
+    }
+}
+
+#[test]
+fn an_order_without_a_step_is_not_written() {
+    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    let mut game = game("stage3_broken", &script);
+    game.save();
+    assert_eq!(game.message, "there is no order to write yet");
 }

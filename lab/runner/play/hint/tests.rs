@@ -1,5 +1,8 @@
-//! Which step of a schedule is the next one, wherever the reader has got to.
+//! Which step of a schedule is the next one, wherever the reader has got to, and which one leads on.
 
+use std::slice::from_ref;
+
+use super::super::super::search::making::tests::{Came, asked_too_early, lab, nobody};
 use super::*;
 use crate::catalogue::exhibits;
 
@@ -57,4 +60,64 @@ fn each_exhibit_has_a_question() {
         let asked = question(stage);
         assert!(asked.ends_with('?') && asked.len() < 160, "{}: {asked}", stage.name);
     }
+}
+
+/// The step that is named, from there, in runs of a server of which this becomes; and how many runs that took.
+fn looked(prefix: &[Step], own: &str, came: impl FnMut(&str, bool) -> Came) -> (Option<String>, u64) {
+    let script = nobody();
+    let mut lab = lab(&script, 0..0, came);
+    let own = Schedule::parse(own, &[], 2).expect("it is well formed");
+    let found = next_step(&mut lab, prefix, &own).expect("nothing is missing");
+    (found.map(|step| format!("{} {}", step.role, step.action)), lab.runs())
+}
+
+fn named(prefix: &[Step], own: &str, came: impl FnMut(&str, bool) -> Came) -> Option<String> {
+    looked(prefix, own, came).0
+}
+
+/// What the stage is there to show.
+fn dies(passed: &str, _: bool) -> Came {
+    if asked_too_early(passed) { Came::Dies(libc::SIGSEGV) } else { Came::Lives }
+}
+
+#[test]
+fn a_step_that_leads_to_the_aim_is_named_where_there_is_one() {
+    let own = "worker-1 take\nmain queue\nworker-1 read\n";
+    let [wait, queue] = [step("main", "wait", 1), step("main", "queue", 1)];
+    let [take, read] = [step("worker-1", "take", 1), step("worker-1", "read", 1)];
+    // (The choices so far, the step that leads on from them.)
+    let cases: [(&[Step], Option<&str>); 6] = [
+        (&[], Some("main wait 1")),
+        (from_ref(&wait), Some("worker-1 take 1")),
+        (from_ref(&take), Some("main wait 1")),
+        (&[wait.clone(), take.clone(), queue.clone()], Some("worker-1 read 1")),
+        // It is too late.
+        (&[wait.clone(), queue.clone()], None),
+        // They do not come like this.
+        (&[wait.clone(), read], None),
+    ];
+    for (prefix, named_step) in cases {
+        assert_eq!(named(prefix, own, dies).as_deref(), named_step, "{prefix:?}");
+    }
+}
+
+#[test]
+fn where_its_own_schedule_does_not_lead_to_it_others_are_tried() {
+    let own = "main wait\nmain queue\nworker-1 take\nworker-1 read\n";
+    let [wait, take] = [step("main", "wait", 1), step("worker-1", "take", 1)];
+    let (step, runs) = looked(from_ref(&wait), own, dies);
+    assert_eq!((step.as_deref(), runs), (Some("worker-1 take 1"), 2));
+    // The choices so far are made first, whatever comes then.
+    let (step, runs) = looked(&[wait, take], own, dies);
+    assert_eq!((step.as_deref(), runs), (Some("main queue 1"), 1));
+}
+
+#[test]
+fn nothing_leads_to_what_is_not_the_aim_or_comes_by_chance() {
+    let own = "worker-1 take\nmain queue\nworker-1 read\n";
+    let aborts = |passed: &str, _| if asked_too_early(passed) { Came::Dies(libc::SIGABRT) } else { Came::Lives };
+    assert_eq!(named(&[], own, aborts), None);
+    let by_chance = |_: &str, is_over| if is_over { Came::Dies(libc::SIGSEGV) } else { Came::Lives };
+    assert_eq!(named(&[], own, by_chance), None);
+    assert_eq!(named(&[], own, |_, _| Came::Lives), None);
 }

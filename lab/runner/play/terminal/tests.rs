@@ -1,4 +1,4 @@
-//! What the keys mean, and that the terminal is given back by a panic.
+//! What the keys mean, what is read of them, and that the terminal is given back by a panic.
 
 use std::fs::File;
 use std::io::Read;
@@ -64,4 +64,62 @@ fn a_panic_gives_the_terminal_back_before_it_is_told() {
     let place = |text: &str| said.find(text).unwrap_or_else(|| panic!("no {text:?} in {said:?}"));
     assert!(place(ENTER) < place(LEAVE) && place(LEAVE) < place("on a screen"), "{said:?}");
     assert_eq!(said.matches(LEAVE).count(), 1, "{said:?}");
+}
+
+#[test]
+fn a_number_is_over_when_no_further_digit_could_follow() {
+    // (What was typed, how many there are to choose from, the first key that it is, how many bytes that took.)
+    let cases: [(&[u8], usize, Key, usize); 11] = [
+        (b"3", 9, Key::Number(3), 1),
+        (b"12", 9, Key::Number(1), 1),
+        (b"12", 12, Key::Number(12), 2),
+        (b"10", 10, Key::Number(10), 2),
+        (b"2", 12, Key::Number(2), 1),
+        (b"0", 12, Key::Number(0), 1),
+        (b"1\n", 12, Key::Number(1), 2),
+        (b"1\r", 12, Key::Number(1), 2),
+        (b"\n", 12, Key::Other, 1),
+        (b"\x04", 12, Key::Quit, 1),
+        (b"1u", 12, Key::Undo, 2),
+    ];
+    for (typed, choices, key, bytes) in cases {
+        let mut number = 0;
+        let pressed = (1..).zip(typed).find_map(|(n, byte)| Some((pressed(*byte, &mut number, choices)?, n)));
+        assert_eq!(pressed, Some((key, bytes)), "{typed:?} of {choices}");
+    }
+    let mut number = 0;
+    assert_eq!([b'1', b'2', b'3'].map(|byte| pressed(byte, &mut number, 200)), [None, None, Some(Key::Number(123))]);
+}
+
+#[test]
+fn a_key_that_sends_a_sequence_is_none_of_the_games() {
+    // An arrow, a key pad's Enter, F5; Escape itself is a key.
+    let typed = b"a\x1b[Ab\x1bOMc\x1b[15~d\x1b\x1b[1;5Ce";
+    let screen = Screen { typed: RefCell::new(typed.iter().copied().collect()) };
+    let bytes: Vec<_> = (0..6).map(|_| screen.read().expect("nobody is waited for")).collect();
+    assert_eq!(bytes, [b'a', b'b', b'c', b'd', 0x1b, b'e'].map(Some));
+    RESIZED.store(true, Ordering::Relaxed);
+    assert_eq!(screen.read().expect("nobody is waited for"), None, "another size is no key, and must be drawn");
+}
+
+#[test]
+fn a_terminal_without_a_size_has_eighty_columns() {
+    assert_eq!([usable(0, 0), usable(100, 0), usable(0, 50)], [(80, 24); 3]);
+    assert_eq!([usable(1, 1), usable(132, 50)], [(1, 1), (132, 50)]);
+}
+
+#[test]
+fn words_come_one_by_one_over_blank_lines_and_the_end_is_told() {
+    let (mut lines, mut input) = (Lines::default(), &b"1 u\n\n  h\nq"[..]);
+    let mut next = || lines.next(&mut input).expect("it can be read");
+    let words: Vec<_> = (0..6).map(|_| next()).collect();
+    assert_eq!(words, [Some("1"), Some("u"), Some("h"), Some("q"), None, None].map(|word| word.map(str::to_string)));
+    let is_over = |lines| Reader::Lines(RefCell::new(lines)).is_over();
+    assert!(is_over(lines) && !is_over(Lines::default()));
+    // What is there already is given before more is read.
+    let words = ["a".to_string()].into();
+    let mut lines = Lines { words, is_over: false };
+    let mut input = &b"b\n"[..];
+    assert_eq!(lines.next(&mut input).expect("it is there"), Some("a".to_string()));
+    assert_eq!(input, b"b\n");
 }

@@ -1,5 +1,6 @@
-//! Which run comes next.
+//! Which run comes next, and what is made of it.
 
+use super::super::making::tests::{Came, asked_too_early, lab, nobody};
 use super::*;
 use crate::direct::outcome::Outcome;
 use crate::direct::schedule::Action;
@@ -86,4 +87,123 @@ fn two_orders_are_one_if_the_same_roles_do_the_same() {
     other = taken();
     other.swap(0, 1);
     assert_ne!(fingerprint(&one), fingerprint(&other));
+}
+
+/// What comes of a campaign with the made-up server, the campaign, and how many runs the lab has made.
+pub fn looked(
+    search: &Search,
+    otherwise: std::ops::Range<u64>,
+    came: impl FnMut(&str, bool) -> Came,
+) -> (Looked, Campaign, u64) {
+    let script = nobody();
+    let mut lab = lab(&script, otherwise, came);
+    let mut campaign = Campaign::new(search);
+    let looked = campaign.run(&mut lab).expect("nothing is missing");
+    (looked, campaign, lab.runs())
+}
+
+/// All orders with one delay: three, and the worker asks too early in the second and the third.
+pub fn one_delay() -> Search {
+    Search { depth: 1, ..search(Which::Delays, 300) }
+}
+
+pub fn found(looked: Looked) -> Found {
+    match looked {
+        Looked::Found(found) => *found,
+        Looked::Nothing => panic!("nothing was found"),
+        Looked::Cannot(end) => panic!("it came to {end:?}"),
+    }
+}
+
+const SEGV: i32 = libc::SIGSEGV;
+
+#[test]
+fn a_server_that_holds_is_counted_in_runs_and_in_orders() {
+    let (looked, campaign, made) = looked(&search(Which::Delays, 300), 0..0, |_, _| Came::Lives);
+    assert!(matches!(looked, Looked::Nothing));
+    // To delay both is no order of its own.
+    assert_eq!((campaign.runs(), campaign.orders(), made), (5, 3, 5));
+    assert_eq!((campaign.by_chance(), campaign.abused(), campaign.diverged()), (0, 0, None));
+    let last = "main      wait 1\nmain      queue 1\nworker-1  take 1\nworker-1  read 1\n";
+    assert_eq!(campaign.last_order(&nobody()).to_string(), last);
+}
+
+#[test]
+fn what_the_box_saw_and_malloc_did_not_is_counted() {
+    let came = |passed: &str, _| if asked_too_early(passed) { Came::Abuses } else { Came::Lives };
+    let (looked, campaign, _) = looked(&one_delay(), 0..0, came);
+    assert!(matches!(looked, Looked::Nothing));
+    assert_eq!((campaign.runs(), campaign.abused()), (3, 2));
+}
+
+#[test]
+fn what_comes_in_an_order_is_found_in_the_first_run_that_has_it() {
+    // One that nobody told to end may die of SIGTERM too.
+    for signal in [SEGV, libc::SIGTERM] {
+        let came = move |passed: &str, _| if asked_too_early(passed) { Came::Dies(signal) } else { Came::Lives };
+        let (looked, campaign, made) = looked(&one_delay(), 0..0, came);
+        let found = found(looked);
+        assert_eq!((found.run, found.by(), &found.shown), (2, "bound 1".to_string(), &Shown::Died(signal, None)));
+        assert_eq!((campaign.runs(), campaign.by_chance(), made), (2, 0, 2));
+        let order = "worker-1  take 1\nmain      wait 1\nmain      queue 1\nworker-1  read 1\n";
+        assert_eq!(found.order(&nobody()).to_string(), order);
+        let better = "main      wait 1\nmain      queue 1\nworker-1  take 1\nworker-1  read 1\n";
+        assert_eq!(found.without_waits(&nobody()).to_string(), better);
+    }
+}
+
+#[test]
+fn what_comes_when_all_are_free_is_an_orders_if_it_comes_each_time() {
+    // (In which runs it dies, the run of the finding, the runs of the campaign, those by chance, the runs of the lab.)
+    let each_time: &[u64] = &[2, 3, 4, 5];
+    let cases = [(each_time, 2, 2, 0, 5), (&[2], 2, 3, 1, 4), (&[2, 3, 4], 2, 3, 1, 6), (&[2, 4], 2, 3, 2, 5)];
+    for (dies, found_in, runs, by_chance, made_in_all) in cases {
+        let mut run = 0;
+        let came = |_: &str, is_over| {
+            run += u64::from(is_over);
+            if is_over && dies.contains(&run) { Came::Dies(SEGV) } else { Came::Lives }
+        };
+        let (looked, campaign, made) = looked(&one_delay(), 0..0, came);
+        assert_eq!(found(looked).run, found_in, "{dies:?}");
+        assert_eq!((campaign.runs(), campaign.by_chance(), made), (runs, by_chance, made_in_all), "{dies:?}");
+    }
+}
+
+#[test]
+fn what_comes_once_while_all_are_directed_is_found() {
+    let mut came_once = false;
+    let came = |passed: &str, _| {
+        let now = asked_too_early(passed) && !std::mem::replace(&mut came_once, true);
+        if now { Came::Dies(SEGV) } else { Came::Lives }
+    };
+    let (looked, campaign, made) = looked(&one_delay(), 0..0, came);
+    assert_eq!((found(looked).run, campaign.runs(), campaign.by_chance(), made), (2, 2, 0, 2));
+}
+
+#[test]
+fn a_random_order_is_named_by_its_seed_and_the_calm_run_before_it_finds_nothing() {
+    let came = |passed: &str, _| if passed.ends_with("read") { Came::Dies(SEGV) } else { Came::Lives };
+    let (looked, campaign, _) = looked(&search(Which::Sampled(Kind::Walk), 3), 0..0, came);
+    let found = found(looked);
+    assert_eq!((found.run, found.by(), campaign.runs()), (2, "random, seed 5".to_string(), 2));
+}
+
+#[test]
+fn a_lab_that_fails_ends_the_search_unless_its_run_does_not_count() {
+    for (which, runs) in [(Which::Delays, 1), (Which::Sampled(Kind::Walk), 2)] {
+        let came = |_: &str, is_over| if is_over { Came::Fails } else { Came::Lives };
+        let (looked, campaign, _) = looked(&search(which, 3), 0..0, came);
+        assert!(matches!(looked, Looked::Cannot(End::Failed(why)) if why == "a limit"));
+        assert_eq!(campaign.runs(), runs);
+    }
+}
+
+#[test]
+fn a_run_that_leaves_its_order_is_made_again_and_told_if_it_leaves_it_each_time() {
+    let (_, campaign, made) = looked(&one_delay(), 3..5, |_, _| Came::Lives);
+    assert_eq!((campaign.runs(), made, campaign.diverged()), (3, 5, None));
+    let (_, campaign, made) = looked(&one_delay(), 3..9, |_, _| Came::Lives);
+    let (runs, first) = campaign.diverged().expect("it left it three times");
+    assert_eq!((campaign.runs(), made, *runs), (3, 5, 1));
+    assert_eq!((first.role.as_str(), first.action.to_string().as_str()), ("main", "queue 1"));
 }
