@@ -126,7 +126,7 @@ pub fn colour() -> bool {
 }
 
 fn takes_colour(is_terminal: bool, no_color: Option<OsString>) -> bool {
-    is_terminal && !no_color.is_some_and(|value| !value.is_empty())
+    is_terminal && no_color.is_none_or(|value| value.is_empty())
 }
 
 /// A system call's error, with what to do about it where that is known.

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use super::*;
 use crate::direct::outcome::Ending;
-use crate::runner::tests::{alone, text};
+use crate::runner::tests::{alone, text, went_well};
 
 fn said(errno: i32) -> String {
     format!("{:#}", explain(io::Error::from_raw_os_error(errno), "the server could not go on"))
@@ -89,24 +89,46 @@ fn what_is_said_is_written_a_reader_who_has_gone_is_no_error_and_a_full_disk_is_
     assert_eq!(output.status.code(), Some(2));
 }
 
-#[test]
-fn a_line_is_as_wide_as_the_terminal_and_80_columns_without_one() {
+/// The two ends of a terminal.
+fn terminal() -> (OwnedFd, OwnedFd) {
     let (mut ours, mut theirs) = (0, 0);
     // SAFETY: openpty(3) writes two descriptors that nobody else owns.
-    let (ours, theirs) = unsafe {
+    unsafe {
         let (none, no_modes, no_size) = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
         assert_eq!(libc::openpty(&mut ours, &mut theirs, none, no_modes, no_size), 0);
         (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
-    };
+    }
+}
+
+fn set_columns(terminal: &OwnedFd, columns: u16) {
+    let size = libc::winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads a winsize.
+    assert_eq!(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) }, 0);
+}
+
+#[test]
+fn a_line_is_as_wide_as_the_terminal_and_80_columns_without_one() {
+    let (ours, theirs) = terminal();
     // One of no columns does not know how many it has.
     for (columns, width) in [(1, 1), (40, 40), (80, 80), (200, 200), (0, 80)] {
-        let size = libc::winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        // SAFETY: TIOCSWINSZ reads a winsize.
-        assert_eq!(unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCSWINSZ, &size) }, 0);
+        set_columns(&ours, columns);
         assert_eq!(width_of(theirs.as_raw_fd()), width, "{columns}");
     }
     assert_eq!(width_of(std::io::pipe().expect("there are pipes").0.as_raw_fd()), 80);
-    assert!(io::stdout().is_terminal() || (width(), colour()) == (80, false));
+}
+
+#[test]
+fn it_is_standard_output_that_is_or_is_not_a_terminal() {
+    let Some(output) = alone("runner::end::tests::it_is_standard_output_that_is_or_is_not_a_terminal") else {
+        assert_eq!((width(), colour()), (80, false));
+        let (ours, theirs) = terminal();
+        set_columns(&ours, 44);
+        say_to(theirs);
+        assert_eq!((width(), colour()), (44, takes_colour(true, std::env::var_os("NO_COLOR"))));
+        // Nobody reads what is said after this.
+        std::process::exit(0);
+    };
+    went_well(&output);
 }
 
 #[test]

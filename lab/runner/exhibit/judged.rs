@@ -665,3 +665,96 @@ fn a_schedule_has_at_most_so_many_bytes_and_not_one_more() {
         assert!(error.contains("a schedule has at most"), "{error}");
     }
 }
+
+#[test]
+fn in_one_process_the_client_is_served_to_its_end_too() {
+    let name = "runner::exhibit::judged::in_one_process_the_client_is_served_to_its_end_too";
+    let Some(output) = alone(name) else {
+        // What is left of the plan is the client's own to finish.
+        let text = "client plan GET 1\nmain accept\nclient connect\nmain read\n";
+        let schedule = Schedule::parse(text, &["accept", "read"], 1).expect("it is well formed");
+        let blackbox = process::new_blackbox().expect("there is a memfd");
+        let plan = super::Plan { setup: setup("stage4_fixed", tests::serves), ..plan("stage4_fixed", &schedule) };
+        let (run, verdict) = bare(&plan, blackbox, &options("stage4_fixed", &["--bare"])).expect("it serves");
+        assert_eq!((run.ending, verdict, run.client.replies), (LIVED, Direction::Over, 1));
+        assert_eq!(run.served, Some(ServedCounts { received: 29, replies: 1 }));
+        return;
+    };
+    went_well(&output);
+}
+
+#[test]
+fn the_last_line_is_for_a_reader_and_not_in_the_json() {
+    let name = "runner::exhibit::judged::the_last_line_is_for_a_reader_and_not_in_the_json";
+    let Some(output) = alone(name) else {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let path = folder.path().join("own.schedule");
+        let path = path.to_str().expect("UTF-8");
+        std::fs::write(path, "client connect\n").expect("it can be written");
+        for more in [&["--json"][..], &[]] {
+            let options = options("stage4_fixed", &[&["--schedule", path], more].concat());
+            assert_eq!(super::run(stage("stage4_fixed"), tests::serves, &options).expect("it ends"), End::Code(0));
+        }
+        return;
+    };
+    went_well(&output);
+    let said = tests::text(&output.stdout);
+    let json = said[said.find('{').expect("it comes first")..].to_string();
+    let mut values = serde_json::Deserializer::from_str(&json).into_iter::<serde_json::Value>();
+    assert_eq!(values.next().expect("it is there").expect("it is JSON")["stage"], "stage4_fixed");
+    let rest = &json[values.byte_offset()..];
+    assert!(rest.starts_with("\nstage4_fixed"), "{rest}");
+    assert_eq!(rest.matches("  ending with exit status 0\n").count(), 1, "{rest}");
+}
+
+#[test]
+fn a_client_that_never_came_is_not_missed() {
+    let order = order("main wait\n");
+    for (own_order, alive) in [(false, false), (false, true), (true, false), (true, true)] {
+        let blackbox = Blackbox::new(64).expect("there is a memfd");
+        let (mut clients, mut verdict) = ([Client::new(blackbox, 1, GET, PATIENCE)], Direction::Over);
+        let plan = super::Plan { own_order, ..plan("stage5_fixed", &order) };
+        finish(&mut clients, &mut verdict, &plan, nobody(), &mut || alive);
+        assert_eq!(verdict, Direction::Over, "{own_order} {alive}");
+    }
+}
+
+#[test]
+fn each_end_of_a_server_has_its_status_and_its_words_whatever_its_stage_is_to_do() {
+    let (panic, gave_up) = ("the server panicked: a mistake", "the lab itself failed: a mistake");
+    let signal = Ending::Signal;
+    let [hangs, misdelivers, loses] = shown().map(Some);
+    let never_stops = Some(Evidence::NeverStops(stuck()));
+    let ends = [
+        (signal(libc::SIGSEGV), None, 139, None),
+        (signal(libc::SIGABRT), None, 134, None),
+        (signal(libc::SIGKILL), None, 137, None),
+        (Ending::Exit(PANICKED), None, 1, Some(panic)),
+        (Ending::Exit(5), None, 70, Some(gave_up)),
+        (LIVED, hangs.clone(), 1, None),
+        (LIVED, misdelivers.clone(), 1, None),
+        (LIVED, loses.clone(), 1, None),
+        (LIVED, never_stops.clone(), 1, None),
+        (signal(libc::SIGKILL), never_stops, 1, None),
+        // A death after what was shown is told as the death.
+        (signal(libc::SIGSEGV), hangs, 139, None),
+        (signal(libc::SIGABRT), loses, 134, None),
+        (Ending::Exit(PANICKED), misdelivers, 1, Some(panic)),
+    ];
+    for stage in exhibits() {
+        for (ending, evidence, status, words) in ends.clone() {
+            let run = Run { evidence, stderr: "a mistake\n".to_string(), ..run(stage.name, ending) };
+            let told = (status, words.map(str::to_string));
+            for own_order in [false, true] {
+                let end = judge(&run, &Direction::Over, own_order);
+                assert_eq!(end.told(), told, "{} {ending:?} {own_order} {:?}", stage.name, run.evidence);
+            }
+        }
+        // Who lives has served, as it must, or survived what was to break it.
+        let (status, words) = end(&run(stage.name, LIVED)).told();
+        let survived = format!("it survived the order of {}: ", stage.schedule.path);
+        assert_eq!(status, 0);
+        let serves = stage.expect == crate::catalogue::Verdict::Serves;
+        assert!(words.map_or(serves, |words| !serves && words.starts_with(&survived)), "{}", stage.name);
+    }
+}

@@ -311,3 +311,38 @@ fn the_json_says_how_each_run_must_end() {
         assert_eq!(to_json(stage(name), &rows(), 10, None)["must_end_by"], ends);
     }
 }
+
+#[test]
+fn of_all_ends_just_one_is_right_for_a_stage_and_the_table_names_it() {
+    let double_free = "double free or corruption (!prev)";
+    let ends = [
+        ("exit 0", EXIT(0), ""),
+        ("exit 1", EXIT(1), "stage: it broke"),
+        ("exit 2", EXIT(2), ""),
+        ("exit 3", EXIT(3), ""),
+        ("exit 70", EXIT(LAB_FAILED), ""),
+        ("exit 139", EXIT(128 + libc::SIGSEGV), ""),
+        ("SIGSEGV", SIGNAL(libc::SIGSEGV), ""),
+        ("SIGABRT", SIGNAL(libc::SIGABRT), double_free),
+        ("SIGKILL", SIGNAL(libc::SIGKILL), ""),
+    ];
+    for (name, right, must_end_by) in [
+        ("stage2_reactor", "exit 0", "exit 0"),
+        ("stage3_fixed", "exit 0", "exit 0"),
+        ("stage7_fixed --tail", "exit 0", "exit 0"),
+        ("stage3_broken", "SIGSEGV", "SIGSEGV"),
+        #[cfg(target_env = "gnu")]
+        ("stage4_broken", "SIGABRT", "SIGABRT double free or corruption (!prev)"),
+        ("stage5_broken", "exit 1", "exit 1, a stranger's bytes"),
+        ("stage6_broken", "exit 1", "exit 1, a hang"),
+        ("stage7_broken", "exit 1", "exit 1, it does not stop"),
+        ("stage7_broken --tail", "exit 1", "exit 1, bytes missing"),
+        ("stage8_broken", "exit 1", "exit 1, a herd"),
+    ] {
+        for (end, status, stderr) in &ends {
+            let told = (*end != right).then(|| format!("{end} {stderr}").trim_end().to_string());
+            assert_eq!(wrong(name, &[], *status, stderr), told, "{name}");
+        }
+        assert_eq!(must(stage(name), None), must_end_by, "{name}");
+    }
+}
