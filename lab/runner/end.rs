@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
@@ -31,16 +30,33 @@ pub enum End {
 /// How a sentence begins that ends with status 3.
 pub const NOT_HERE: &str = "this cannot happen on this machine: ";
 
-/// Ends as the server did. No core dump: the server's own is the interesting one.
-pub fn die_of(signal: i32) -> ExitCode {
+impl End {
+    /// The exit status, and the sentence that goes with it.
+    pub fn told(&self) -> (u8, Option<String>) {
+        match self {
+            End::Code(code) => (*code, None),
+            // As a shell has it.
+            End::Signal(signal) => (128 + *signal as u8, None),
+            End::Said(code, what) => (*code, Some(what.clone())),
+            End::Impossible(why) => (3, Some(format!("{NOT_HERE}{why}"))),
+            End::Unmet(step) => {
+                let more = "the report says what happened instead";
+                (70, Some(format!("a step of the schedule never came: {step}; {more}")))
+            }
+            End::Failed(why) => (70, Some(format!("the lab itself failed: {why}"))),
+        }
+    }
+}
+
+/// Ends as the server did. No core dump: the server's own is the interesting one. Process 1 of a container comes back from
+/// here: it takes no signal that it does not handle.
+pub fn die_of(signal: i32) {
     // SAFETY: plain system calls. Rust's own handler would swallow a first SIGSEGV, so it is taken away.
     unsafe {
         libc::prctl(libc::PR_SET_DUMPABLE, 0);
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
     }
-    // Still here: process 1 of a container takes no signal that it does not handle.
-    ExitCode::from(128 + signal as u8)
 }
 
 /// Writes to standard output; a reader who has gone (`| head -1`) is no error.
@@ -94,16 +110,23 @@ pub fn complain(text: &str) {
 
 /// The width of the terminal in columns; 80 where there is none.
 pub fn width() -> usize {
+    width_of(libc::STDOUT_FILENO)
+}
+
+fn width_of(terminal: libc::c_int) -> usize {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes a winsize.
-    let known = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) } == 0;
+    let known = unsafe { libc::ioctl(terminal, libc::TIOCGWINSZ, &mut size) } == 0;
     if known && size.ws_col > 0 { usize::from(size.ws_col) } else { 80 }
 }
 
 /// Whether standard output takes colour: a terminal, and nobody has set NO_COLOR (<https://no-color.org>).
 pub fn colour() -> bool {
-    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal() && !forbidden
+    takes_colour(io::stdout().is_terminal(), std::env::var_os("NO_COLOR"))
+}
+
+fn takes_colour(is_terminal: bool, no_color: Option<OsString>) -> bool {
+    is_terminal && no_color.is_none_or(|value| value.is_empty())
 }
 
 /// A system call's error, with what to do about it where that is known.

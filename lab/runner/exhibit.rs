@@ -56,6 +56,22 @@ impl Plan<'_> {
         let is_short = self.own_order && self.schedule.unsent() <= STAYS_FOR;
         is_short || verdicts::case(self.stage.expect).needs_rest() || self.schedule.stops()
     }
+
+    /// How long a client waits.
+    fn patience(&self) -> Duration {
+        self.limit.unwrap_or(Duration::MAX / 4)
+    }
+
+    /// Whether all are to be asleep before the server is told to stop. Where the order to stop is not what the exhibit is about,
+    /// nobody can miss it then.
+    fn stops_at_rest(&self) -> bool {
+        self.stage.drains && !self.schedule.stops()
+    }
+
+    /// Whether what the order has left behind may keep the server from its end. Who drains may wait for its limit.
+    fn may_keep_it(&self, verdict: &Direction) -> bool {
+        self.own_order && !self.stage.drains && *verdict == Direction::Over
+    }
 }
 
 /// Runs the exhibit as the reader asked for it.
@@ -124,8 +140,7 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
     let (mut steps, mut verdict) = (Vec::new(), Direction::Died);
     if let Some(port) = process.port(PATIENCE) {
         let pid = process.pid();
-        let patience = plan.limit.unwrap_or(Duration::MAX / 4);
-        clients = new_clients(plan, blackbox, port, patience);
+        clients = new_clients(plan, blackbox, port);
         let traced = || process::is_traced(pid);
         let event = process.stop_event().try_clone().context("no descriptor is left")?;
         let (mut alive, stop) = (|| process.is_alive(), || event.raise());
@@ -142,15 +157,11 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
             matches!(verdict, Direction::Shown(Evidence::NeverStops(_)) | Direction::Restless | Direction::Left);
         if is_no_end {
             process.kill();
-        } else if plan.stage.drains && !plan.schedule.stops() && process.is_alive() {
-            // The order to stop is not what this exhibit is about. Once all are asleep, nobody can miss it.
+        } else if plan.stops_at_rest() && process.is_alive() {
             oracle.wait_for_rest();
         }
         process.stop();
-        // What an order of one's own has left behind may keep it from its end. Who drains may wait for its limit.
-        if plan.own_order
-            && !plan.stage.drains
-            && verdict == Direction::Over
+        if plan.may_keep_it(&verdict)
             && !process.wait_for(A_WHILE, |_| false)
             && process.is_alive()
             && let Some(asleep) = oracle.wait_for_rest()
@@ -162,23 +173,28 @@ pub fn in_process(plan: &Plan<'_>, blackbox: Blackbox, strategy: &mut dyn Strate
         }
     }
     let (ending, in_time) = process.end(PATIENCE);
-    match verdict {
-        Direction::Failed(_) | Direction::Unable(_) => {}
-        _ if !in_time => verdict = Direction::Failed(format!("the server did not stop in {PATIENCE:?}")),
-        Direction::Left | Direction::Restless | Direction::Shown(Evidence::NeverStops(_)) => {}
-        _ if ending == Ending::Signal(libc::SIGKILL) => {
-            let why = "the server was killed from outside (SIGKILL): by the kernel, if memory ran out, or by hand";
-            verdict = Direction::Unable(why.to_string());
-        }
-        _ => {}
-    }
+    let verdict = settled(verdict, ending, in_time);
     let run = gather(plan, &blackbox, &clients, steps, ending, &verdict);
     Ok((Run { millis: process.millis(), stderr: process.stderr(), ..run }, verdict))
 }
 
+/// What is to be said of the run, once its server has ended so: `in_time`, or because the lab killed it then.
+fn settled(verdict: Direction, ending: Ending, in_time: bool) -> Direction {
+    match verdict {
+        Direction::Failed(_) | Direction::Unable(_) => verdict,
+        _ if !in_time => Direction::Failed(format!("the server did not stop in {PATIENCE:?}")),
+        Direction::Left | Direction::Restless | Direction::Shown(Evidence::NeverStops(_)) => verdict,
+        _ if ending == Ending::Signal(libc::SIGKILL) => {
+            let why = "the server was killed from outside (SIGKILL): by the kernel, if memory ran out, or by hand";
+            Direction::Unable(why.to_string())
+        }
+        _ => verdict,
+    }
+}
+
 /// A client for each plan of the schedule.
-fn new_clients(plan: &Plan<'_>, blackbox: Blackbox, port: u16, patience: Duration) -> Vec<Client> {
-    let roles = blackbox.roles();
+fn new_clients(plan: &Plan<'_>, blackbox: Blackbox, port: u16) -> Vec<Client> {
+    let (roles, patience) = (blackbox.roles(), plan.patience());
     let role = |name: &str| roles.iter().position(|role| role == name).expect("the client's role is there");
     let plans = CLIENTS.into_iter().zip(&plan.schedule.plans);
     plans.map(|(name, plan)| Client::new(blackbox, port, *plan, patience).playing(role(name))).collect()
@@ -310,9 +326,8 @@ fn bare(plan: &Plan<'_>, blackbox: Blackbox, options: &Options) -> Result<(Run, 
             while blackbox.port().is_none() && blackbox.message().is_none() {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            let patience = limit.unwrap_or(Duration::MAX / 4);
             let port = blackbox.port().unwrap_or_default();
-            let mut clients = new_clients(plan, blackbox, port, patience);
+            let mut clients = new_clients(plan, blackbox, port);
             let traced = || process::is_traced(std::process::id() as libc::pid_t);
             let mut alive = || blackbox.message().is_none();
             let (stays, outside, stop) = (plan.stays(), plan.schedule.outside(), || ours.raise());
@@ -422,15 +437,15 @@ pub fn judge(run: &Run, verdict: &Direction, own_order: bool) -> End {
             Survival::Wrong(why) => End::Said(1, why),
             // An order, or a heap, of the reader's own may well be survived.
             Survival::NotShown(_) if own_order || run.heap != run.stage.heap => End::Code(0),
-            Survival::NotShown(why) => survived(run, why),
+            Survival::NotShown(why) => survived(run, why, foreign_malloc()),
         },
         Ending::Exit(_) => End::Failed(run.stderr.lines().next().unwrap_or("the server ended").to_string()),
     }
 }
 
 /// A broken stage lived through its own schedule: either it is not glibc's malloc that it ran on, or it is not broken any more.
-fn survived(run: &Run, why: Option<String>) -> End {
-    match foreign_malloc() {
+fn survived(run: &Run, why: Option<String>, malloc: Option<String>) -> End {
+    match malloc {
         Some(malloc) if run.heap == Heap::Malloc => End::Impossible(format!(
             "the block was freed twice, and this malloc ({malloc}) took no notice: glibc's would have aborted"
         )),
@@ -446,14 +461,21 @@ fn foreign_malloc() -> Option<String> {
     if !cfg!(target_env = "gnu") {
         return Some("this build's C library is not glibc".to_string());
     }
+    library_of(libc::malloc as *const libc::c_void).filter(|path| !is_glibc(path))
+}
+
+/// The file that this address was loaded from.
+fn library_of(address: *const libc::c_void) -> Option<String> {
     // SAFETY: dladdr(3) fills in the struct for an address of this process.
-    let path = unsafe {
+    unsafe {
         let mut info: libc::Dl_info = std::mem::zeroed();
-        let malloc = libc::malloc as *const libc::c_void;
-        (libc::dladdr(malloc, &mut info) != 0 && !info.dli_fname.is_null())
+        (libc::dladdr(address, &mut info) != 0 && !info.dli_fname.is_null())
             .then(|| std::ffi::CStr::from_ptr(info.dli_fname).to_string_lossy().into_owned())
-    };
-    path.filter(|path| !path.contains("libc.so") && !path.contains("libc-2"))
+    }
+}
+
+fn is_glibc(path: &str) -> bool {
+    path.contains("libc.so") || path.contains("libc-2")
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub use crate::server::{Flags, LIMIT, LISTENER, STOP, Serve, Served, Server, TIC
 use crate::world::kernel::raise_file_limit;
 use crate::world::sync::unless_refused;
 use cli::{Options, What};
-use end::{End, NOT_HERE, complain, die_of};
+use end::{End, complain, die_of};
 pub use end::{colour, read_arguments, refuse, say_all};
 pub(crate) use end::{explain, say};
 
@@ -50,33 +50,23 @@ pub fn main(path: &str, serve: Serve) -> ExitCode {
         }
     };
     let end = unless_refused(run).unwrap_or_else(|error| Err(explain(error, "the lab could not go on")));
-    match end {
-        Ok(End::Code(code)) => ExitCode::from(code),
-        Ok(End::Signal(signal)) => die_of(signal),
-        Ok(End::Said(code, what)) => {
-            complain(&format!("{name}: {what}"));
-            ExitCode::from(code)
-        }
-        Ok(End::Impossible(why)) => {
-            complain(&format!("{name}: {NOT_HERE}{why}"));
-            ExitCode::from(3)
-        }
-        Ok(End::Unmet(step)) => {
-            complain(&format!(
-                "{name}: a step of the schedule never came: {step}; the report says what happened instead"
-            ));
-            ExitCode::from(70)
-        }
-        Ok(End::Failed(why)) => {
-            complain(&format!("{name}: the lab itself failed: {why}"));
-            ExitCode::from(70)
-        }
-        Err(error) if process::is_impossible(&error) => {
-            complain(&format!("{name}: {NOT_HERE}{}", error.root_cause()));
-            ExitCode::from(3)
-        }
-        Err(error) => ExitCode::from(refuse(name, &error)),
+    let end = end.unwrap_or_else(|error| end_of(&error));
+    let (status, words) = end.told();
+    if let Some(words) = words {
+        complain(&format!("{name}: {words}"));
     }
+    if let End::Signal(signal) = end {
+        die_of(signal);
+    }
+    ExitCode::from(status)
+}
+
+/// How a run ends that could not go on.
+fn end_of(error: &anyhow::Error) -> End {
+    if process::is_impossible(error) {
+        return End::Impossible(error.root_cause().to_string());
+    }
+    End::Said(2, format!("{error:#}"))
 }
 
 /// The lowest limit on open files that the exhibits can do with.
@@ -88,13 +78,9 @@ const MEMORY_OF_A_THREAD: usize = 3;
 
 /// What every run needs from the machine.
 fn check_machine(options: &Options) -> Result<()> {
-    let files = raise_file_limit(FILES);
-    if files.rlim_cur < FILES {
-        let now = files.rlim_cur;
-        anyhow::bail!("the limit on open files is {now}, and the lab needs {FILES}; raise it (`ulimit -n 1024`)");
-    }
+    check_files(raise_file_limit(FILES).rlim_cur)?;
     // A process that gets so far and no further fails at any place, and not at each can it say why.
-    let mebibytes = MEMORY + options.workers * MEMORY_OF_A_THREAD;
+    let mebibytes = mebibytes(options.workers);
     if !has_room_for(mebibytes << 20) {
         anyhow::bail!("the lab needs {mebibytes} MiB of memory, and gets less; raise the limit (`ulimit -v`)");
     }
@@ -118,6 +104,18 @@ fn check_machine(options: &Options) -> Result<()> {
     Ok(())
 }
 
+fn check_files(now: libc::rlim_t) -> Result<()> {
+    if now < FILES {
+        anyhow::bail!("the limit on open files is {now}, and the lab needs {FILES}; raise it (`ulimit -n 1024`)");
+    }
+    Ok(())
+}
+
+/// The memory that a run needs.
+fn mebibytes(workers: usize) -> usize {
+    MEMORY + workers * MEMORY_OF_A_THREAD
+}
+
 /// Whether so many bytes of addresses can be had (`RLIMIT_AS` of `getrlimit(2)`).
 fn has_room_for(bytes: usize) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -127,3 +125,6 @@ fn has_room_for(bytes: usize) -> bool {
         room != libc::MAP_FAILED && libc::munmap(room, bytes) == 0
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -111,3 +111,6 @@ fn result(stage: &Stage, made: &Made, game: &Game<'_>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,7 +213,7 @@ impl Process {
 
     /// Milliseconds from start to end.
     pub fn millis(&self) -> f64 {
-        self.ended.map_or(0.0, |(_, after)| after.as_secs_f64() * 1000.0)
+        self.ended.map_or(0.0, |(_, after)| millis(after))
     }
 
     /// What it wrote to standard error. To be called after its end.
@@ -228,6 +228,10 @@ impl Drop for Process {
         self.end(Duration::ZERO);
         self.stderr();
     }
+}
+
+pub fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// What a status of `waitpid(2)` says, whether or not a core was dumped.

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -53,11 +54,22 @@ struct Row {
 /// Runs the exhibit `times` times.
 pub fn run(stage: &'static Stage, options: &Options, times: u64) -> Result<End> {
     let program = std::env::current_exe().context("cannot find this program itself")?;
+    let (rows, first) = runs(&program, stage, options, times)?;
+    if options.json {
+        say(&format!("{:#}\n", to_json(stage, &rows, times, first.as_deref())))?;
+    } else {
+        say(&table(stage, &rows, times, first.as_deref()))?;
+    }
+    Ok(end_of(&rows, times))
+}
+
+/// What came of so many runs in each environment, and how the first ended under an order of the reader's own.
+fn runs(program: &Path, stage: &Stage, options: &Options, times: u64) -> Result<(Vec<Row>, Option<String>)> {
     let mut rows = vec![Row::default(); ENVIRONMENTS.len()];
     let mut first = None;
     for index in 0..times {
         let which = (index % ENVIRONMENTS.len() as u64) as usize;
-        let (end, millis) = once(&program, stage, options, &ENVIRONMENTS[which], &mut first)?;
+        let (end, millis) = once(program, stage, options, &ENVIRONMENTS[which], &mut first)?;
         match end {
             None => rows[which].right += 1,
             Some(end) => rows[which].wrong.push(end),
@@ -68,12 +80,7 @@ pub fn run(stage: &'static Stage, options: &Options, times: u64) -> Result<End> 
             let _ = write!(err, "\r{} of {times}\x1b[K\r", index + 1);
         }
     }
-    if options.json {
-        say(&format!("{:#}\n", to_json(stage, &rows, times, first.as_deref())))?;
-    } else {
-        say(&table(stage, &rows, times, first.as_deref()))?;
-    }
-    Ok(end_of(&rows, times))
+    Ok((rows, first))
 }
 
 /// All of them must have ended as they must.
@@ -97,7 +104,7 @@ impl Drop for Rest<'_> {
 /// One run: `None` if it ended as it must, else how it ended; and how many milliseconds it took. `first`: how the first run ended
 /// under an order of the reader's own, which is how all must.
 fn once(
-    program: &std::path::Path,
+    program: &Path,
     stage: &Stage,
     options: &Options,
     environment: &Environment,
@@ -152,7 +159,7 @@ fn once(
         let output = output.with_context(|| format!("cannot run {}", program.display()))?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         check(stage, output.status, &stderr)?;
-        Ok((wrong_end(stage, options, first, output.status, &stderr), took.as_secs_f64() * 1000.0))
+        Ok((wrong_end(stage, options, first, output.status, &stderr), process::millis(took)))
     })
 }
 

@@ -13,10 +13,14 @@ use super::process::{self, Process, Setup, handle};
 use crate::catalogue::Stage;
 use crate::direct::outcome::{Ending, Run};
 use crate::record::blackbox::Mode;
-use crate::server::{CUT, Serve, Server, listen, told};
+use crate::record::wakeups::Herd;
+use crate::server::{CUT, Serve, Served, Server, listen, told};
 use crate::world::fault;
 use crate::world::heap::{self, Heap};
 use crate::world::kernel::{self, Stop, raise_fd, raise_file_limit};
+
+/// `--serve` has no limit but the reader's patience.
+const FOR_EVER: Duration = Duration::from_secs(u64::MAX / 4);
 
 static STOP_FD: AtomicI32 = AtomicI32::new(-1);
 
@@ -80,20 +84,26 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, address: Sock
     say(&format!("{} listens on {address}; Ctrl-C ends it\n", stage.name))?;
     let (workers, flags, drain) = (options.workers, options.flags, options.drain);
     let served = process::serve(serve, Server { listener, stop, workers, flags, drain })?;
-    let herd = told();
-    let herd = match herd.reactors.len() {
-        0 => String::new(),
-        _ => format!("; wake-ups: {}; slept: {}; accepted: {}", herd.wakeups(), herd.sleeps(), herd.spread()),
-    };
-    say(&format!("served {} bytes, {} replies{herd}\n", served.received, served.replies))?;
-    let [cut, unanswered, replies] = CUT.each_ref().map(|count| count.load(Ordering::Relaxed));
-    if cut > 0 {
-        say(&format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n"))?;
-    }
+    say(&account(&served, &told(), CUT.each_ref().map(|count| count.load(Ordering::Relaxed))))?;
     for (call, line, count) in fault::made() {
         say(&format!("{call}:{line}: {count}\n"))?;
     }
     Ok(End::Code(0))
+}
+
+/// What the server counted; `cut`: see [`CUT`].
+fn account(served: &Served, herd: &Herd, cut: [u64; 3]) -> String {
+    let herd = match herd.reactors.len() {
+        0 => String::new(),
+        _ => format!("; wake-ups: {}; slept: {}; accepted: {}", herd.wakeups(), herd.sleeps(), herd.spread()),
+    };
+    let mut text = format!("served {} bytes, {} replies{herd}\n", served.received, served.replies);
+    let [cut, unanswered, replies] = cut;
+    if cut > 0 {
+        text +=
+            &format!("cut {cut} at the limit: {unanswered} bytes without an answer, {replies} replies not written\n");
+    }
+    text
 }
 
 /// The same with a parent that keeps the black box.
@@ -109,7 +119,7 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
     } else {
         say(&listens)?;
     }
-    let (ending, _) = process.end(Duration::MAX / 4);
+    let (ending, _) = process.end(FOR_EVER);
     process::check(ending, &blackbox)?;
     let run = Run::of(&blackbox, stage, setup.heap, ending);
     let run = Run { millis: process.millis(), stderr: process.stderr(), ..run };
@@ -124,3 +134,6 @@ fn recorded(stage: &'static Stage, setup: Setup, options: &Options) -> Result<En
     }
     Ok(end)
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,8 +65,8 @@ pub fn run(stage: &'static Stage, serve: Serve, options: &Options, rounds: u64, 
     let setup = Setup { serve, workers, flags, drain, threads, heap, mode, address, core: false, aloud: true };
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut odds = Odds::default();
-    while odds.rounds < rounds && start.elapsed() < limit {
-        let more = |odds: &Odds| odds.rounds < rounds && start.elapsed() < limit;
+    let more = |odds: &Odds| odds.rounds < rounds && start.elapsed() < limit;
+    while more(&odds) {
         life(stage, setup, &mut odds, more)?;
     }
     if options.json {

@@ -124,3 +124,27 @@ fn a_stage_has_the_flags_of_its_own_only() {
         }
     }
 }
+
+#[test]
+fn a_fault_is_a_call_that_fails_and_none_only_counts_them() {
+    let stage = catalogue::find("stage4_fixed").expect("it is in the catalogue");
+    let matches = |faults: &[&str]| {
+        let faults = faults.iter().flat_map(|fault| ["--fault", fault]);
+        command(stage).try_get_matches_from(["program", "--serve", "127.0.0.1:0"].into_iter().chain(faults))
+    };
+    for (faults, count) in [
+        (&[][..], None),
+        (&["none"][..], Some(0)),
+        (&["write:154:2:105"], Some(1)),
+        (&["write:154:2:short", "none", "accept:0:1:24"], Some(2)),
+    ] {
+        let found = matches(faults)
+            .expect("it is well formed")
+            .get_many::<Option<Fault>>("fault")
+            .map(|faults| faults.flatten().count());
+        assert_eq!(found, count, "{faults:?}");
+    }
+    for wrong in ["nothing", "write", "write:154:2:", ""] {
+        assert!(matches(&[wrong]).is_err(), "{wrong}");
+    }
+}

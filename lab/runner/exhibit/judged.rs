@@ -9,22 +9,14 @@ use crate::direct::schedule;
 use crate::record::blackbox::{CLIENT, MAIN};
 use crate::record::event::Waiting;
 use crate::record::wakeups::{Counts, Herd};
-use crate::runner::cli::parse;
-use crate::server::Served;
+use crate::runner::tests::{self, GET, alone, ends, options, setup, stage, went_well};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::panic::Location;
 
 const SEGV: Ending = Ending::Signal(libc::SIGSEGV);
 const LIVED: Ending = Ending::Exit(0);
-
-fn stage(name: &str) -> &'static Stage {
-    exhibits().find(|stage| stage.name == name).expect("it is in the catalogue")
-}
-
-fn options(name: &str, flags: &[&str]) -> Options {
-    parse(stage(name), [&["program"], flags].concat().into_iter().map(Into::into))
-}
 
 fn run(name: &str, ending: Ending) -> Run {
     let stage = stage(name);
@@ -203,29 +195,8 @@ fn who_comes_later_and_finds_a_connection_waiting_was_woken_by_nobody() {
     assert!(matches!(ends("stage8_broken"), End::Said(0, _)));
 }
 
-fn never(_: crate::server::Server) -> io::Result<Served> {
-    unreachable!("nobody serves here")
-}
-
-fn setup(name: &str) -> Setup {
-    let options = options(name.split(' ').next().unwrap_or_default(), &[]);
-    let stage = stage(name);
-    Setup {
-        serve: never,
-        workers: 1,
-        flags: options.flags,
-        threads: stage.threads,
-        drain: 0,
-        heap: stage.heap,
-        mode: Mode::Directed,
-        address: any_port(),
-        core: false,
-        aloud: true,
-    }
-}
-
 fn plan<'a>(name: &str, schedule: &'a Schedule) -> super::Plan<'a> {
-    super::Plan { stage: stage(name), setup: setup(name), schedule, limit: None, grace: GRACE, own_order: false }
+    super::Plan { stage: stage(name), setup: setup(name, ends), schedule, limit: None, grace: GRACE, own_order: false }
 }
 
 fn order(text: &str) -> Schedule {
@@ -256,8 +227,6 @@ fn client(wants: schedule::Plan) -> (Client, TcpStream) {
     client.send(wants.length().expect("it has an end")).expect("there is room");
     (client, server)
 }
-
-const GET: schedule::Plan = schedule::Plan::Get(1);
 
 #[test]
 fn a_loss_is_of_a_client_that_came_to_its_end_at_a_server_that_drains() {
@@ -498,7 +467,7 @@ fn each_plan_of_the_schedule_has_a_client_in_its_own_role() {
     let blackbox = Blackbox::new(8).expect("there is a memfd");
     blackbox.add_role("worker-1").expect("there is room");
     let second = blackbox.add_client("client-2").expect("there is room");
-    let clients = new_clients(&plan("stage5_fixed", &order), blackbox, 1, PATIENCE);
+    let clients = new_clients(&plan("stage5_fixed", &order), blackbox, 1);
     let found: Vec<_> = clients.iter().map(|client| (client.role(), client.plan())).collect();
     assert_eq!(found, [(CLIENT, schedule::Plan::Get(2)), (second, schedule::Plan::Post(9))]);
 }
@@ -508,7 +477,175 @@ fn under_glibc_no_other_malloc_is_to_blame() {
     if cfg!(target_env = "gnu") {
         assert_eq!(foreign_malloc(), None);
         assert_eq!(end(&run("stage4_broken", LIVED)), survived("stage4_broken", NOTHING));
+        let library = library_of(libc::malloc as *const libc::c_void).expect("it is loaded from a file");
+        assert!(is_glibc(&library), "{library}");
     }
+    assert_eq!(library_of(std::ptr::without_provenance(1)), None);
+}
+
+#[test]
+fn glibc_is_known_by_the_name_of_its_file() {
+    for (path, is) in [
+        ("/lib/x86_64-linux-gnu/libc.so.6", true),
+        ("/lib/libc-2.31.so", true),
+        ("/usr/lib/libjemalloc.so.2", false),
+        ("/usr/lib/libmimalloc.so", false),
+        ("/work/target/debug/stage4_broken", false),
+        ("", false),
+    ] {
+        assert_eq!(is_glibc(path), is, "{path}");
+    }
+}
+
+#[test]
+fn a_double_free_that_was_survived_is_another_mallocs_where_that_was_asked() {
+    let end = |heap, why: Option<&str>, malloc: Option<&str>| {
+        let run = Run { heap, ..run("stage4_broken", LIVED) };
+        super::survived(&run, why.map(str::to_string), malloc.map(str::to_string))
+    };
+    let other = "libjemalloc.so.2";
+    let impossible =
+        "the block was freed twice, and this malloc (libjemalloc.so.2) took no notice: glibc's would have aborted";
+    let (malloc, pages) = (Heap::Malloc, Heap::Pages);
+    for (heap, why, found, told) in [
+        (malloc, None, Some(other), End::Impossible(impossible.to_string())),
+        (malloc, Some("why"), Some(other), End::Impossible(impossible.to_string())),
+        (pages, None, Some(other), survived("stage4_broken", NOTHING)),
+        (pages, Some("why"), Some(other), survived("stage4_broken", "why")),
+        (malloc, None, None, survived("stage4_broken", NOTHING)),
+        (malloc, Some("why"), None, survived("stage4_broken", "why")),
+    ] {
+        assert_eq!(end(heap, why, found), told, "{heap:?} {why:?} {found:?}");
+    }
+}
+
+/// What is said of a run by how its server ended: each verdict of the director, each end, in time and too late.
+#[test]
+fn a_verdict_holds_unless_the_server_did_not_stop_or_was_killed_by_somebody_else() {
+    let killed = "the server was killed from outside (SIGKILL): by the kernel, if memory ran out, or by hand";
+    let unable = || Direction::Unable(killed.to_string());
+    let late = || Direction::Failed("the server did not stop in 10s".to_string());
+    let [hangs, misdelivers, loses] = shown().map(Direction::Shown);
+    let never = Direction::Shown(Evidence::NeverStops(stuck()));
+    let (failed, lacks) = (Direction::Failed("a limit".to_string()), Direction::Unable("no memory".to_string()));
+    // Who has done what it did whatever the end; who was killed by the lab; and all others.
+    for (verdicts, of_late, of_a_kill) in [
+        (vec![failed, lacks], None, None),
+        (vec![Direction::Left, Direction::Restless, never], Some(late()), None),
+        (vec![Direction::Over, Direction::Died, hangs, misdelivers, loses], Some(late()), Some(unable())),
+    ] {
+        for verdict in verdicts {
+            let or_same = |other: &Option<Direction>| other.clone().unwrap_or(verdict.clone());
+            for ending in [LIVED, SEGV, Ending::Exit(PANICKED), Ending::Signal(libc::SIGTERM)] {
+                assert_eq!(settled(verdict.clone(), ending, true), verdict, "{ending:?}");
+                assert_eq!(settled(verdict.clone(), ending, false), or_same(&of_late), "{verdict:?} {ending:?}");
+            }
+            let kill = Ending::Signal(libc::SIGKILL);
+            assert_eq!(settled(verdict.clone(), kill, true), or_same(&of_a_kill), "{verdict:?}");
+            assert_eq!(settled(verdict.clone(), kill, false), or_same(&of_late), "{verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn who_stops_at_rest_and_who_may_be_kept_from_its_end() {
+    let (plain, stops) = (order("main wait\n"), order("main wait\noperator stop\n"));
+    for (name, schedule, own_order, at_rest, kept) in [
+        ("stage7_fixed", &plain, false, true, false),
+        ("stage7_fixed", &plain, true, true, false),
+        ("stage7_fixed", &stops, true, false, false),
+        ("stage4_fixed", &plain, false, false, false),
+        ("stage4_fixed", &plain, true, false, true),
+        ("stage4_fixed", &stops, true, false, true),
+    ] {
+        let plan = super::Plan { own_order, ..plan(name, schedule) };
+        assert_eq!((plan.stops_at_rest(), plan.may_keep_it(&Direction::Over)), (at_rest, kept), "{name} {own_order}");
+        for other in [Direction::Died, Direction::Left, Direction::Shown(Evidence::Hangs(hang()))] {
+            assert!(!plan.may_keep_it(&other), "{name} {other:?}");
+        }
+    }
+    let limited = super::Plan { limit: Some(Duration::from_secs(3)), ..plan("stage4_fixed", &plain) };
+    assert_eq!(limited.patience(), Duration::from_secs(3));
+    assert!(plan("stage4_fixed", &plain).patience() > Duration::from_secs(1 << 40), "that is for ever");
+}
+
+#[test]
+fn all_that_stand_outside_have_a_role_in_the_box() {
+    let one = order("client plan GET 1\nclient connect\nmain wait\n");
+    let two =
+        order("client plan GET 1\nclient-2 plan GET 1\nclient connect\nclient-2 connect\nmain wait\noperator stop\n");
+    for (schedule, more) in [(&one, &[][..]), (&two, &["client-2", "operator"])] {
+        let blackbox = Blackbox::new(8).expect("there is a memfd");
+        let before = blackbox.roles();
+        add_outside(&plan("stage5_fixed", schedule), blackbox);
+        assert_eq!(blackbox.roles()[before.len()..], *more);
+    }
+}
+
+#[test]
+fn whoever_waits_is_named_with_the_call_that_it_waits_in() {
+    let sleeper = |name: &str, call| Sleeper { name: name.to_string(), call, switches: 1 };
+    assert_eq!(waiting_in(&[]), []);
+    let told = waiting_in(&[sleeper("main", "epoll_wait"), sleeper("worker-1", "futex")]);
+    let words = [("main", "waits in epoll_wait"), ("worker-1", "waits in futex")];
+    assert_eq!(told, words.map(|(name, call)| (name.to_string(), call.to_string())));
+}
+
+/// A server in a process of its own under this order, with what came of it.
+fn directed(name: &str, serve: crate::server::Serve, text: &str, own_order: bool) -> (Run, Direction) {
+    let schedule = Schedule::parse(text, &["accept", "read"], 1).expect("it is well formed");
+    let blackbox = process::new_blackbox().expect("there is a memfd");
+    let plan = super::Plan { setup: setup(name, serve), own_order, ..plan(name, &schedule) };
+    add_outside(&plan, blackbox);
+    in_process(&plan, blackbox, &mut InOrder::new(&schedule)).expect("the server starts")
+}
+
+#[test]
+fn a_run_is_told_by_how_its_server_ended_and_by_what_its_client_saw() {
+    let name = "runner::exhibit::judged::a_run_is_told_by_how_its_server_ended_and_by_what_its_client_saw";
+    let Some(output) = alone(name) else {
+        let visit = "client plan GET 1\nmain accept\nclient connect\nmain read\n";
+        for own_order in [false, true] {
+            let directed = |serve| directed("stage4_fixed", serve, visit, own_order);
+            let (run, verdict) = directed(tests::serves);
+            assert_eq!((run.ending, &verdict, run.client.replies), (LIVED, &Direction::Over, 1), "{:?}", run.stderr);
+            assert_eq!(judge(&run, &verdict, own_order), End::Code(0));
+            let (run, verdict) = directed(tests::panics);
+            assert_eq!((run.ending, &verdict), (Ending::Exit(PANICKED), &Direction::Died));
+            assert!(matches!(judge(&run, &verdict, own_order), End::Said(1, _)));
+            let (run, verdict) = directed(tests::faults);
+            assert_eq!((run.ending, &verdict), (SEGV, &Direction::Died));
+            let (run, verdict) = directed(tests::is_killed);
+            assert!(matches!(verdict, Direction::Unable(_)), "{verdict:?} {:?}", run.ending);
+        }
+        // What an order of the reader's own leaves behind is looked at when the server does not end.
+        let (run, verdict) = directed("stage4_fixed", tests::never_stops, visit, true);
+        let Direction::Shown(Evidence::NeverStops(stuck)) = &verdict else { panic!("{verdict:?}") };
+        assert_eq!(stuck.doing.iter().map(|(_, doing)| doing.as_str()).collect::<Vec<_>>(), ["waits in futex"]);
+        assert_eq!((run.ending, judge(&run, &verdict, true)), (Ending::Signal(libc::SIGKILL), End::Code(1)));
+        return;
+    };
+    went_well(&output);
+}
+
+#[test]
+fn who_has_stopped_under_a_debugger_may_sleep_and_that_is_not_held_against_it() {
+    let mut command = std::process::Command::new("true");
+    // SAFETY: one system call, between fork and exec.
+    unsafe {
+        command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+    // A sandbox may forbid it.
+    let Ok(mut child) = command.spawn() else { return };
+    let stuck = || Direction::Shown(Evidence::NeverStops(stuck()));
+    let (mut verdict, server) = (stuck(), child.id() as libc::pid_t);
+    confirm(&mut verdict, &mut [], HangOracle { server, ..nobody() });
+    child.kill().expect("it is our child");
+    child.wait().expect("it is our child");
+    assert_eq!(verdict, stuck());
 }
 
 #[test]
@@ -526,5 +663,98 @@ fn a_schedule_has_at_most_so_many_bytes_and_not_one_more() {
     for longer in [MAX_LENGTH + 1, 2 * MAX_LENGTH] {
         let error = read(longer).expect_err("it is too long").to_string();
         assert!(error.contains("a schedule has at most"), "{error}");
+    }
+}
+
+#[test]
+fn in_one_process_the_client_is_served_to_its_end_too() {
+    let name = "runner::exhibit::judged::in_one_process_the_client_is_served_to_its_end_too";
+    let Some(output) = alone(name) else {
+        // What is left of the plan is the client's own to finish.
+        let text = "client plan GET 1\nmain accept\nclient connect\nmain read\n";
+        let schedule = Schedule::parse(text, &["accept", "read"], 1).expect("it is well formed");
+        let blackbox = process::new_blackbox().expect("there is a memfd");
+        let plan = super::Plan { setup: setup("stage4_fixed", tests::serves), ..plan("stage4_fixed", &schedule) };
+        let (run, verdict) = bare(&plan, blackbox, &options("stage4_fixed", &["--bare"])).expect("it serves");
+        assert_eq!((run.ending, verdict, run.client.replies), (LIVED, Direction::Over, 1));
+        assert_eq!(run.served, Some(ServedCounts { received: 29, replies: 1 }));
+        return;
+    };
+    went_well(&output);
+}
+
+#[test]
+fn the_last_line_is_for_a_reader_and_not_in_the_json() {
+    let name = "runner::exhibit::judged::the_last_line_is_for_a_reader_and_not_in_the_json";
+    let Some(output) = alone(name) else {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let path = folder.path().join("own.schedule");
+        let path = path.to_str().expect("UTF-8");
+        std::fs::write(path, "client connect\n").expect("it can be written");
+        for more in [&["--json"][..], &[]] {
+            let options = options("stage4_fixed", &[&["--schedule", path], more].concat());
+            assert_eq!(super::run(stage("stage4_fixed"), tests::serves, &options).expect("it ends"), End::Code(0));
+        }
+        return;
+    };
+    went_well(&output);
+    let said = tests::text(&output.stdout);
+    let json = said[said.find('{').expect("it comes first")..].to_string();
+    let mut values = serde_json::Deserializer::from_str(&json).into_iter::<serde_json::Value>();
+    assert_eq!(values.next().expect("it is there").expect("it is JSON")["stage"], "stage4_fixed");
+    let rest = &json[values.byte_offset()..];
+    assert!(rest.starts_with("\nstage4_fixed"), "{rest}");
+    assert_eq!(rest.matches("  ending with exit status 0\n").count(), 1, "{rest}");
+}
+
+#[test]
+fn a_client_that_never_came_is_not_missed() {
+    let order = order("main wait\n");
+    for (own_order, alive) in [(false, false), (false, true), (true, false), (true, true)] {
+        let blackbox = Blackbox::new(64).expect("there is a memfd");
+        let (mut clients, mut verdict) = ([Client::new(blackbox, 1, GET, PATIENCE)], Direction::Over);
+        let plan = super::Plan { own_order, ..plan("stage5_fixed", &order) };
+        finish(&mut clients, &mut verdict, &plan, nobody(), &mut || alive);
+        assert_eq!(verdict, Direction::Over, "{own_order} {alive}");
+    }
+}
+
+#[test]
+fn each_end_of_a_server_has_its_status_and_its_words_whatever_its_stage_is_to_do() {
+    let (panic, gave_up) = ("the server panicked: a mistake", "the lab itself failed: a mistake");
+    let signal = Ending::Signal;
+    let [hangs, misdelivers, loses] = shown().map(Some);
+    let never_stops = Some(Evidence::NeverStops(stuck()));
+    let ends = [
+        (signal(libc::SIGSEGV), None, 139, None),
+        (signal(libc::SIGABRT), None, 134, None),
+        (signal(libc::SIGKILL), None, 137, None),
+        (Ending::Exit(PANICKED), None, 1, Some(panic)),
+        (Ending::Exit(5), None, 70, Some(gave_up)),
+        (LIVED, hangs.clone(), 1, None),
+        (LIVED, misdelivers.clone(), 1, None),
+        (LIVED, loses.clone(), 1, None),
+        (LIVED, never_stops.clone(), 1, None),
+        (signal(libc::SIGKILL), never_stops, 1, None),
+        // A death after what was shown is told as the death.
+        (signal(libc::SIGSEGV), hangs, 139, None),
+        (signal(libc::SIGABRT), loses, 134, None),
+        (Ending::Exit(PANICKED), misdelivers, 1, Some(panic)),
+    ];
+    for stage in exhibits() {
+        for (ending, evidence, status, words) in ends.clone() {
+            let run = Run { evidence, stderr: "a mistake\n".to_string(), ..run(stage.name, ending) };
+            let told = (status, words.map(str::to_string));
+            for own_order in [false, true] {
+                let end = judge(&run, &Direction::Over, own_order);
+                assert_eq!(end.told(), told, "{} {ending:?} {own_order} {:?}", stage.name, run.evidence);
+            }
+        }
+        // Who lives has served, as it must, or survived what was to break it.
+        let (status, words) = end(&run(stage.name, LIVED)).told();
+        let survived = format!("it survived the order of {}: ", stage.schedule.path);
+        assert_eq!(status, 0);
+        let serves = stage.expect == crate::catalogue::Verdict::Serves;
+        assert!(words.map_or(serves, |words| !serves && words.starts_with(&survived)), "{}", stage.name);
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use crate::direct::quiescence::tests::dies_with_us;
+use crate::runner::tests::{self, alone, went_well};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -200,4 +201,131 @@ fn no_core_is_dumped_and_the_readers_own_limit_stays() {
     let hard = if own.rlim_max == libc::RLIM_INFINITY { "unlimited".to_string() } else { own.rlim_max.to_string() };
     let soft = if own.rlim_max == 0 { "0" } else { "1" };
     assert_eq!(words[..2], [soft, &hard], "{core}");
+}
+
+#[test]
+fn a_server_is_not_left_behind() {
+    let process = process("exec sleep 1000");
+    let pid = process.pid();
+    // SAFETY: the signal 0 is none.
+    let is_there = || unsafe { libc::kill(pid, 0) } == 0;
+    assert!(is_there());
+    drop(process);
+    assert!(!is_there());
+}
+
+#[test]
+fn a_time_is_told_in_milliseconds() {
+    for (time, told) in [(Duration::ZERO, 0.0), (Duration::from_micros(1500), 1.5), (Duration::from_secs(2), 2000.0)] {
+        assert_eq!(millis(time), told);
+    }
+}
+
+/// Starts a server, and waits for its end.
+fn life_of(setup: Setup) -> (Process, Ending) {
+    let mut process = Process::start(setup, new_blackbox().expect("there is a memfd")).expect("it starts");
+    process.listening(LONG).expect("it listens");
+    let (ending, in_time) = process.end(LONG);
+    assert!(in_time);
+    (process, ending)
+}
+
+#[test]
+fn whatever_end_a_server_comes_to_it_is_told_as_it_was() {
+    let Some(output) = alone("runner::process::tests::whatever_end_a_server_comes_to_it_is_told_as_it_was") else {
+        let counts = Some(ServedCounts { received: 7, replies: 3 });
+        let full = format!("the server could not go on: {}", io::Error::from_raw_os_error(libc::ENOSPC));
+        // Of a fault: whether it is the processor's, and has an address.
+        for (serve, ending, served, message, fault) in [
+            (tests::ends as Serve, Ending::Exit(0), counts, "", None),
+            (tests::panics, Ending::Exit(PANICKED), None, "a mistake", None),
+            (tests::gives_up, Ending::Exit(UNABLE), None, &full, None),
+            (tests::cannot_be, Ending::Exit(IMPOSSIBLE), None, "io_uring is switched off", None),
+            (tests::faults, Ending::Signal(libc::SIGSEGV), None, "", Some((libc::SIGSEGV, true, true))),
+            (tests::is_sent_a_fault, Ending::Signal(libc::SIGSEGV), None, "", Some((libc::SIGSEGV, false, false))),
+            (tests::aborts, Ending::Signal(libc::SIGABRT), None, "", Some((libc::SIGABRT, false, false))),
+            (tests::is_killed, Ending::Signal(libc::SIGKILL), None, "", None),
+        ] {
+            let (mut process, ended) = life_of(tests::setup("stage4_fixed", serve));
+            let (blackbox, said) = (process.blackbox, process.blackbox.message().unwrap_or_default());
+            assert_eq!((ended, blackbox.served()), (ending, served), "{said}");
+            let found = blackbox.fault().map(|fault| (fault.signal, fault.code > 0, fault.address != 0));
+            assert_eq!(found, fault, "{ending:?}");
+            match ending {
+                // The place stands before it, and it is on standard error too.
+                Ending::Exit(PANICKED) => assert!(said.contains(message) && process.stderr().contains(&said), "{said}"),
+                _ => assert_eq!((said.as_str(), process.stderr().as_str()), (message, ""), "{ending:?}"),
+            }
+        }
+        return;
+    };
+    went_well(&output);
+}
+
+#[test]
+fn a_signal_that_is_handled_rings_at_the_box() {
+    let Some(output) = alone("runner::process::tests::a_signal_that_is_handled_rings_at_the_box") else {
+        let doorbell = AtomicU32::new(0);
+        let rings = || {
+            // SAFETY: raise(3) has no preconditions, and returns when the signal is handled.
+            unsafe { libc::raise(libc::SIGUSR1) };
+            doorbell.load(Ordering::Acquire)
+        };
+        handle(libc::SIGUSR1, on_child as *const () as libc::sighandler_t, 0);
+        assert_eq!(rings(), 0, "there is no box yet");
+        DOORBELL.store(ptr::from_ref(&doorbell).cast_mut(), Ordering::Release);
+        assert_eq!([rings(), rings()], [1, 2]);
+        return;
+    };
+    went_well(&output);
+}
+
+#[test]
+fn the_kernel_chooses_whom_it_wakes_where_several_wait_and_somebody_directs() {
+    let name = "runner::process::tests::the_kernel_chooses_whom_it_wakes_where_several_wait_and_somebody_directs";
+    let Some(output) = alone(name) else {
+        for (mode, threads, chooses) in [
+            (Mode::Directed, Threads::Reactors, true),
+            (Mode::Directed, Threads::Shards, true),
+            (Mode::Directed, Threads::Workers, false),
+            (Mode::Directed, Threads::PerConnection, false),
+            (Mode::Directed, Threads::None, false),
+            (Mode::Recorded, Threads::Reactors, false),
+            (Mode::Recorded, Threads::Workers, false),
+        ] {
+            let (process, ending) = life_of(Setup { mode, threads, ..tests::setup("stage4_fixed", tests::ends) });
+            assert_eq!(ending, Ending::Exit(0));
+            assert_eq!(process.blackbox.is_in_the_kernel(), chooses, "{mode:?} {threads:?}");
+        }
+        return;
+    };
+    went_well(&output);
+}
+
+/// Its limit on core dumps, in place of what it has received.
+fn core_limit(_: Server) -> io::Result<Served> {
+    Ok(Served { received: limit_on_cores().rlim_cur, replies: 0 })
+}
+
+fn limit_on_cores() -> libc::rlimit {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) writes an rlimit.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_CORE, &mut limit) }, 0);
+    limit
+}
+
+#[test]
+fn a_server_dumps_its_core_only_where_that_is_wanted() {
+    let Some(output) = alone("runner::process::tests::a_server_dumps_its_core_only_where_that_is_wanted") else {
+        let hard = limit_on_cores().rlim_max;
+        let limit = libc::rlimit { rlim_cur: hard, rlim_max: hard };
+        // SAFETY: setrlimit(2) reads an rlimit.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) }, 0);
+        for (core, limit) in [(true, hard), (false, hard.min(1))] {
+            let (process, _) = life_of(Setup { core, ..tests::setup("stage4_fixed", core_limit) });
+            assert_eq!(process.blackbox.served().map(|counts| counts.received), Some(limit), "{core}");
+        }
+        return;
+    };
+    went_well(&output);
 }

@@ -93,20 +93,23 @@ fn on_pages_that_are_not_its_own_choice_a_double_free_is_a_fault() {
     assert!(wrong("stage3_broken", &["--heap", "malloc"], EXIT(0), "").is_some());
 }
 
-/// A program that says how it was started, and ends with this status.
-fn once_in(environment: &Environment, flags: &[&str], name: &str, code: i32) -> Option<String> {
+/// What comes of a program that is this script.
+fn with_program<T>(script: &str, mut run: impl FnMut(&Path) -> Result<T>) -> T {
     let folder = tempfile::tempdir().expect("there is room");
     let path = folder.path().join("program");
-    let says = "$* core=$(ulimit -c) cores=$(nproc) $MALLOC_ARENA_MAX$MALLOC_PERTURB_$GLIBC_TUNABLES$MALLOC_TOP_PAD_";
-    std::fs::write(&path, format!("#!/bin/sh\necho \"{says}\" >&2\nexit {code}\n")).expect("it can be written");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("it can be written");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
-    let stage = stage(name);
-    let started = std::iter::repeat_with(|| once(&path, stage, &options(name, flags), environment, &mut None))
-        .take(1000)
-        // Another test may have forked while the file was open for writing (ETXTBSY).
-        .find(|result| result.is_ok())
-        .and_then(Result::ok);
-    let (end, millis) = started.expect("it starts");
+    // Another test may have forked while the file was open for writing (ETXTBSY).
+    let started = std::iter::repeat_with(|| run(&path)).take(1000).find(|result| result.is_ok());
+    started.and_then(Result::ok).expect("it starts")
+}
+
+/// A program that says how it was started, and ends with this status.
+fn once_in(environment: &Environment, flags: &[&str], name: &str, code: i32) -> Option<String> {
+    let says = "$* core=$(ulimit -c) cores=$(nproc) $MALLOC_ARENA_MAX$MALLOC_PERTURB_$GLIBC_TUNABLES$MALLOC_TOP_PAD_";
+    let (end, millis) = with_program(&format!("echo \"{says}\" >&2; exit {code}"), |path| {
+        once(path, stage(name), &options(name, flags), environment, &mut None)
+    });
     assert!(millis > 0.0 && millis < 60_000.0);
     end
 }
@@ -149,6 +152,64 @@ fn each_environment_is_what_its_name_says() {
     let nowhere =
         once(std::path::Path::new("/nowhere"), stage("stage3_fixed"), &options("stage3_fixed", &[]), &PLAIN, &mut None);
     assert!(nowhere.is_err_and(|error| error.to_string() == "cannot run /nowhere"));
+}
+
+/// Says which cores it may use, as `2-5,7`.
+const CORES: &str = "grep Cpus_allowed_list /proc/self/status >&2; exit 9";
+
+#[test]
+fn one_core_is_the_first_that_this_process_may_use() {
+    let cores = |environment: &Environment| {
+        let once =
+            |path: &Path| once(path, stage("stage3_fixed"), &options("stage3_fixed", &[]), environment, &mut None);
+        let end = with_program(CORES, once).0.expect("it ends with 9");
+        end.rsplit(['\t', ' ']).next().expect("there are cores").to_string()
+    };
+    let all = cores(&PLAIN);
+    assert_eq!(Some(cores(&ENVIRONMENTS[1]).as_str()), all.split(['-', ',']).next(), "of {all}");
+}
+
+#[test]
+fn a_run_that_says_what_the_machine_lacks_ends_all_and_any_other_is_counted() {
+    let stage = stage("stage3_fixed");
+    let lacks = "the server could not go on: the limit on open files is reached";
+    let never = "io_uring is switched off";
+    let here = format!("stage3_fixed: {NOT_HERE}{never}\n");
+    for (status, stderr, why) in [
+        (EXIT(0), "", None),
+        (EXIT(1), "stage3_fixed: it broke\n", None),
+        (EXIT(LAB_FAILED), "stage3_fixed: the lab itself failed: a limit\n", None),
+        (SIGNAL(2), "", None),
+        (SIGNAL(3), "", None),
+        (EXIT(2), &format!("before\nstage3_fixed: {lacks}\n"), Some((lacks, false))),
+        // Of another program it is told with its name.
+        (EXIT(2), "sh: not found\n", Some(("sh: not found", false))),
+        (EXIT(2), "", Some(("", false))),
+        (EXIT(3), &here, Some((never, true))),
+        (EXIT(3), "stage3_fixed: not so\n", Some(("not so", true))),
+    ] {
+        let checked = check(stage, status, stderr).map_err(|error| (error.to_string(), process::is_impossible(&error)));
+        assert_eq!(checked.err(), why.map(|(why, never)| (why.to_string(), never)), "{status} {stderr:?}");
+    }
+    // So it is with a whole run.
+    let (name, script) = ("stage3_fixed", "echo 'stage3_fixed: no memory' >&2; exit 2");
+    let error = with_program(script, |path| match once(path, stage, &options(name, &[]), &PLAIN, &mut None) {
+        Err(error) if error.to_string().contains("cannot run") => Err(error),
+        other => Ok(other.map(|_| ())),
+    });
+    assert_eq!(error.expect_err("it ends all").to_string(), "no memory");
+}
+
+#[test]
+fn the_environments_take_turns_and_each_has_its_own_count() {
+    let name = "stage3_fixed";
+    for (code, right) in [(0, true), (9, false)] {
+        let script = format!("exit {code}");
+        let (rows, first) = with_program(&script, |path| runs(path, stage(name), &options(name, &[]), 9));
+        let counts: Vec<_> = rows.iter().map(|row| (row.millis.len(), row.right, row.wrong.len())).collect();
+        let wanted = [2, 2, 1, 1, 1, 1, 1].map(|n| if right { (n, n as u64, 0) } else { (n, 0, n) });
+        assert_eq!((counts.as_slice(), first), (&wanted[..], None));
+    }
 }
 
 fn rows() -> Vec<Row> {
@@ -248,5 +309,40 @@ fn each_environment_has_a_name_of_its_own_and_what_that_says() {
 fn the_json_says_how_each_run_must_end() {
     for (name, ends) in [("stage3_fixed", "exit 0"), ("stage6_broken", "exit 1, a hang")] {
         assert_eq!(to_json(stage(name), &rows(), 10, None)["must_end_by"], ends);
+    }
+}
+
+#[test]
+fn of_all_ends_just_one_is_right_for_a_stage_and_the_table_names_it() {
+    let double_free = "double free or corruption (!prev)";
+    let ends = [
+        ("exit 0", EXIT(0), ""),
+        ("exit 1", EXIT(1), "stage: it broke"),
+        ("exit 2", EXIT(2), ""),
+        ("exit 3", EXIT(3), ""),
+        ("exit 70", EXIT(LAB_FAILED), ""),
+        ("exit 139", EXIT(128 + libc::SIGSEGV), ""),
+        ("SIGSEGV", SIGNAL(libc::SIGSEGV), ""),
+        ("SIGABRT", SIGNAL(libc::SIGABRT), double_free),
+        ("SIGKILL", SIGNAL(libc::SIGKILL), ""),
+    ];
+    for (name, right, must_end_by) in [
+        ("stage2_reactor", "exit 0", "exit 0"),
+        ("stage3_fixed", "exit 0", "exit 0"),
+        ("stage7_fixed --tail", "exit 0", "exit 0"),
+        ("stage3_broken", "SIGSEGV", "SIGSEGV"),
+        #[cfg(target_env = "gnu")]
+        ("stage4_broken", "SIGABRT", "SIGABRT double free or corruption (!prev)"),
+        ("stage5_broken", "exit 1", "exit 1, a stranger's bytes"),
+        ("stage6_broken", "exit 1", "exit 1, a hang"),
+        ("stage7_broken", "exit 1", "exit 1, it does not stop"),
+        ("stage7_broken --tail", "exit 1", "exit 1, bytes missing"),
+        ("stage8_broken", "exit 1", "exit 1, a herd"),
+    ] {
+        for (end, status, stderr) in &ends {
+            let told = (*end != right).then(|| format!("{end} {stderr}").trim_end().to_string());
+            assert_eq!(wrong(name, &[], *status, stderr), told, "{name}");
+        }
+        assert_eq!(must(stage(name), None), must_end_by, "{name}");
     }
 }

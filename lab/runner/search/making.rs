@@ -151,7 +151,7 @@ impl<'a> Lab<'a> {
         if let Direction::Unable(why) = verdict {
             bail!(why);
         }
-        self.millis.push(start.elapsed().as_secs_f64() * 1000.0);
+        self.millis.push(process::millis(start.elapsed()));
         let end = judge(&run, &verdict, true);
         Ok(Made { run, end, stayed: plan.stays() })
     }

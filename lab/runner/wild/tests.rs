@@ -9,6 +9,7 @@ use crate::direct::quiescence::Armed;
 use crate::direct::quiescence::tests::FutexSleeper;
 use crate::record::blackbox::MAIN;
 use crate::record::wakeups::Counts;
+use crate::runner::tests::{self, alone, options, stage, text, went_well};
 
 fn odds(rounds: u64, survived: u64) -> Odds {
     Odds { rounds, survived, ..Odds::default() }
@@ -32,6 +33,10 @@ fn a_round_that_looked_survived_is_taken_back_when_its_server_dies_of_it() {
     let mut known = odds(5, 4);
     known.died_after("SIGABRT".to_string(), 5).expect("it never fails");
     assert_eq!(known.survived, 4, "the round was not counted as survived");
+    let mut second = odds(9, 8);
+    second.died("a hang".to_string(), 3).expect("it never fails");
+    second.died_after("SIGABRT".to_string(), 6).expect("it never fails");
+    assert_eq!((second.survived, second.lives), (7, vec![3, 6]), "nor was the one that hung");
     let mut third = odds(9, 7);
     third.died("a hang".to_string(), 3).expect("it never fails");
     third.died_after("SIGABRT".to_string(), 6).expect("it never fails");
@@ -222,4 +227,68 @@ fn a_wide_line_goes_on_under_its_text_and_no_word_is_lost() {
         // Below that a line stays as it is: the terminal breaks it.
         assert!(width < 40 || folded.lines().all(|line| line.chars().count() <= width), "{width}: {folded}");
     }
+}
+
+#[test]
+fn a_crowd_that_finds_nobody_says_so() {
+    // A port that was free a moment ago.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    let port = listener.local_addr().expect("it is bound").port();
+    drop(listener);
+    assert_eq!(crowd(port).map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionRefused));
+}
+
+/// What comes of at most three rounds with such a server.
+fn three_rounds(name: &str, serve: Serve) -> Odds {
+    let (mut odds, setup) = (Odds::default(), tests::setup(name, serve));
+    life(stage(name), Setup { mode: Mode::Recorded, ..setup }, &mut odds, |odds| odds.rounds < 3).expect("it starts");
+    odds
+}
+
+#[test]
+fn a_life_is_told_by_its_rounds_and_by_how_it_ended() {
+    let Some(output) = alone("runner::wild::tests::a_life_is_told_by_its_rounds_and_by_how_it_ended") else {
+        let panic = "panic: two are too many";
+        let hang = "hang: all asleep, no bytes wait, the socket is on no interest list; no other client is served";
+        let stuck = "it does not stop: all that is left of it waits for each other, asleep in futex";
+        let dismissed = "a client is dismissed without a reply";
+        // Rounds in all, those survived, those with an abuse, and how it ended after how many.
+        for (name, serve, rounds, survived, abused, end) in [
+            ("stage6_fixed", tests::serves as Serve, 3, 3, 0, None),
+            ("stage6_fixed", tests::frees_twice, 3, 3, 3, None),
+            ("stage6_fixed", tests::panics_at_the_second, 2, 1, 0, Some((panic, 2))),
+            ("stage6_fixed", tests::answers_wrong, 1, 0, 0, Some(("a wrong reply", 1))),
+            ("stage6_fixed", tests::dismisses, 1, 0, 0, Some((dismissed, 1))),
+            ("stage6_fixed", tests::never_answers, 1, 0, 0, Some((hang, 1))),
+            // One round is a life, where the server is told to stop.
+            ("stage7_fixed", tests::serves, 1, 1, 0, None),
+            ("stage7_fixed", tests::never_stops, 1, 0, 0, Some((stuck, 1))),
+        ] {
+            let odds = three_rounds(name, serve);
+            let ends: Vec<_> = odds.ends.iter().map(|(end, count)| (end.as_str(), *count)).collect();
+            let wanted: Vec<_> = end.into_iter().map(|(end, _)| (end, 1)).collect();
+            assert_eq!((odds.rounds, odds.survived, odds.abused, ends), (rounds, survived, abused, wanted), "{name}");
+            assert_eq!(odds.lives, end.map(|(_, life)| life).into_iter().collect::<Vec<u64>>(), "{name} {end:?}");
+        }
+        return;
+    };
+    went_well(&output);
+}
+
+#[test]
+fn rounds_are_played_until_there_were_enough_or_the_time_is_over() {
+    let name = "runner::wild::tests::rounds_are_played_until_there_were_enough_or_the_time_is_over";
+    let Some(output) = alone(name) else {
+        for (rounds, seconds) in [(4, 1000), (4, 0)] {
+            let options = options("stage7_fixed", &[]);
+            let end = run(stage("stage7_fixed"), tests::serves, &options, rounds, seconds).expect("it starts");
+            assert_eq!(end, End::Code(0));
+        }
+        return;
+    };
+    went_well(&output);
+    // As wide as the terminal is.
+    let said = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let odds = |rounds: u64| said.find(&format!("{rounds} rounds; malloc, nobody directing {rounds} survived"));
+    assert!(odds(4).is_some() && odds(4) < odds(0), "{said}");
 }

@@ -124,7 +124,7 @@ pub fn asked_too_early(passed: &str) -> bool {
 }
 
 /// A run that ended so; `after`: whether a thread still did something when the steps were over.
-fn made(ending: Ending, end: End, evidence: Option<Evidence>, after: bool) -> Made {
+pub(crate) fn made(ending: Ending, end: End, evidence: Option<Evidence>, after: bool) -> Made {
     let blackbox = Blackbox::new(64).expect("there is a memfd");
     let note = |role| blackbox.record(role, Kind::Close, "", Location::caller(), 7, 0, 0);
     note(MAIN);
