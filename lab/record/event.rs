@@ -177,7 +177,7 @@ events! {
         }),
     }
 
-    /// `shutdown(2)` of fd a, for writing; b is 1 if for reading too.
+    /// `shutdown(2)` of fd a.
     Shutdown { "shutdown", |r, _| vec![("fd", json!(r.a))], |r, _| Some(format!("shut down fd {}", r.a)) }
 
     /// `epoll_ctl(2)` ADD of fd a, with token b and event mask c.

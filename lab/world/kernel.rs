@@ -613,7 +613,7 @@ impl Socket {
 
 #[track_caller]
 fn shutdown(fd: &OwnedFd, how: libc::c_int) {
-    note(Kind::Shutdown, [fd.as_raw_fd() as u64, u64::from(how == libc::SHUT_RDWR), 0]);
+    note(Kind::Shutdown, [fd.as_raw_fd() as u64, 0, 0]);
     // SAFETY: the descriptor is open. The only error, ENOTCONN, means that the other side was faster.
     unsafe { libc::shutdown(fd.as_raw_fd(), how) };
 }

@@ -155,7 +155,7 @@ impl Drop for Open {
 
 #[track_caller]
 fn shutdown(fd: &OwnedFd, how: libc::c_int) {
-    note(Kind::Shutdown, Location::caller(), fd.as_raw_fd(), i32::from(how == libc::SHUT_RDWR));
+    note(Kind::Shutdown, Location::caller(), fd.as_raw_fd(), 0);
     // SAFETY: the descriptor is open. The only error, ENOTCONN, means that the other side was faster.
     unsafe { libc::shutdown(fd.as_raw_fd(), how) };
 }
@@ -881,7 +881,7 @@ mod tests {
             calls.push(ring.entered() - before);
         }
         eprintln!("{calls:?}");
-        assert!(calls[2] <= 2, "{calls:?}");
+        assert!((1..=2).contains(&calls[2]), "{calls:?}");
     }
 
     /// Each wait hands over the replies to the one before, whose answers are there at once. Who waited for so many others

@@ -67,7 +67,7 @@ fn what_the_director_and_the_kernel_did() {
     is(alone(Kind::Write, "", [7, 1, 0]), "write 1 byte", json!({"kind": "write", "fd": 7, "bytes": 1}));
     is(alone(Kind::Write, "", [7, 0, 0]), "write 0 bytes", json!({"kind": "write", "fd": 7, "bytes": 0}));
     is(alone(Kind::Write, "", [7, AGAIN, 0]), "write: EAGAIN", json!({"kind": "write", "fd": 7, "error": "EAGAIN"}));
-    is(alone(Kind::Shutdown, "", [7, 1, 0]), "shut down fd 7", json!({"kind": "shutdown", "fd": 7}));
+    is(alone(Kind::Shutdown, "", [7, 0, 0]), "shut down fd 7", json!({"kind": "shutdown", "fd": 7}));
     is(alone(Kind::Close, "", [7, 8, 9]), "close fd 7", json!({"kind": "close", "fd": 7}));
     is(
         alone(Kind::ForcedClose, "", [7, 8, 9]),
