@@ -389,6 +389,32 @@ fn the_exhibit_and_its_repetitions_serve() {
     assert!(String::from_utf8_lossy(&odds.stdout).contains("\"survived\": 5"));
 }
 
+#[test]
+fn each_connection_is_in_the_trace_from_its_accept_to_its_close() {
+    if !offered() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let trace = folder.path().join("trace.json");
+    let flag = format!("--trace={}", trace.display());
+    let server = Process::start(command(), &[&flag], Duration::from_secs(20));
+    for _ in 0..3 {
+        get(&server.connect());
+    }
+    server.stop();
+    let trace: serde_json::Value =
+        serde_json::from_slice(&fs::read(trace).expect("it is written")).expect("it is JSON");
+    let records = trace["records"].as_array().expect("records");
+    let of = |kind: &str| {
+        let these = records.iter().filter(|record| record["kind"] == kind);
+        let mut fds: Vec<_> = these.map(|record| record["fd"].as_u64().expect("a descriptor")).collect();
+        fds.sort_unstable();
+        fds
+    };
+    assert_eq!((of("accept").len(), of("close")), (3, of("accept")), "{records:?}");
+    assert!(of("read").len() >= 3 && of("write").len() == 3, "{records:?}");
+}
+
 /// Real refusals: a seccomp filter, as containers have one, answers io_uring_setup(2) with this error.
 fn refusing(errno: i32) -> Command {
     let mut command = command();
