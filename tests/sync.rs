@@ -109,6 +109,8 @@ fn what_reads_and_writes_a_flag_is_a_look_and_a_set_and_what_only_reads_is_a_loo
     assert_eq!(changes(|flag| assert!(!flag.fetch_and(true, SeqCst))), [(AtomicLoad, 0), (AtomicStore, 0)]);
     let stays_set = |flag: &AtomicBool| assert!(!flag.swap(true, SeqCst) && flag.fetch_or(false, SeqCst));
     assert_eq!(changes(stays_set), [(AtomicLoad, 0), (AtomicStore, 1), (AtomicLoad, 1), (AtomicStore, 1)]);
+    let both_set = |flag: &AtomicBool| assert!(!flag.swap(true, SeqCst) && flag.fetch_or(true, SeqCst));
+    assert_eq!(changes(both_set), [(AtomicLoad, 0), (AtomicStore, 1), (AtomicLoad, 1), (AtomicStore, 1)]);
     let is_cleared = |flag: &AtomicBool| assert!(!flag.swap(true, SeqCst) && flag.fetch_and(false, SeqCst));
     assert_eq!(changes(is_cleared), [(AtomicLoad, 0), (AtomicStore, 1), (AtomicLoad, 1), (AtomicStore, 0)]);
 }

@@ -230,3 +230,19 @@ fn memory_is_needed_once_and_by_each_worker_and_is_either_there_or_named() {
     let words = "the lab needs 805306379 MiB of memory, and gets less; raise the limit (`ulimit -v`)";
     assert_eq!(error.to_string(), words);
 }
+
+#[test]
+fn the_limit_on_files_is_raised_as_far_as_it_goes_and_never_lowered() {
+    let name = "runner::tests::the_limit_on_files_is_raised_as_far_as_it_goes_and_never_lowered";
+    let Some(output) = alone(name) else {
+        let limit = libc::rlimit { rlim_cur: 64, rlim_max: 128 };
+        // SAFETY: the kernel reads the struct.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+        for (wanted, now) in [(10, 64), (64, 64), (100, 100), (50, 100), (1_000, 128)] {
+            let files = raise_file_limit(wanted);
+            assert_eq!((files.rlim_cur, files.rlim_max), (now, 128), "{wanted}");
+        }
+        return;
+    };
+    went_well(&output);
+}

@@ -25,6 +25,8 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 const COLUMNS: usize = 60;
 /// How long the server may take to come to rest, and to close what its clients have left.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Two looks that are so far apart say that other work keeps servers and clients waiting.
+const STALL: Duration = Duration::from_secs(3);
 /// Resident memory that may come on top before it counts as growth, in KiB.
 const SLACK: u64 = 1024;
 
@@ -152,6 +154,9 @@ struct Sample {
 struct Soaked {
     seen: Seen,
     samples: Vec<Sample>,
+    took: Duration,
+    /// The longest time between two looks at the server, which are to be a second apart.
+    gap: Duration,
     /// Before the first client and after the last.
     idle: [Descriptors; 2],
     /// How the server ended, if not in order.
@@ -166,7 +171,7 @@ fn soak(name: &str, time: Duration, clients: u64, seed: u64) -> Result<Soaked> {
     let mut seen = Seen::default();
     let before = before_the_first(&server, &mut seen)?;
     let (is_over, start) = (AtomicBool::new(false), Instant::now());
-    let samples = std::thread::scope(|scope| {
+    let (samples, took, gap) = std::thread::scope(|scope| {
         let play = |n: u64| {
             let mut numbers = Numbers(seed.wrapping_mul(1_000_003).wrapping_add(n + 1) | 1);
             let mut seen = Seen::default();
@@ -186,19 +191,22 @@ fn soak(name: &str, time: Duration, clients: u64, seed: u64) -> Result<Soaked> {
             is_over.store(true, Ordering::Relaxed);
             explain(error, "not every client got a thread")
         })?;
-        let mut samples = Vec::new();
+        let (mut samples, mut last, mut gap) = (Vec::new(), start.elapsed(), Duration::ZERO);
         while start.elapsed() < time && threads.iter().any(|thread| !thread.is_finished()) {
             std::thread::sleep(Duration::from_secs(1).min(time.saturating_sub(start.elapsed())));
             samples.extend(look(&server));
+            let now = start.elapsed();
+            gap = gap.max(now - last);
+            last = now;
         }
         is_over.store(true, Ordering::Relaxed);
         threads.into_iter().for_each(|thread| seen.add(thread.join().expect("a client does not panic")));
-        anyhow::Ok(samples)
+        anyhow::Ok((samples, last, gap))
     })?;
     // The last connections are closed when the server has read their ends.
     let after = descriptors_once(&server, |now| *now == before)?;
     let end = server.stop().err().map(|error| format!("{error:#}"));
-    Ok(Soaked { seen, samples, idle: [before, after], end })
+    Ok(Soaked { seen, samples, took, gap, idle: [before, after], end })
 }
 
 /// What the server has open when it has served one client, and has come to rest: the first reply may come from one of its
@@ -362,7 +370,7 @@ impl Soaked {
     }
 
     fn report(&self, name: &str, wrong: &[String]) -> String {
-        let mut text = format!("{name}, {} s\n\n", self.samples.len());
+        let mut text = format!("{name}, {:.0} s\n\n", self.took.as_secs_f64());
         for (manner, what) in Manner::ALL {
             if let Some(count) = self.seen.right.get(&manner) {
                 let _ = writeln!(text, "  {:<26} {:>14}", what, thousands(*count as i64));
@@ -376,6 +384,14 @@ impl Soaked {
         match wrong {
             [] => text += "  nothing wrong\n",
             wrong => wrong.iter().for_each(|one| text += &format!("  WRONG: {one}\n")),
+        }
+        if self.gap > STALL {
+            let gap = self.gap.as_secs();
+            let _ = writeln!(
+                text,
+                "  This machine had no time: {gap} s between two looks that are a second apart. A stage gives a request ten,\n  \
+                 and a client that is kept waiting itself is told so (408)."
+            );
         }
         text
     }
@@ -393,7 +409,8 @@ mod tests {
     }
 
     fn soaked(samples: Vec<Sample>) -> Soaked {
-        Soaked { seen: Seen::default(), samples, idle: [open(9), open(9)], end: None }
+        let (took, gap) = (Duration::from_millis(40_400), Duration::from_secs(1));
+        Soaked { seen: Seen::default(), samples, took, gap, idle: [open(9), open(9)], end: None }
     }
 
     fn open(count: u32) -> Descriptors {
@@ -423,6 +440,9 @@ mod tests {
             assert_eq!(wrong.wrong().len(), 1);
             assert!(wrong.report("stage", &wrong.wrong()).contains("WRONG: "));
         }
+        let said = |gap| Soaked { gap: Duration::from_secs(gap), ..clean() }.report("stage", &[]);
+        assert!(said(1).starts_with("stage, 40 s\n") && !said(1).contains("no time"));
+        assert!(said(12).contains("no time: 12 s between two looks"));
     }
 
     #[test]

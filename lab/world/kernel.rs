@@ -906,7 +906,8 @@ mod tests {
 
     /// Asks until there is an answer: a packet takes its time.
     fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-        for _ in 0..20_000 {
+        let start = std::time::Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
             if let Some(answer) = ask() {
                 return answer;
             }
@@ -958,6 +959,39 @@ mod tests {
         assert_eq!(errors.map(|error| error.expect("it does not listen").raw_os_error()), [Some(libc::EINVAL); 3]);
         stop.raise();
         assert!(broken.accept_or_stop(&stop).expect("it was told to stop").is_none());
+    }
+
+    /// Who asked again after a time, however short the sleep, would wake an idle machine.
+    #[test]
+    fn who_waits_for_a_client_sleeps_until_one_comes() {
+        let (listener, stop) = (Listener::bind(any_port()).expect("a port"), Stop::new().expect("an eventfd"));
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let (listener, stop) = (&listener, &stop);
+            scope.spawn(move || {
+                // SAFETY: the call has no preconditions.
+                tell.send(unsafe { libc::gettid() }).expect("the test waits");
+                let client = listener.accept_or_stop(stop).expect("nothing is wrong with it");
+                assert!(client.is_some());
+                tell.send(0).expect("the test waits");
+                assert!(listener.accept_or_stop(stop).expect("nothing is wrong with it").is_none());
+            });
+            let status = format!("/proc/self/task/{}/status", told.recv().expect("it begins"));
+            let switches = || {
+                let status = std::fs::read_to_string(&status).expect("it is there");
+                let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
+                (status.contains("\nState:\tS"), line.expect("it is counted").to_string())
+            };
+            let rests = (0..400).any(|_| {
+                let before = switches();
+                std::thread::sleep(Duration::from_millis(50));
+                before.0 && switches() == before
+            });
+            let _client = TcpStream::connect(listener.local_addr().expect("it has one")).expect("it listens");
+            told.recv().expect("it accepts");
+            stop.raise();
+            assert!(rests, "it looks again and again");
+        });
     }
 
     #[test]
@@ -1012,10 +1046,23 @@ mod tests {
     fn a_client_that_is_gone_is_an_error_to_write_to() {
         let (client, server) = pair();
         until(|| server.write(b"unread").ok());
-        crate::direct::client::break_off(client).expect("it can");
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        set_option(&client, libc::SOL_SOCKET, libc::SO_LINGER, &at_once).expect("it can");
+        drop(client);
         let error = until(|| server.write(b"x").err());
         assert!(matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)), "{error}");
         assert!(!server.write_or_end(b"x"));
+    }
+
+    #[test]
+    fn only_a_call_that_would_block_is_waited_for() {
+        let error = |errno| Err(io::Error::from_raw_os_error(errno));
+        assert!(unless_blocked(error(libc::EAGAIN)).is_none());
+        for errno in [libc::ECONNRESET, libc::EPIPE, libc::EBADF, libc::ENOMEM] {
+            let told = unless_blocked(error(errno)).expect("it is over").expect_err("it is an error");
+            assert_eq!(told.raw_os_error(), Some(errno));
+        }
+        assert!(matches!(unless_blocked(Ok(0)), Some(Ok(0))));
     }
 
     #[test]
