@@ -1,9 +1,10 @@
 //! What is taken back, and what a hint says.
 
+use super::super::super::search::making::tests::nobody;
 use super::super::terminal::Reader;
 use super::*;
 use crate::catalogue;
-use crate::direct::schedule::{Action, Plan};
+use crate::direct::schedule::Action;
 use crate::server::Flags;
 use crate::world::kernel::any_port;
 
@@ -31,11 +32,16 @@ pub fn pass(role: &str, point: &str) -> Step {
     Step { role: role.to_string(), action, line: 0 }
 }
 
+/// A game of that stage, with nothing in it yet. Nobody is at the other end of standard input in a test.
+pub fn game<'a>(name: &str, script: &'a Schedule) -> Game<'a> {
+    let stage = catalogue::find(name).expect("it is in the catalogue");
+    Game::new(stage, &options(), script, Reader::Lines(Default::default()))
+}
+
 #[test]
 fn a_rest_is_taken_back_as_a_whole_and_is_no_choice_of_the_readers() {
-    let stage = catalogue::find("stage3_broken").expect("it is in the catalogue");
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
-    let mut game = Game::new(stage, &options(), &script, Reader::Lines(Default::default()));
+    let script = nobody();
+    let mut game = game("stage3_broken", &script);
     game.order = vec![pass("worker-1", "take"), pass("main", "queue"), pass("main", "wait")];
     game.marks = vec![Mark { at: 0, is_rest: false }, Mark { at: 1, is_rest: true }];
     assert_eq!((game.choices(), game.rest_ran()), (1, true));
@@ -46,15 +52,9 @@ fn a_rest_is_taken_back_as_a_whole_and_is_no_choice_of_the_readers() {
     assert_eq!(game.message, "there is nothing to take back");
 }
 
-/// A game of that stage, with nothing in it yet.
-fn game<'a>(name: &str, script: &'a Schedule) -> Game<'a> {
-    let stage = catalogue::find(name).expect("it is in the catalogue");
-    Game::new(stage, &options(), script, Reader::Lines(Default::default()))
-}
-
 #[test]
 fn the_first_hint_is_a_question_the_next_looks_and_the_others_say_ever_more() {
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    let script = nobody();
     let ready = [pass("main", "wait"), pass("worker-1", "take")];
     let mut game = game("stage3_broken", &script);
     assert!(!game.hint(&ready));
@@ -79,7 +79,7 @@ fn the_first_hint_is_a_question_the_next_looks_and_the_others_say_ever_more() {
 
 #[test]
 fn of_a_server_that_nothing_breaks_no_order_is_looked_for() {
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    let script = nobody();
     let mut game = game("stage3_fixed", &script);
     for said in [question(game.stage), "no order is known that breaks this one"] {
         assert!(!game.hint(&[]));
@@ -89,7 +89,7 @@ fn of_a_server_that_nothing_breaks_no_order_is_looked_for() {
 
 #[test]
 fn an_order_without_a_step_is_not_written() {
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    let script = nobody();
     let mut game = game("stage3_broken", &script);
     game.save();
     assert_eq!(game.message, "there is no order to write yet");

@@ -1,10 +1,8 @@
 //! What each key does, and an order that does not come again.
 
-use super::super::game::tests::{options, pass};
-use super::super::terminal::Reader;
+use super::super::super::search::making::tests::nobody;
+use super::super::game::tests::{game, pass};
 use super::*;
-use crate::catalogue;
-use crate::direct::schedule::{Plan, Schedule};
 use crate::direct::strategy::{Move, Standing};
 use crate::record::blackbox::State;
 
@@ -18,14 +16,16 @@ fn now(main: &'static str) -> Now {
     Now { roles, last: None, is_alive: true }
 }
 
-#[test]
-fn an_order_is_played_again_up_to_the_step_that_does_not_come() {
-    let stage = catalogue::find("stage3_broken").expect("it is in the catalogue");
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
-    // Nobody is at the other end of standard input in a test: the rest is calm.
-    let mut game = Game::new(stage, &options(), &script, Reader::Lines(Default::default()));
+fn choose_three(game: &mut Game<'_>) {
     game.order = vec![pass("worker-1", "take"), pass("main", "queue"), pass("main", "wait")];
     game.marks = (0..3).map(|at| Mark { at, is_rest: false }).collect();
+}
+
+#[test]
+fn an_order_is_played_again_up_to_the_step_that_does_not_come() {
+    let script = nobody();
+    let mut game = game("stage3_broken", &script);
+    choose_three(&mut game);
     let mut player = Player::new(&mut game, Blackbox::new(16).expect("there is a memfd"));
     assert_eq!(player.choose(&now("queue")), Choice::Role(Move { role: 2, step: 1, is_late: false }));
     assert_eq!(player.again(&[pass("main", "wait"), pass("worker-1", "take")]), None);
@@ -40,9 +40,8 @@ fn ready() -> (Vec<usize>, Vec<Step>) {
 
 #[test]
 fn a_number_moves_who_has_it_and_is_a_choice_of_the_readers() {
-    let stage = catalogue::find("stage3_broken").expect("it is in the catalogue");
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
-    let mut game = Game::new(stage, &options(), &script, Reader::Lines(Default::default()));
+    let script = nobody();
+    let mut game = game("stage3_broken", &script);
     game.grade = 2;
     let mut player = Player::new(&mut game, Blackbox::new(16).expect("there is a memfd"));
     for key in [Key::Number(0), Key::Number(3), Key::Other] {
@@ -68,8 +67,7 @@ fn a_number_moves_who_has_it_and_is_a_choice_of_the_readers() {
 
 #[test]
 fn a_run_is_left_for_a_choice_taken_back_for_a_hint_and_for_good() {
-    let stage = catalogue::find("stage3_broken").expect("it is in the catalogue");
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    let script = nobody();
     // (The key, whether there is a choice to take back, the hints before, what it wants.)
     let cases = [
         (Key::Undo, true, 0, Some(Wants::Again)),
@@ -80,7 +78,7 @@ fn a_run_is_left_for_a_choice_taken_back_for_a_hint_and_for_good() {
         (Key::Quit, false, 0, Some(Wants::Quit)),
     ];
     for (key, has_chosen, grade, wants) in cases {
-        let mut game = Game::new(stage, &options(), &script, Reader::Lines(Default::default()));
+        let mut game = game("stage3_broken", &script);
         game.grade = grade;
         game.marks.extend(has_chosen.then_some(Mark { at: 0, is_rest: false }));
         let mut player = Player::new(&mut game, Blackbox::new(16).expect("there is a memfd"));
@@ -91,8 +89,7 @@ fn a_run_is_left_for_a_choice_taken_back_for_a_hint_and_for_good() {
 
 #[test]
 fn the_step_that_was_looked_for_is_told_once() {
-    let stage = catalogue::find("stage3_broken").expect("it is in the catalogue");
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    let script = nobody();
     // (How many hints there were, what was found, what is said.)
     let cases = [
         (1, Some(Some(pass("worker-1", "take"))), "look at worker-1"),
@@ -100,7 +97,7 @@ fn the_step_that_was_looked_for_is_told_once() {
         (1, None, "before"),
     ];
     for (grade, found, said) in cases {
-        let mut game = Game::new(stage, &options(), &script, Reader::Lines(Default::default()));
+        let mut game = game("stage3_broken", &script);
         (game.grade, game.found, game.message) = (grade, found, "before".to_string());
         let mut player = Player::new(&mut game, Blackbox::new(16).expect("there is a memfd"));
         // Nobody is asked.
@@ -112,10 +109,9 @@ fn the_step_that_was_looked_for_is_told_once() {
 
 #[test]
 fn the_rest_is_nobodys_choice() {
-    let stage = catalogue::find("stage3_broken").expect("it is in the catalogue");
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
+    let script = nobody();
     for key in [Key::Rest, Key::Random, Key::End] {
-        let mut game = Game::new(stage, &options(), &script, Reader::Lines(Default::default()));
+        let mut game = game("stage3_broken", &script);
         let mut player = Player::new(&mut game, Blackbox::new(16).expect("there is a memfd"));
         assert_eq!(player.pressed(key, &ready()), None);
         assert!(player.rest.is_some() && player.wants().is_none());
@@ -125,11 +121,9 @@ fn the_rest_is_nobodys_choice() {
 
 #[test]
 fn what_was_chosen_before_a_step_that_does_not_come_is_kept() {
-    let stage = catalogue::find("stage3_broken").expect("it is in the catalogue");
-    let script = Schedule { steps: Vec::new(), plans: vec![Plan::Raw] };
-    let mut game = Game::new(stage, &options(), &script, Reader::Lines(Default::default()));
-    game.order = vec![pass("worker-1", "take"), pass("main", "queue"), pass("main", "wait")];
-    game.marks = (0..3).map(|at| Mark { at, is_rest: false }).collect();
+    let script = nobody();
+    let mut game = game("stage3_broken", &script);
+    choose_three(&mut game);
     let mut player = Player::new(&mut game, Blackbox::new(16).expect("there is a memfd"));
     let moved = Choice::Role(Move { role: 2, step: 1, is_late: false });
     assert_eq!(player.choose(&now("queue")), moved);
