@@ -43,6 +43,14 @@ pub(crate) fn went_well(output: &Output) {
     assert!(output.status.success(), "{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
 }
 
+/// Does `body` in a process of its own, where `name` is the test that calls this, and fails unless all went well there.
+pub(crate) fn alone_and_well(name: &str, body: impl FnOnce()) {
+    match alone(name) {
+        None => body(),
+        Some(output) => went_well(&output),
+    }
+}
+
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -9,7 +9,7 @@ use crate::direct::schedule;
 use crate::record::blackbox::{CLIENT, MAIN};
 use crate::record::event::Waiting;
 use crate::record::wakeups::{Counts, Herd};
-use crate::runner::tests::{self, GET, alone, ends, options, setup, stage, went_well};
+use crate::runner::tests::{self, GET, alone, alone_and_well, ends, options, setup, stage, went_well};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -603,7 +603,7 @@ fn directed(name: &str, serve: crate::server::Serve, text: &str, own_order: bool
 #[test]
 fn a_run_is_told_by_how_its_server_ended_and_by_what_its_client_saw() {
     let name = "runner::exhibit::judged::a_run_is_told_by_how_its_server_ended_and_by_what_its_client_saw";
-    let Some(output) = alone(name) else {
+    alone_and_well(name, || {
         let visit = "client plan GET 1\nmain accept\nclient connect\nmain read\n";
         for own_order in [false, true] {
             let directed = |serve| directed("stage4_fixed", serve, visit, own_order);
@@ -623,9 +623,7 @@ fn a_run_is_told_by_how_its_server_ended_and_by_what_its_client_saw() {
         let Direction::Shown(Evidence::NeverStops(stuck)) = &verdict else { panic!("{verdict:?}") };
         assert_eq!(stuck.doing.iter().map(|(_, doing)| doing.as_str()).collect::<Vec<_>>(), ["waits in futex"]);
         assert_eq!((run.ending, judge(&run, &verdict, true)), (Ending::Signal(libc::SIGKILL), End::Code(1)));
-        return;
-    };
-    went_well(&output);
+    });
 }
 
 #[test]
@@ -669,7 +667,7 @@ fn a_schedule_has_at_most_so_many_bytes_and_not_one_more() {
 #[test]
 fn in_one_process_the_client_is_served_to_its_end_too() {
     let name = "runner::exhibit::judged::in_one_process_the_client_is_served_to_its_end_too";
-    let Some(output) = alone(name) else {
+    alone_and_well(name, || {
         // What is left of the plan is the client's own to finish.
         let text = "client plan GET 1\nmain accept\nclient connect\nmain read\n";
         let schedule = Schedule::parse(text, &["accept", "read"], 1).expect("it is well formed");
@@ -678,9 +676,7 @@ fn in_one_process_the_client_is_served_to_its_end_too() {
         let (run, verdict) = bare(&plan, blackbox, &options("stage4_fixed", &["--bare"])).expect("it serves");
         assert_eq!((run.ending, verdict, run.client.replies), (LIVED, Direction::Over, 1));
         assert_eq!(run.served, Some(ServedCounts { received: 29, replies: 1 }));
-        return;
-    };
-    went_well(&output);
+    });
 }
 
 #[test]

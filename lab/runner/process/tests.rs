@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use crate::direct::quiescence::tests::dies_with_us;
-use crate::runner::tests::{self, alone, went_well};
+use crate::runner::tests::{self, alone_and_well};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -232,7 +232,7 @@ fn life_of(setup: Setup) -> (Process, Ending) {
 
 #[test]
 fn whatever_end_a_server_comes_to_it_is_told_as_it_was() {
-    let Some(output) = alone("runner::process::tests::whatever_end_a_server_comes_to_it_is_told_as_it_was") else {
+    alone_and_well("runner::process::tests::whatever_end_a_server_comes_to_it_is_told_as_it_was", || {
         let counts = Some(ServedCounts { received: 7, replies: 3 });
         let full = format!("the server could not go on: {}", io::Error::from_raw_os_error(libc::ENOSPC));
         // Of a fault: whether it is the processor's, and has an address.
@@ -257,14 +257,12 @@ fn whatever_end_a_server_comes_to_it_is_told_as_it_was() {
                 _ => assert_eq!((said.as_str(), process.stderr().as_str()), (message, ""), "{ending:?}"),
             }
         }
-        return;
-    };
-    went_well(&output);
+    });
 }
 
 #[test]
 fn a_signal_that_is_handled_rings_at_the_box() {
-    let Some(output) = alone("runner::process::tests::a_signal_that_is_handled_rings_at_the_box") else {
+    alone_and_well("runner::process::tests::a_signal_that_is_handled_rings_at_the_box", || {
         let doorbell = AtomicU32::new(0);
         let rings = || {
             // SAFETY: raise(3) has no preconditions, and returns when the signal is handled.
@@ -275,15 +273,13 @@ fn a_signal_that_is_handled_rings_at_the_box() {
         assert_eq!(rings(), 0, "there is no box yet");
         DOORBELL.store(ptr::from_ref(&doorbell).cast_mut(), Ordering::Release);
         assert_eq!([rings(), rings()], [1, 2]);
-        return;
-    };
-    went_well(&output);
+    });
 }
 
 #[test]
 fn the_kernel_chooses_whom_it_wakes_where_several_wait_and_somebody_directs() {
     let name = "runner::process::tests::the_kernel_chooses_whom_it_wakes_where_several_wait_and_somebody_directs";
-    let Some(output) = alone(name) else {
+    alone_and_well(name, || {
         for (mode, threads, chooses) in [
             (Mode::Directed, Threads::Reactors, true),
             (Mode::Directed, Threads::Shards, true),
@@ -297,9 +293,7 @@ fn the_kernel_chooses_whom_it_wakes_where_several_wait_and_somebody_directs() {
             assert_eq!(ending, Ending::Exit(0));
             assert_eq!(process.blackbox.is_in_the_kernel(), chooses, "{mode:?} {threads:?}");
         }
-        return;
-    };
-    went_well(&output);
+    });
 }
 
 /// Its limit on core dumps, in place of what it has received.
@@ -316,7 +310,7 @@ fn limit_on_cores() -> libc::rlimit {
 
 #[test]
 fn a_server_dumps_its_core_only_where_that_is_wanted() {
-    let Some(output) = alone("runner::process::tests::a_server_dumps_its_core_only_where_that_is_wanted") else {
+    alone_and_well("runner::process::tests::a_server_dumps_its_core_only_where_that_is_wanted", || {
         let hard = limit_on_cores().rlim_max;
         let limit = libc::rlimit { rlim_cur: hard, rlim_max: hard };
         // SAFETY: setrlimit(2) reads an rlimit.
@@ -325,7 +319,5 @@ fn a_server_dumps_its_core_only_where_that_is_wanted() {
             let (process, _) = life_of(Setup { core, ..tests::setup("stage4_fixed", core_limit) });
             assert_eq!(process.blackbox.served().map(|counts| counts.received), Some(limit), "{core}");
         }
-        return;
-    };
-    went_well(&output);
+    });
 }

@@ -9,7 +9,7 @@ use crate::direct::quiescence::Armed;
 use crate::direct::quiescence::tests::FutexSleeper;
 use crate::record::blackbox::MAIN;
 use crate::record::wakeups::Counts;
-use crate::runner::tests::{self, alone, options, stage, text, went_well};
+use crate::runner::tests::{self, alone, alone_and_well, options, stage, text, went_well};
 
 fn odds(rounds: u64, survived: u64) -> Odds {
     Odds { rounds, survived, ..Odds::default() }
@@ -247,7 +247,7 @@ fn three_rounds(name: &str, serve: Serve) -> Odds {
 
 #[test]
 fn a_life_is_told_by_its_rounds_and_by_how_it_ended() {
-    let Some(output) = alone("runner::wild::tests::a_life_is_told_by_its_rounds_and_by_how_it_ended") else {
+    alone_and_well("runner::wild::tests::a_life_is_told_by_its_rounds_and_by_how_it_ended", || {
         let panic = "panic: two are too many";
         let hang = "hang: all asleep, no bytes wait, the socket is on no interest list; no other client is served";
         let stuck = "it does not stop: all that is left of it waits for each other, asleep in futex";
@@ -270,9 +270,7 @@ fn a_life_is_told_by_its_rounds_and_by_how_it_ended() {
             assert_eq!((odds.rounds, odds.survived, odds.abused, ends), (rounds, survived, abused, wanted), "{name}");
             assert_eq!(odds.lives, end.map(|(_, life)| life).into_iter().collect::<Vec<u64>>(), "{name} {end:?}");
         }
-        return;
-    };
-    went_well(&output);
+    });
 }
 
 #[test]
